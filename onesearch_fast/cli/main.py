@@ -1,0 +1,67 @@
+"""Entry point: finds the verbs, parses, runs, and turns known errors into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import onesearch_fast
+from onesearch_fast import cli
+from onesearch_fast.errors import BackendUnavailable
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line: a module of this package binds it to the name `VERB`."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def discover_verbs() -> list[Verb]:
+    """Every `VERB` of the modules beside this one, by name."""
+    names = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name != "main"]
+    modules = [importlib.import_module(f"onesearch_fast.cli.{name}") for name in names]
+    return sorted((m.VERB for m in modules if hasattr(m, "VERB")), key=lambda verb: verb.name)
+
+
+def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="onesearch-fast", description="Generative product search, from catalogue to answers."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"onesearch-fast {onesearch_fast.__version__}"
+    )
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in verbs:
+        subparser = subparsers.add_parser(verb.name, help=verb.help, description=verb.help)
+        verb.add_arguments(subparser)
+        subparser.set_defaults(run=verb.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb. Exit code 0: done; 1: the verb says no; 2: bad usage or bad input; 130: interrupted."""
+    arguments = build_parser(discover_verbs()).parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (ValueError, TypeError, OSError, BackendUnavailable) as error:
+        if "ONESEARCH_DEBUG" in os.environ:
+            raise
+        print(f"onesearch-fast {arguments.verb}: {error}", file=sys.stderr)
+        print("  (ONESEARCH_DEBUG=1 shows the traceback)", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

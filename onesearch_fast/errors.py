@@ -1,0 +1,54 @@
+"""Exceptions of the package, and the one sentence form in which they speak.
+
+`<where>: <argument>: expected <contract>, got <value>; <remedy>`
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+
+class FormatError(ValueError):
+    """A file is not what it claims to be: truncated, altered, or of another version."""
+
+
+class TrieFormatError(FormatError):
+    """A trie file failed a structural check or a checksum."""
+
+
+class ServedModelError(FormatError):
+    """A served model folder lacks a file, or a file does not match the manifest."""
+
+
+class DataError(ValueError):
+    """A catalogue or a log breaks the record schema; the message names file and line."""
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend was asked for by name and cannot run here; the message says why."""
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def complaint(
+    where: str, argument: str, expected: str, got: object, remedy: str | None = None
+) -> str:
+    """The package's sentence for a bad argument; long values are cut at 200 characters."""
+    shown = got if isinstance(got, str) else repr(got)
+    if len(shown) > 200:
+        shown = shown[:197] + "..."
+    sentence = f"{where}: {argument}: expected {expected}, got {shown}"
+    return f"{sentence}; {remedy}" if remedy else sentence
+
+
+def invalid(
+    where: str,
+    argument: str,
+    expected: str,
+    got: object,
+    remedy: str | None = None,
+    kind: type[E] = ValueError,  # type: ignore[assignment]
+) -> E:
+    """Builds (does not raise) the exception for a bad argument, so that callers read `raise invalid(...)`."""
+    return kind(complaint(where, argument, expected, got, remedy))
