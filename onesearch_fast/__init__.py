@@ -1,6 +1,6 @@
-"""Generative product search: semantic IDs, the model that generates them, and exact trie-constrained beam search.
+"""Generative product search: semantic IDs, the model that generates them, exact beam search.
 
-Importing the package loads torch and numpy at most; each public name loads its module on first use.
+Importing the package loads torch and numpy at most; a public name loads its module on first use.
 """
 
 from __future__ import annotations

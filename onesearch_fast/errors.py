@@ -24,7 +24,7 @@ class DataError(ValueError):
     """A catalogue or a log breaks the record schema; the message names file and line."""
 
 
-class BackendUnavailable(RuntimeError):
+class BackendUnavailable(RuntimeError):  # noqa: N818 (a public name, fixed by the design)
     """A backend was asked for by name and cannot run here; the message says why."""
 
 
@@ -50,5 +50,5 @@ def invalid(
     remedy: str | None = None,
     kind: type[E] = ValueError,  # type: ignore[assignment]
 ) -> E:
-    """Builds (does not raise) the exception for a bad argument, so that callers read `raise invalid(...)`."""
+    """Builds (does not raise) the exception for a bad argument: callers `raise invalid(...)`."""
     return kind(complaint(where, argument, expected, got, remedy))

@@ -83,7 +83,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as UTF-8 JSON, atomically, keys sorted, so that equal values give equal bytes."""
+    """Writes UTF-8 JSON atomically, keys sorted, so that equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

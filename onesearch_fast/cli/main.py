@@ -1,4 +1,4 @@
-"""Entry point: finds the verbs, parses, runs, and turns known errors into one line and exit code 2."""
+"""Entry point: finds the verbs, parses, runs, and turns known errors into one line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb. Exit code 0: done; 1: the verb says no; 2: bad usage or bad input; 130: interrupted."""
+    """Runs one verb. Exit code 0: done, 1: the verb says no, 2: bad input, 130: interrupted."""
     arguments = build_parser(discover_verbs()).parse_args(argv)
     try:
         return int(arguments.run(arguments))

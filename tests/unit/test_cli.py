@@ -1,0 +1,58 @@
+"""The command line finds its verbs and speaks in one line when something is wrong."""
+
+import argparse
+
+import pytest
+
+import onesearch_fast
+from onesearch_fast.cli import main as cli
+
+EXPECTED_VERBS = {
+    "bench",
+    "build-sids",
+    "demo",
+    "doctor",
+    "evaluate",
+    "export",
+    "search",
+    "train",
+    "validate-data",
+}
+
+
+def test_every_verb_is_found_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    verbs = cli.discover_verbs()
+    assert {verb.name for verb in verbs} == EXPECTED_VERBS
+    for verb in verbs:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([verb.name, "--help"])
+        assert stop.value.code == 0
+        assert verb.help in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_misspelt_verb_lists_the_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["serach"])
+    assert stop.value.code == 2
+    assert "search" in capsys.readouterr().err
+
+
+def test_known_errors_are_one_line_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(arguments: argparse.Namespace) -> int:
+        raise ValueError("data: expected a folder, got a file")
+
+    verb = cli.Verb("fail", "fails", lambda parser: None, fail)
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [verb])
+    assert cli.main(["fail"]) == 2
+    assert "onesearch-fast fail: data: expected a folder, got a file" in capsys.readouterr().err
+    monkeypatch.setenv("ONESEARCH_DEBUG", "1")
+    with pytest.raises(ValueError, match="expected a folder"):
+        cli.main(["fail"])
+
+
+def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert onesearch_fast.__version__ in capsys.readouterr().out
