@@ -1,0 +1,1 @@
+"""Thin calls into the native core, `_C`."""

@@ -1,0 +1,1 @@
+"""The reference: slow, plain, any size. What it computes is what the operator means."""

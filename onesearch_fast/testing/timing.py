@@ -1,0 +1,41 @@
+"""Paired timing: rivals run in turn on the same inputs, once their outputs were found equal."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds of one call: the fastest and the median of the repeats."""
+
+    min_us: float
+    median_us: float
+
+
+def time_alternating(
+    rivals: Mapping[str, Callable[[], Result]],
+    assert_equal: Callable[[Result, Result], None],
+    repeats: int = 11,
+) -> dict[str, Timing]:
+    """Times each rival `repeats` times, in the order A B C A B C ..., so that load meets all alike.
+
+    First (and as warm-up) each runs once, and `assert_equal(first rival's result, its result)` must
+    hold.
+    """
+    results = [rival() for rival in rivals.values()]
+    for result in results[1:]:
+        assert_equal(results[0], result)
+    samples: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(repeats):
+        for name, rival in rivals.items():
+            start = time.perf_counter_ns()
+            rival()
+            samples[name].append((time.perf_counter_ns() - start) / 1e3)
+    return {name: Timing(min(us), statistics.median(us)) for name, us in samples.items()}

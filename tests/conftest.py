@@ -1,0 +1,22 @@
+"""Settings and fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every run; and no time limits, since the machine may be busy.
+settings.register_profile("onesearch", derandomize=True, deadline=None, print_blob=False)
+settings.load_profile("onesearch")
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder named by ONESEARCH_DATA, which holds real data; skips when it is not set."""
+    folder = os.environ.get("ONESEARCH_DATA")
+    if not folder:
+        pytest.skip("ONESEARCH_DATA does not name a data folder")
+    return Path(folder)

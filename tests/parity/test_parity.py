@@ -1,0 +1,58 @@
+"""Every operator x implementation x case x dtype gives what the reference gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import onesearch_fast
+from onesearch_fast.registry import REFERENCE, Operator, backends, operators, why_not
+from onesearch_fast.testing.cases import Case
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+# What any machine that runs the tests can run: neither may be skipped there.
+EXPECTED_BACKENDS = {"cpu", REFERENCE}
+
+RUNS = [
+    pytest.param(
+        operator, backend, case, dtype, id=f"{operator.name}-{backend}-{case.name}-{dtype}"
+    )
+    for operator in operators()
+    for backend in backends()
+    for case in operator.cases.CASES
+    for dtype in operator.dtypes
+]
+
+
+@pytest.mark.parametrize(("operator", "backend", "case", "dtype"), RUNS)
+def test_parity(operator: Operator, backend: str, case: Case, dtype: torch.dtype) -> None:
+    reason = why_not(operator, backend, "cpu", dtype)
+    if reason is not None:
+        pytest.skip(reason)
+    arguments = case.build(dtype)
+    out = operator.cases.poisoned(arguments)
+    result = operator.function(**arguments, out=out, backend=backend)
+    assert result is out
+    operator.cases.check(case.build(dtype), out, operator.tolerance[dtype])
+
+
+@pytest.mark.parametrize("operator", operators(), ids=lambda operator: operator.name)
+def test_operator_is_complete(operator: Operator) -> None:
+    for backend in EXPECTED_BACKENDS:
+        for dtype in operator.dtypes:
+            assert why_not(operator, backend, "cpu", dtype) is None
+    assert operator.cases.CASES
+    assert len({case.name for case in operator.cases.CASES}) == len(operator.cases.CASES)
+    assert operator.tolerance.keys() == set(operator.dtypes)
+    assert operator.function.__doc__
+    assert (BENCHMARKS / f"bench_{operator.name}.py").is_file()
+
+
+def test_every_file_belongs_to_an_operator() -> None:
+    package = Path(onesearch_fast.__file__).parent
+    names = {operator.name for operator in operators()}
+    for folder in ("ops", "testing/cases", *(f"kernels/{backend}" for backend in backends())):
+        files = {path.stem for path in (package / folder).glob("[!_]*.py")}
+        assert files <= names, folder
