@@ -1,0 +1,37 @@
+"""Semantic IDs: text encoders, codebooks, code names, quality."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# `quality` is both a module and its function: this import binds the name to the function for good.
+from onesearch_fast.sid.quality import SidQuality, quality
+
+_PUBLIC = {
+    "Codebooks": "onesearch_fast.sid.codebooks",
+    "LevelSizes": "onesearch_fast.sid.codes",
+    "SemanticIds": "onesearch_fast.sid.build",
+    "SidConfig": "onesearch_fast.sid.build",
+    "TextEncoder": "onesearch_fast.sid.text_encoder",
+    "TfidfEncoder": "onesearch_fast.sid.tfidf_encoder",
+    "TransformersEncoder": "onesearch_fast.sid.transformers_encoder",
+    "build_semantic_ids": "onesearch_fast.sid.build",
+    "code_token_names": "onesearch_fast.sid.codes",
+    "load_text_encoder": "onesearch_fast.sid.text_encoder",
+    "suggest_level_sizes": "onesearch_fast.sid.codes",
+}
+
+__all__ = ["SidQuality", "quality", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'onesearch_fast.sid' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

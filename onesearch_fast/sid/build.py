@@ -1,0 +1,115 @@
+"""From the texts of a catalogue to its semantic IDs: encoder, codebooks, codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.codes import LevelSizes, suggest_level_sizes
+from onesearch_fast.sid.quality import SidQuality, quality
+from onesearch_fast.sid.text_encoder import SETTINGS_FILE, TextEncoder, load_text_encoder
+
+TFIDF = "tfidf"
+
+
+@dataclass(frozen=True)
+class SidConfig:
+    """How semantic IDs are made.
+
+    encoder: "tfidf" (fitted on the catalogue, no download), a folder written by
+    `TextEncoder.save`, or a Hugging Face folder.
+    text_dim: width of the TF-IDF vectors. level_sizes, opq: as `Codebooks.fit`; None takes
+    `suggest_level_sizes` for the number of distinct vectors.
+    """
+
+    encoder: str = TFIDF
+    text_dim: int = 256
+    level_sizes: tuple[int, ...] | None = None
+    opq: tuple[int, ...] | None = None
+    normalize_residuals: bool = True
+    seed: int = 0
+    iterations: int = 25
+
+
+@dataclass(frozen=True, eq=False)
+class SemanticIds:
+    """The semantic IDs of a catalogue and what makes those of new texts.
+
+    embeddings float32 [num_items, dim], codes int32 [num_items, num_levels], in the items' order.
+    """
+
+    encoder: TextEncoder
+    codebooks: Codebooks
+    embeddings: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int32]
+
+    def quality(self) -> SidQuality:
+        return quality(self.codes, self.codebooks.level_sizes, self.embeddings)
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        """texts [n], of items or of queries -> int32 [n, num_levels]."""
+        return self.codebooks.encode(self.encoder.encode(texts))
+
+
+def build_semantic_ids(
+    item_texts: Sequence[str],
+    config: SidConfig | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> SemanticIds:
+    """Fits the encoder and the codebooks on the catalogue's texts and encodes every item.
+
+    Equal texts and config give equal bits. `on_stage` hears what is being done. Raises ValueError
+    for an empty catalogue and when a level has more codes than it sees distinct vectors.
+    """
+    config = config or SidConfig()
+    say = on_stage or (lambda _: None)
+    if not item_texts:
+        raise invalid("build_semantic_ids", "item_texts", "at least one item", "none")
+    say(f"text encoder: {config.encoder}")
+    encoder = open_encoder(item_texts, config)
+    say(f"encoding {len(item_texts):,} items")
+    embeddings = encoder.encode(item_texts)
+    sizes = choose_level_sizes(embeddings, config)
+    codebooks = Codebooks.fit(
+        embeddings,
+        sizes.residual,
+        sizes.opq,
+        config.normalize_residuals,
+        config.seed,
+        config.iterations,
+        on_level=say,
+    )
+    say("codes of all items")
+    return SemanticIds(encoder, codebooks, embeddings, codebooks.encode(embeddings))
+
+
+def open_encoder(item_texts: Sequence[str], config: SidConfig) -> TextEncoder:
+    """The encoder that `config` names: fitted on `item_texts`, or read from its folder."""
+    if config.encoder == TFIDF:
+        from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
+
+        return TfidfEncoder.fit(item_texts, config.text_dim, config.seed)
+    folder = Path(config.encoder)
+    if not folder.is_dir():
+        raise invalid(
+            "build_semantic_ids", "encoder", f"{TFIDF!r} or an existing folder", config.encoder
+        )
+    if (folder / SETTINGS_FILE).is_file():
+        return load_text_encoder(folder)
+    from onesearch_fast.sid.transformers_encoder import TransformersEncoder
+
+    return TransformersEncoder(folder)
+
+
+def choose_level_sizes(embeddings: npt.NDArray[np.float32], config: SidConfig) -> LevelSizes:
+    """The sizes that `config` gives; what it leaves open follows the number of distinct vectors."""
+    suggested = suggest_level_sizes(len(np.unique(embeddings, axis=0)))
+    residual = suggested.residual if config.level_sizes is None else config.level_sizes
+    opq = suggested.opq if config.opq is None else config.opq
+    return LevelSizes(tuple(residual), tuple(opq))
