@@ -1,0 +1,23 @@
+// One algorithm for host and device: headers under csrc/core and the views use only this macro,
+// <cstdint> and plain loops.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define ONESEARCH_HD __host__ __device__ __forceinline__
+#else
+#define ONESEARCH_HD inline
+#endif
+
+namespace onesearch {
+
+ONESEARCH_HD int popcount(uint64_t word) {
+#if defined(__CUDA_ARCH__)
+  return __popcll(word);
+#else
+  return __builtin_popcountll(word);
+#endif
+}
+
+}  // namespace onesearch

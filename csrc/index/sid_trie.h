@@ -1,0 +1,58 @@
+// The owner of a trie: immutable once made, safe to read from any number of threads.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/tensor_view.h"
+#include "index/sid_trie_view.h"
+#include "index/trie_builder.h"
+#include "index/trie_image.h"
+
+namespace onesearch {
+
+class SidTrie {
+ public:
+  static std::shared_ptr<const SidTrie> build(const CatalogueCodes& catalogue);
+
+  // Maps the file. `verify` reads every byte once and checks all rules of the format; without it
+  // only header and section table are checked, and whatever is out of range elsewhere counts as
+  // absent.
+  static std::shared_ptr<const SidTrie> load(const std::string& path, bool verify);
+
+  // The file at `path` is whole or untouched.
+  void save(const std::string& path) const;
+
+  // Throws FormatError unless every checksum and every rule of the format holds.
+  void verify() const;
+
+  const SidTrieView& view() const { return view_; }
+  size_t nbytes() const { return image_.size(); }
+
+  // codes [n, num_levels] integers, any strides -> ranks [n], -1 for a SID that is absent.
+  void rank(const TensorView& codes, int64_t* ranks) const;
+
+  // ranks [n] -> codes [n, num_levels], contiguous; a row of -1 for rank -1.
+  void codes(const int64_t* ranks, int64_t n, int32_t* codes) const;
+
+  // nodes [n] of `level` (num_levels included) -> ranks below each, empty (0, 0) for a node that
+  // does not exist.
+  void rank_range(int level, const int64_t* nodes, int64_t n, int64_t* begin, int64_t* end) const;
+
+  // ranks [n] -> offsets [n + 1] into a list of items; rank -1 has none.
+  void item_offsets(const int64_t* ranks, int64_t n, int64_t* offsets) const;
+
+  // Fills the list that `offsets` describes.
+  void items(const int64_t* ranks, int64_t n, const int64_t* offsets, int64_t* item_ids) const;
+
+  // Throws InvalidArgument unless 0 <= level <= last.
+  void check_level(const char* where, int level, int last) const;
+
+ private:
+  SidTrie(Bytes image, const SidTrieView& view) : image_(std::move(image)), view_(view) {}
+
+  Bytes image_;
+  SidTrieView view_;
+};
+
+}  // namespace onesearch

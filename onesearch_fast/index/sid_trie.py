@@ -1,0 +1,202 @@
+"""The trie of semantic IDs: which token sequences are items, and which items they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast import _C
+from onesearch_fast.errors import invalid
+from onesearch_fast.index._arrays import index_vector, integer_array
+from onesearch_fast.index.item_filter import ItemFilter
+
+
+class SidTrie:
+    """An immutable trie over the semantic IDs (SIDs) of a catalogue; several items may share a SID.
+
+    Nodes are numbered per level: the root is node 0 of level 0, and edge e of level l is node e of
+    level l + 1, so children are contiguous and sorted by token. A node of the last level is the
+    SID's *rank*: ranks number the distinct SIDs in lexicographic order, and every subtree is a
+    contiguous range of ranks.
+
+    Objects are safe to share between threads. Make one with `build` or `load`.
+    """
+
+    __slots__ = ("_handle",)
+
+    _handle: _C.SidTrie
+
+    def __init__(self) -> None:
+        raise TypeError("SidTrie: expected SidTrie.build(...) or SidTrie.load(...), got SidTrie()")
+
+    @classmethod
+    def _own(cls, handle: _C.SidTrie) -> SidTrie:
+        trie = object.__new__(cls)
+        trie._handle = handle
+        return trie
+
+    @classmethod
+    def build(
+        cls,
+        codes: Any,
+        level_sizes: Sequence[int],
+        item_ids: Any = None,
+        item_scores: Any = None,
+    ) -> SidTrie:
+        """Builds the trie of a catalogue.
+
+        Args:
+            codes: [num_items, num_levels] integers, each in [0, level_sizes[level]), in any order,
+                duplicates allowed; numpy or torch (CPU), any integer dtype and strides.
+            level_sizes: 2 to 8 code counts, each from 2 to 65536.
+            item_ids: [num_items] distinct int64 of at least 0; default: row numbers.
+            item_scores: [num_items] priors, higher first inside one SID; equal priors (the default)
+                are ordered by a hash of the item id, never by row.
+
+        Raises:
+            ValueError: an empty catalogue, a code out of range (the message names the first row and
+                level), a duplicate id, a wrong shape.
+            TypeError: codes or ids that are not integers.
+
+        Cost: a radix sort of num_items keys of 64 bits (128 when the levels need it) and two linear
+        passes.
+        """
+        where = "SidTrie.build"
+        sizes = [int(size) for size in level_sizes]
+        rows = integer_array(where, "codes", codes, f"[num_items, {len(sizes)}]")
+        ids = None if item_ids is None else index_vector(where, "item_ids", item_ids)
+        scores = None if item_scores is None else np.ascontiguousarray(item_scores, np.float64)
+        for argument, vector in (("item_ids", ids), ("item_scores", scores)):
+            if vector is not None and vector.shape != rows.shape[:1]:
+                raise invalid(where, argument, f"shape [{rows.shape[0]}]", list(vector.shape))
+        return cls._own(_C.SidTrie.build(rows, sizes, ids, scores))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], verify: bool = True) -> SidTrie:
+        """Maps a trie file.
+
+        With `verify` every byte is read and every rule of the format is checked. Without it only
+        the header and the section table are (milliseconds, whatever the size), and queries stay
+        memory-safe on any bytes: what is out of range counts as absent. Replace a file by `save`,
+        which renames; never alter one that is loaded.
+
+        Raises:
+            TrieFormatError: a truncated or altered file, or one of another version.
+            OSError: a file that cannot be read.
+        """
+        return cls._own(_C.SidTrie.load(os.fspath(path), verify))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the trie; the file is whole or untouched, whatever happens.
+
+        Equal catalogues give equal bytes. docs/trie_file_format.md describes them.
+        """
+        self._handle.save(os.fspath(path))
+
+    def verify(self) -> None:
+        """Checks every checksum and rule of the format; raises TrieFormatError unless all hold."""
+        self._handle.verify()
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue."""
+        return self._handle.num_items
+
+    @property
+    def num_sids(self) -> int:
+        """Distinct SIDs; ranks are [0, num_sids)."""
+        return self._handle.num_sids
+
+    @property
+    def num_levels(self) -> int:
+        """Codes per SID."""
+        return self._handle.num_levels
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Code count of each level."""
+        return self._handle.level_sizes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index, in memory and as a file."""
+        return self._handle.nbytes
+
+    def num_nodes(self, level: int) -> int:
+        """Nodes of `level`, 0 to num_levels: 1 at level 0, num_sids at num_levels."""
+        return self._handle.num_nodes(level)
+
+    def child_begin(self, level: int) -> npt.NDArray[np.uint32]:
+        """[num_nodes(level) + 1] offsets b: the children of node n are nodes [b[n], b[n + 1]).
+
+        Children are nodes of level + 1. A read-only view, no copy.
+        """
+        return self._handle.child_begin(level)
+
+    def child_token(self, level: int) -> npt.NDArray[np.uint16]:
+        """[num_nodes(level + 1)] the token on the edge into each node of level + 1.
+
+        A read-only view, no copy.
+        """
+        return self._handle.child_token(level)
+
+    def contains(self, codes: Any) -> npt.NDArray[np.bool_]:
+        """Whether each row of `codes` [n, num_levels] is the SID of an item: bool [n]."""
+        return self._ranks("SidTrie.contains", codes) >= 0
+
+    def rank(self, codes: Any) -> npt.NDArray[np.int64]:
+        """int64 [n]: the rank of each row of `codes` [n, num_levels], -1 where no item has that SID.
+
+        A code outside its level is absent, not an error. Cost: one binary search per row and level.
+        """
+        return self._ranks("SidTrie.rank", codes)
+
+    def _ranks(self, where: str, codes: Any) -> npt.NDArray[np.int64]:
+        rows = integer_array(where, "codes", codes, f"[n, {self.num_levels}]")
+        if rows.shape[1] != self.num_levels:
+            raise invalid(where, "codes", f"shape [n, {self.num_levels}]", list(rows.shape))
+        return self._handle.rank(rows)
+
+    def codes(self, rank: Any) -> npt.NDArray[np.int32]:
+        """The SID of each rank [n]: int32 [n, num_levels]; rank -1 (no SID) gives a row of -1.
+
+        Raises ValueError for a rank outside [-1, num_sids).
+        """
+        return self._handle.codes(index_vector("SidTrie.codes", "rank", rank))
+
+    def items(self, rank: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The items of each rank [n], best prior first.
+
+        Returns:
+            (item_ids, offsets): the items of rank[i] are item_ids[offsets[i]:offsets[i + 1]],
+            offsets int64 [n + 1]. Rank -1 (no SID) has no items.
+
+        Raises ValueError for a rank outside [-1, num_sids).
+        """
+        return self._handle.items(index_vector("SidTrie.items", "rank", rank))
+
+    def rank_range(
+        self, level: int, nodes: Any
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(begin, end), int64 [n] each: the ranks of the SIDs below each of `nodes` [n] of `level`.
+
+        `level` goes from 0 to num_levels, where node n has the range (n, n + 1). A node that does not exist has the empty range (0, 0).
+        """
+        return self._handle.rank_range(level, index_vector("SidTrie.rank_range", "nodes", nodes))
+
+    def filter(self, allow: Any = None, deny: Any = None) -> ItemFilter:
+        """The filter that lets through the items of `allow` (default: all) that are not in `deny`.
+
+        Each is a set of items: item ids (integers [n]) or a mask bool [num_items] over the rows
+        given to `build`. Ids that the trie does not hold match nothing;
+        `ItemFilter.num_unknown_ids` counts them.
+        """
+        return ItemFilter._make(self, allow, deny)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(map(str, self.level_sizes))
+        return f"SidTrie({self.num_items} items, {self.num_sids} SIDs, level_sizes=({sizes}))"

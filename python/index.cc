@@ -1,0 +1,172 @@
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "arrays.h"
+#include "bindings.h"
+#include "index/item_filter.h"
+#include "index/sid_trie.h"
+
+namespace py = pybind11;
+
+namespace onesearch::bindings {
+namespace {
+
+using Trie = std::shared_ptr<const SidTrie>;
+using Filter = std::shared_ptr<const ItemFilter>;
+
+Trie build(const py::array& codes, std::vector<int64_t> level_sizes,
+           const std::optional<Vector<int64_t>>& item_ids,
+           const std::optional<Vector<double>>& item_scores) {
+  CatalogueCodes catalogue;
+  catalogue.codes = view_of_array(codes, "SidTrie.build", "codes");
+  catalogue.level_sizes = std::move(level_sizes);
+  catalogue.item_ids = data_or_null(item_ids);
+  catalogue.item_scores = data_or_null(item_scores);
+  const py::gil_scoped_release release;
+  return SidTrie::build(catalogue);
+}
+
+Vector<int64_t> rank(const SidTrie& trie, const py::array& codes) {
+  const TensorView view = view_of_array(codes, "SidTrie.rank", "codes");
+  Vector<int64_t> ranks(view.ndim > 0 ? view.shape[0] : 0);
+  int64_t* out = ranks.mutable_data();
+  const py::gil_scoped_release release;
+  trie.rank(view, out);
+  return ranks;
+}
+
+Vector<int32_t> codes(const SidTrie& trie, const Vector<int64_t>& ranks) {
+  Vector<int32_t> codes({ranks.size(), static_cast<py::ssize_t>(trie.view().num_levels)});
+  int32_t* out = codes.mutable_data();
+  const py::gil_scoped_release release;
+  trie.codes(ranks.data(), ranks.size(), out);
+  return codes;
+}
+
+py::tuple items(const SidTrie& trie, const Vector<int64_t>& ranks) {
+  const py::ssize_t n = ranks.size();
+  Vector<int64_t> offsets(n + 1);
+  trie.item_offsets(ranks.data(), n, offsets.mutable_data());
+  Vector<int64_t> item_ids(offsets.at(n));
+  trie.items(ranks.data(), n, offsets.data(), item_ids.mutable_data());
+  return py::make_tuple(item_ids, offsets);
+}
+
+py::tuple rank_range(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
+  Vector<int64_t> begin(nodes.size());
+  Vector<int64_t> end(nodes.size());
+  trie.rank_range(level, nodes.data(), nodes.size(), begin.mutable_data(), end.mutable_data());
+  return py::make_tuple(begin, end);
+}
+
+uint32_t num_nodes(const SidTrie& trie, int level) {
+  trie.check_level("SidTrie.num_nodes", level, trie.view().num_levels);
+  return trie.view().num_nodes[level];
+}
+
+py::array child_begin(const py::object& self, int level) {
+  const auto& trie = self.cast<const SidTrie&>();
+  trie.check_level("SidTrie.child_begin", level, trie.view().num_levels - 1);
+  return read_only(trie.view().child_begin[level], size_t{trie.view().num_nodes[level]} + 1, self);
+}
+
+py::array child_token(const py::object& self, int level) {
+  const auto& trie = self.cast<const SidTrie&>();
+  trie.check_level("SidTrie.child_token", level, trie.view().num_levels - 1);
+  return read_only(trie.view().child_token[level], trie.view().num_nodes[level + 1], self);
+}
+
+py::tuple level_sizes(const SidTrie& trie) {
+  py::tuple sizes(trie.view().num_levels);
+  for (int level = 0; level < trie.view().num_levels; ++level) {
+    sizes[level] = trie.view().level_sizes[level];
+  }
+  return sizes;
+}
+
+// A set of items arrives as ids (int64) or as a mask (bool); the wrapper has checked dtype and
+// length.
+std::optional<ItemSelection> selection(const std::optional<py::array>& items) {
+  if (!items.has_value()) return std::nullopt;
+  ItemSelection selection;
+  if (items->dtype().kind() == 'b') {
+    selection.mask = static_cast<const bool*>(items->data());
+  } else {
+    selection.ids = static_cast<const int64_t*>(items->data());
+    selection.num_ids = items->size();
+  }
+  return selection;
+}
+
+Filter filter(Trie trie, const std::optional<py::array>& allow,
+              const std::optional<py::array>& deny) {
+  const std::optional<ItemSelection> allowed = selection(allow);
+  const std::optional<ItemSelection> denied = selection(deny);
+  const py::gil_scoped_release release;
+  return ItemFilter::make(std::move(trie), allowed ? &*allowed : nullptr,
+                          denied ? &*denied : nullptr);
+}
+
+py::array rank_bits(const py::object& self) {
+  const auto& filter = self.cast<const ItemFilter&>();
+  return read_only(filter.rank_bits().data(), filter.rank_bits().size(), self);
+}
+
+Vector<bool> item_allowed(const ItemFilter& filter) {
+  const uint32_t n = filter.trie().view().num_items;
+  Vector<bool> allowed(n);
+  for (uint32_t position = 0; position < n; ++position) {
+    allowed.mutable_data()[position] = filter.item_allowed(position);
+  }
+  return allowed;
+}
+
+Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& nodes) {
+  Vector<bool> allowed(nodes.size());
+  filter.allows(level, nodes.data(), nodes.size(), allowed.mutable_data());
+  return allowed;
+}
+
+void register_trie(py::module_& module) {
+  py::class_<SidTrie, std::shared_ptr<SidTrie>>(module, "SidTrie")
+      .def_static("build", &build, py::arg("codes"), py::arg("level_sizes"), py::arg("item_ids"),
+                  py::arg("item_scores"))
+      .def_static("load", &SidTrie::load, py::arg("path"), py::arg("verify"),
+                  py::call_guard<py::gil_scoped_release>())
+      .def("save", &SidTrie::save, py::arg("path"), py::call_guard<py::gil_scoped_release>())
+      .def("verify", &SidTrie::verify, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("num_items", [](const SidTrie& t) { return t.view().num_items; })
+      .def_property_readonly("num_sids", [](const SidTrie& t) { return t.view().num_sids(); })
+      .def_property_readonly("num_levels", [](const SidTrie& t) { return t.view().num_levels; })
+      .def_property_readonly("level_sizes", &level_sizes)
+      .def_property_readonly("nbytes", &SidTrie::nbytes)
+      .def("num_nodes", &num_nodes, py::arg("level"))
+      .def("child_begin", &child_begin, py::arg("level"))
+      .def("child_token", &child_token, py::arg("level"))
+      .def("rank", &rank, py::arg("codes"))
+      .def("codes", &codes, py::arg("ranks"))
+      .def("items", &items, py::arg("ranks"))
+      .def("rank_range", &rank_range, py::arg("level"), py::arg("nodes"));
+}
+
+void register_filter(py::module_& module) {
+  py::class_<ItemFilter, std::shared_ptr<ItemFilter>>(module, "ItemFilter")
+      .def_static("make", &filter, py::arg("trie"), py::arg("allow"), py::arg("deny"))
+      .def_property_readonly("num_allowed_items", &ItemFilter::num_allowed_items)
+      .def_property_readonly("num_allowed_sids", &ItemFilter::num_allowed_sids)
+      .def_property_readonly("num_unknown_ids", &ItemFilter::num_unknown_ids)
+      .def_property_readonly("rank_bits", &rank_bits)
+      .def("item_allowed", &item_allowed)
+      .def("allows", &allows, py::arg("level"), py::arg("nodes"));
+}
+
+}  // namespace
+
+void register_index(py::module_& module) {
+  register_trie(module);
+  register_filter(module);
+}
+
+}  // namespace onesearch::bindings
