@@ -38,10 +38,11 @@ _SMALL_CORPUS = 200
 class TfidfEncoder:
     """encode(t) = normalise( sum_f (1 + ln tf(f, t)) idf(f) components[f] ), f over known features.
 
-    idf(f) = ln((1 + n) / (1 + df(f))) + 1. `components` [num_features, dim] are the leading right
-    singular vectors of the row-normalised TF-IDF matrix of the fitted texts: latent semantic
-    analysis (Deerwester et al. 1990). Encoding needs numpy only; a row does not depend on its
-    neighbours in the batch. Cost: O(features in the text x dim).
+    idf(f) = ln((1 + n) / (1 + df(f))) + 1. `components` [num_features, dim] are V S^-1/2 of the
+    truncated SVD U S V^T of the row-normalised TF-IDF matrix of the fitted texts: latent semantic
+    analysis (Deerwester et al. 1990), each axis weighed by the root of its singular value, so that
+    the few strongest axes do not drown what tells similar items apart. Encoding needs numpy only;
+    a row does not depend on its neighbours in the batch. Cost: O(features in the text x dim).
     """
 
     def __init__(self, vocabulary: Sequence[str], idf: FloatArray, components: FloatArray) -> None:
@@ -78,7 +79,7 @@ class TfidfEncoder:
                 "TfidfEncoder.fit", "texts", "texts that hold words", f"{len(texts)} without any"
             )
         idf = (np.log((1 + len(texts)) / (1 + document_frequency)) + 1).astype(np.float32)
-        components = _leading_components(counts, vocabulary, idf, dim, seed)
+        components = _fit_components(counts, vocabulary, idf, dim, seed)
         return cls(vocabulary, idf, components)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
@@ -171,7 +172,7 @@ def _select_features(
     return [feature for feature, _ in kept], np.array([n for _, n in kept], np.int64)
 
 
-def _leading_components(
+def _fit_components(
     counts: Sequence[Counter[str]], vocabulary: Sequence[str], idf: FloatArray, dim: int, seed: int
 ) -> FloatArray:
     from scipy.sparse import csr_matrix
@@ -190,9 +191,10 @@ def _leading_components(
             matrix, min(dim, *matrix.shape), n_iter=4, random_state=seed
         )
     # Repeated texts lower the rank; what lies beyond it is rounding.
-    components = _fix_signs(components[strengths > 1e-6 * strengths[0]])
+    kept = strengths > 1e-6 * strengths[0]
+    weights = np.sqrt(strengths[0] / strengths[kept])
     out = np.zeros((len(vocabulary), dim), np.float32)
-    out[:, : len(components)] = components.T
+    out[:, : len(weights)] = _fix_signs(components[kept]).T * weights
     return out
 
 
