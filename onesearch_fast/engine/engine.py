@@ -1,0 +1,320 @@
+"""`Engine`: a model and a trie, made into exact generation of semantic IDs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from onesearch_fast.engine.beam_search import (
+    Beams,
+    CodeRanges,
+    constrained_search,
+    score_codes,
+    unconstrained_search,
+)
+from onesearch_fast.engine.expansion import ItemsByRank
+from onesearch_fast.engine.locks import SharedLock
+from onesearch_fast.engine.prompt_batch import PromptBatch
+from onesearch_fast.engine.result import GenerateResult
+from onesearch_fast.errors import invalid
+from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.models import DecoderModel, load_model, read_checkpoint
+from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# A request's beams times its steps is allocated up front, so a slip of the keyboard is refused.
+MAX_BEAMS = 1 << 16
+
+Filters = Sequence[ItemFilter | None] | None
+Search = Callable[[PromptBatch, Filters], Beams]
+
+
+class Engine:
+    """Generates and scores the SIDs of a trie with a language model.
+
+    Safe to use from many threads: a search has no state but its own, and an update of the weights
+    waits for the searches that run.
+    """
+
+    def __init__(
+        self, model: DecoderModel, trie: SidTrie, ranges: CodeRanges, deterministic: bool = False
+    ) -> None:
+        self._model = model
+        self._trie = trie
+        self._ranges = ranges
+        self._deterministic = deterministic
+        self._lock = SharedLock()
+        self._weight_version = 1
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_module: str | os.PathLike[str] | torch.nn.Module,
+        trie: SidTrie,
+        device: str | torch.device = "cpu",
+        dtype: str | torch.dtype = "bfloat16",
+        code_token_offsets: Sequence[int] | None = None,
+        deterministic: bool = False,
+        allow_download: bool = False,
+    ) -> Engine:
+        """Loads a model beside the trie of the items it may generate.
+
+        Args:
+            folder_or_module: a Hugging Face folder (config.json and safetensors), or a transformers
+                module, which is copied and left untouched.
+            trie: the catalogue's trie.
+            device: where the model runs.
+            dtype: "float32", "bfloat16" or "float16"; of weights, keys and values. Scores are
+                float32 whatever it is.
+            code_token_offsets: token id of code 0 of every level; default: the config's own.
+            deterministic: the same bits for a request whatever its batch neighbours. Requests are
+                then run one at a time, since torch's products change bits with their row count.
+            allow_download: whether a name that is no folder may be fetched from the hub.
+
+        Raises:
+            ValueError: an architecture that is not served, weights that do not match their config,
+                code ranges that do not fit the trie or the vocabulary.
+        """
+        if not isinstance(trie, SidTrie):
+            raise _bad("trie", "a SidTrie", type(trie), "make one with SidTrie.build", TypeError)
+        checkpoint = read_checkpoint(folder_or_module, allow_download)
+        model = load_model(checkpoint, _dtype(dtype), device)
+        ranges = _code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
+        return cls(model, trie, ranges, deterministic)
+
+    @property
+    def trie(self) -> SidTrie:
+        """The trie it generates from."""
+        return self._trie
+
+    @property
+    def weight_version(self) -> int:
+        """1 for the weights it was made with, and one more for every `update_weights`."""
+        return self._weight_version
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """The longest prompt that leaves room for an SID."""
+        return self._model.shape.max_positions - self._room
+
+    @property
+    def _room(self) -> int:
+        return self._trie.num_levels - 1
+
+    @cached_property
+    def items_by_rank(self) -> ItemsByRank:
+        """The trie's items in rank order, made when first needed."""
+        return ItemsByRank(self._trie)
+
+    def generate(
+        self,
+        input_ids: torch.Tensor | Sequence[Sequence[int]] | None = None,
+        attention_mask: torch.Tensor | None = None,
+        num_beams: int = 256,
+        normalizer: str = "level",
+        filter: ItemFilter | Filters = None,
+        prompt_embeds: torch.Tensor | None = None,
+        constrained: bool = True,
+    ) -> GenerateResult:
+        """The best `num_beams` SIDs for each prompt, by beam search over the trie.
+
+        score(c_1 .. c_L) = sum over levels l of logit(c_l | prompt, c_1 .. c_{l-1}) - normaliser_l
+
+        Args:
+            input_ids: [batch, prompt] integers, or lists of token ids of any lengths.
+            attention_mask: [batch, prompt] of 0 and 1; what is 0 counts as absent, wherever it is.
+            num_beams: beams kept at every level; more than the trie has SIDs gives a smaller count.
+            normalizer: "level" (log-sum-exp over the level's codes), "children" (over the codes
+                that lead on in the trie), "vocab" (over the whole vocabulary: scores then equal
+                those of `transformers`), or "none".
+            filter: which items may be found: one `ItemFilter` of this trie for all requests, or a
+                sequence with one (or None) per request.
+            prompt_embeds: [batch, prompt, hidden] read in place of the embeddings of `input_ids`.
+            constrained: False searches the whole vocabulary instead of the trie; the normaliser is
+                then the vocabulary's, codes are -1 outside their level, rank -1 where no SID is.
+
+        Returns:
+            GenerateResult; its beams are exact: none is filler, and `count` tells how many there
+            are. Ties go to the lower parent beam, then to the lower code.
+
+        Cost: one pass over the prompts, num_levels - 1 passes over the beams. With equal inputs,
+        scores agree within float tolerance whatever the batch; in every bit with `deterministic`.
+        """
+        _check_generate(num_beams, normalizer, filter, constrained)
+        prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
+        filters = _one_per_request(filter, len(prompts))
+
+        def search(part: PromptBatch, chosen: Filters) -> Beams:
+            if not constrained:
+                return unconstrained_search(self._model, part, self._trie, self._ranges, num_beams)
+            return constrained_search(
+                self._model, part, self._trie, self._ranges, num_beams, normalizer, chosen
+            )
+
+        with self._lock.shared():
+            version = self._weight_version
+            run = self._one_by_one if self._deterministic else self._together
+            beams = run(search, prompts, filters)
+        return GenerateResult(
+            beams.codes,
+            beams.scores,
+            beams.rank,
+            beams.count,
+            version,
+            lambda: self.items_by_rank,
+            filters,
+        )
+
+    def _together(self, search: Search, prompts: PromptBatch, filters: Filters) -> Beams:
+        return search(prompts, filters)
+
+    def _one_by_one(self, search: Search, prompts: PromptBatch, filters: Filters) -> Beams:
+        """Every request by itself, so that shapes, and with them bits, depend on it alone."""
+        return Beams.concatenate(
+            [
+                search(prompts.request(index), filters and [filters[index]])
+                for index in range(len(prompts))
+            ]
+        )
+
+    def score(
+        self,
+        input_ids: torch.Tensor | Sequence[Sequence[int]] | None,
+        codes: torch.Tensor,
+        normalizer: str = "level",
+        attention_mask: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Teacher-forced scores of given SIDs, by the same formula as `generate`.
+
+        Args:
+            input_ids, attention_mask, prompt_embeds: as for `generate`.
+            codes: [batch, sid, level] integers, or [batch, level]; local to each level. A row with
+                a -1 scores -inf, so that the codes of a `generate` can be passed as they are.
+            normalizer: as for `generate`; with "children" an SID outside the trie scores -inf.
+
+        Returns:
+            float32 [batch, sid], or [batch].
+        """
+        if normalizer not in NORMALIZERS:
+            raise _bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
+        prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
+        given = _check_codes(codes, len(prompts), self._trie.level_sizes).to(self._model.device)
+        batches = [(prompts, given)]
+        if self._deterministic:
+            batches = [(prompts.request(i), given[i : i + 1]) for i in range(len(prompts))]
+        with self._lock.shared():
+            parts = [
+                score_codes(self._model, part, chosen, self._trie, self._ranges, normalizer)
+                for part, chosen in batches
+            ]
+        scores = torch.cat(parts)
+        return scores if codes.dim() == 3 else scores.squeeze(1)
+
+    def update_weights(self, module: torch.nn.Module | str | os.PathLike[str]) -> None:
+        """Copies new weights of the same architecture into the packed ones.
+
+        It waits for running searches, checks every name and shape before it changes anything, and
+        begins a new `weight_version`.
+        """
+        checkpoint = read_checkpoint(module)
+        with self._lock.alone():
+            self._model.load(checkpoint)
+            self._weight_version += 1
+
+    def _prompts(
+        self,
+        input_ids: torch.Tensor | Sequence[Sequence[int]] | None,
+        attention_mask: torch.Tensor | None,
+        prompt_embeds: torch.Tensor | None,
+    ) -> PromptBatch:
+        return PromptBatch.make(self._model, input_ids, attention_mask, prompt_embeds, self._room)
+
+
+def _bad(
+    argument: str,
+    expected: str,
+    got: object,
+    remedy: str | None = None,
+    kind: type[Exception] = ValueError,
+) -> Exception:
+    return invalid("Engine", argument, expected, got, remedy, kind)
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen is None or chosen not in DTYPES.values():
+        raise _bad("dtype", f"one of {', '.join(DTYPES)}", dtype)
+    return chosen
+
+
+def _code_ranges(
+    config: Mapping[str, Any],
+    code_token_offsets: Sequence[int] | None,
+    trie: SidTrie,
+    vocab_size: int,
+) -> CodeRanges:
+    offsets = config.get("code_token_offsets") if code_token_offsets is None else code_token_offsets
+    if offsets is None:
+        remedy = "pass the token id of code 0 of every level"
+        raise _bad("code_token_offsets", "one offset per level", "none in the config", remedy)
+    sizes = config.get("level_sizes", trie.level_sizes)
+    if tuple(sizes) != trie.level_sizes:
+        remedy = "the trie belongs to another model"
+        raise _bad(
+            "trie", f"level_sizes {tuple(sizes)}, as in the config", trie.level_sizes, remedy
+        )
+    if len(offsets) != trie.num_levels:
+        expected = f"one offset per level ({trie.num_levels})"
+        raise _bad("code_token_offsets", expected, list(offsets))
+    for level, (offset, size) in enumerate(zip(offsets, trie.level_sizes, strict=True)):
+        if offset < 0 or offset + size > vocab_size:
+            expected = f"level {level}'s {size} codes within the vocabulary of {vocab_size}"
+            raise _bad("code_token_offsets", expected, f"ids {offset} to {offset + size - 1}")
+    return CodeRanges(tuple(int(offset) for offset in offsets), trie.level_sizes)
+
+
+def _check_generate(
+    num_beams: int, normalizer: str, filter: ItemFilter | Filters, constrained: bool
+) -> None:
+    if not isinstance(num_beams, int) or not 1 <= num_beams <= MAX_BEAMS:
+        raise _bad("num_beams", f"an integer from 1 to {MAX_BEAMS}", num_beams)
+    if normalizer not in NORMALIZERS:
+        raise _bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
+    if not constrained and normalizer in ("children", "none"):
+        remedy = "an unconstrained search is normalised over the vocabulary"
+        raise _bad("normalizer", "'vocab' with constrained=False", normalizer, remedy)
+    if not constrained and filter is not None:
+        remedy = "filters choose among the trie's items"
+        raise _bad("filter", "None with constrained=False", "a filter", remedy)
+
+
+def _one_per_request(filter: ItemFilter | Filters, batch: int) -> Filters:
+    if filter is None:
+        return None
+    filters = [filter] * batch if isinstance(filter, ItemFilter) else list(filter)
+    if len(filters) != batch:
+        raise _bad("filter", f"one, or one per request ({batch})", f"{len(filters)} filters")
+    return filters
+
+
+def _check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) -> torch.Tensor:
+    """As int64 [batch, sid, level]."""
+    if not isinstance(codes, torch.Tensor) or codes.dtype.is_floating_point:
+        got = codes.dtype if isinstance(codes, torch.Tensor) else type(codes)
+        raise _bad("codes", "an integer tensor", got, kind=TypeError)
+    given = codes.unsqueeze(1) if codes.dim() == 2 else codes
+    if given.dim() != 3 or given.shape[::2] != (batch, len(level_sizes)):
+        expected = f"[batch, sid, level] = [{batch}, any, {len(level_sizes)}]"
+        raise _bad("codes", expected, tuple(codes.shape))
+    outside = (given >= torch.tensor(level_sizes, device=given.device)) | (given < -1)
+    if bool(outside.any()):
+        expected = f"codes below the level sizes {level_sizes}, or -1"
+        raise _bad("codes", expected, given[outside.any(2)][0].tolist())
+    return given.long()

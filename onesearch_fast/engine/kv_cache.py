@@ -1,0 +1,150 @@
+"""Keys and values of a search: the prompt's once per request, the beams' where they were made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from onesearch_fast.engine.attention import shared_context_attention
+from onesearch_fast.models import DecoderModel
+
+
+@dataclass(frozen=True)
+class ContextKV:
+    """The prompts' keys and values, shared by all beams of a request.
+
+    Attributes:
+        keys, values: [layer, batch, kv_head, prompt, head_dim]; prompts are padded on the right.
+        lengths: [batch] int64, tokens of each prompt.
+        bias: [batch, prompt], 0 on a prompt and -inf on its padding; None when nothing is padded.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    lengths: torch.Tensor
+    bias: torch.Tensor | None
+
+    @classmethod
+    def empty(cls, model: DecoderModel, lengths: torch.Tensor, padded_length: int) -> ContextKV:
+        s = model.shape
+        sizes = (s.num_layers, len(lengths), s.num_kv_heads, padded_length, s.head_dim)
+        keys, values = (
+            torch.empty(sizes, dtype=model.dtype, device=model.device) for _ in range(2)
+        )
+        return cls(keys, values, lengths, _padding_bias(lengths, padded_length, model.dtype))
+
+
+def _padding_bias(
+    lengths: torch.Tensor, padded_length: int, dtype: torch.dtype
+) -> torch.Tensor | None:
+    outside = torch.arange(padded_length, device=lengths.device) >= lengths[:, None]
+    if not bool(outside.any()):
+        return None
+    return torch.zeros(outside.shape, dtype=dtype, device=lengths.device).masked_fill_(
+        outside, float("-inf")
+    )
+
+
+class PrefillAttention:
+    """Causal attention within the prompts; fills a `ContextKV`.
+
+    Padding stands on the right, so no real token ever sees it and no mask is needed.
+    """
+
+    def __init__(self, context: ContextKV) -> None:
+        self._context = context
+        self._final = len(context.keys) - 1
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """`Attention`; in the final layer only the last token of each prompt asks."""
+        keys, values = self._context.keys[layer], self._context.values[layer]
+        keys.copy_(key.transpose(1, 2))
+        values.copy_(value.transpose(1, 2))
+        if layer == self._final:
+            return shared_context_attention(query, keys, values, self._context.bias)
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(1, 2), keys, values, is_causal=True, enable_gqa=True
+        )
+        return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+
+
+class BeamKV:
+    """Keys and values of the tokens that beams have made.
+
+    They stay where they were made, [layer, batch, step, beam, kv_head, head_dim]; `ancestry`
+    [batch, beam, step] tells in which beam each step of a beam's own past stands. Re-parenting
+    beams rewrites that table and moves no keys or values.
+    """
+
+    def __init__(self, model: DecoderModel, batch: int, num_steps: int, num_beams: int) -> None:
+        s = model.shape
+        sizes = (s.num_layers, batch, num_steps, num_beams, s.num_kv_heads, s.head_dim)
+        self._keys, self._values = (
+            torch.empty(sizes, dtype=model.dtype, device=model.device) for _ in range(2)
+        )
+        self._ancestry = torch.empty(batch, 1, 0, dtype=torch.int64, device=model.device)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps made so far."""
+        return self._ancestry.shape[2]
+
+    def branch(self, parents: torch.Tensor) -> None:
+        """Begins a step whose beam i continues beam parents[:, i]; parents [batch, beam] int64."""
+        batch, beams = parents.shape
+        steps = self.num_steps
+        past = self._ancestry.gather(1, parents.unsqueeze(2).expand(batch, beams, steps))
+        own = torch.arange(beams, device=parents.device).expand(batch, beams)
+        self._ancestry = torch.cat((past, own.unsqueeze(2)), dim=2)
+
+    def ancestors(self) -> torch.Tensor:
+        """Where each beam's past stands among [batch * step * beam]: [batch * beam * steps]."""
+        _, batch, steps, beams = self._keys.shape[:4]
+        device = self._ancestry.device
+        request = torch.arange(batch, device=device).view(-1, 1, 1)
+        step = torch.arange(self.num_steps, device=device)
+        return ((request * steps + step) * beams + self._ancestry).view(-1)
+
+    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Keeps what the current step's beams made, [batch, beam, kv_head, head_dim]."""
+        step, beams = self.num_steps - 1, key.shape[1]
+        self._keys[layer, :, step, :beams] = key
+        self._values[layer, :, step, :beams] = value
+
+    def gather(self, layer: int, ancestors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of each beam's own past, [batch, beam, step, kv_head, head_dim]."""
+        kv_heads, head_dim = self._keys.shape[4:]
+        sizes = (*self._ancestry.shape, kv_heads, head_dim)
+        key, value = (
+            stored[layer].view(-1, kv_heads * head_dim).index_select(0, ancestors).view(sizes)
+            for stored in (self._keys, self._values)
+        )
+        return key, value
+
+
+class BeamAttention:
+    """Attention of one step's beams over their context and their own past."""
+
+    def __init__(self, context: ContextKV, beams: BeamKV) -> None:
+        self._context = context
+        self._beams = beams
+        self._ancestors = beams.ancestors()
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """`Attention`."""
+        self._beams.store(layer, key, value)
+        tail_key, tail_value = self._beams.gather(layer, self._ancestors)
+        return shared_context_attention(
+            query,
+            self._context.keys[layer],
+            self._context.values[layer],
+            self._context.bias,
+            tail_key,
+            tail_value,
+        )

@@ -1,0 +1,129 @@
+"""Prompts in the one form the engine runs: padded on the right, with their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.models import DecoderModel
+
+_WHERE = "Engine"
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """tokens [batch, prompt] int64, or embeds [batch, prompt, hidden]; lengths [batch] int64."""
+
+    tokens: torch.Tensor
+    embeds: torch.Tensor | None
+    lengths: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def request(self, index: int) -> PromptBatch:
+        """One request by itself, cut to its own length."""
+        rows, length = slice(index, index + 1), int(self.lengths[index])
+        embeds = None if self.embeds is None else self.embeds[rows, :length]
+        return PromptBatch(self.tokens[rows, :length], embeds, self.lengths[rows])
+
+    @classmethod
+    def make(
+        cls,
+        model: DecoderModel,
+        input_ids: torch.Tensor | Sequence[Sequence[int]] | None,
+        attention_mask: torch.Tensor | None,
+        prompt_embeds: torch.Tensor | None,
+        room: int,
+    ) -> PromptBatch:
+        """Checks a caller's prompts and moves their tokens to the left.
+
+        Args:
+            input_ids: [batch, prompt] integers, or lists of token ids, one a request, of any
+                lengths; None when `prompt_embeds` is given.
+            attention_mask: [batch, prompt] of 0 and 1; what is 0 counts as absent, wherever it is.
+            prompt_embeds: [batch, prompt, hidden], read in place of the embeddings of `input_ids`.
+            room: positions that must stay free after the longest prompt.
+        """
+        if prompt_embeds is not None:
+            _check_embeds(prompt_embeds, model)
+            tokens = torch.zeros(prompt_embeds.shape[:2], dtype=torch.int64, device=model.device)
+        else:
+            tokens, attention_mask = _token_matrix(input_ids, attention_mask)
+            _check_tokens(tokens, attention_mask, model.shape.vocab_size)
+            tokens = tokens.to(model.device, torch.int64)
+        kept = _kept(tokens, attention_mask)
+        lengths = kept.sum(1)
+        _check_lengths(lengths, model.shape.max_positions - room)
+        order = torch.argsort(kept.logical_not(), dim=1, stable=True)[:, : int(lengths.max())]
+        if prompt_embeds is None:
+            return cls((tokens * kept).gather(1, order), None, lengths)
+        embeds = prompt_embeds.to(model.device, model.dtype)
+        rows = torch.arange(len(order), device=model.device)[:, None]
+        return cls(tokens.gather(1, order), embeds[rows, order], lengths)
+
+
+def _token_matrix(
+    input_ids: torch.Tensor | Sequence[Sequence[int]] | None, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if input_ids is None:
+        raise invalid(_WHERE, "input_ids", "token ids, or prompt_embeds instead", None)
+    if isinstance(input_ids, torch.Tensor):
+        return input_ids, mask
+    if mask is not None:
+        remedy = "leave attention_mask out: lists have their own lengths"
+        raise invalid(_WHERE, "input_ids", "a tensor beside attention_mask", "lists", remedy)
+    longest = max((len(row) for row in input_ids), default=0)
+    tokens = torch.zeros(len(input_ids), longest, dtype=torch.int64)
+    mask = torch.zeros(len(input_ids), longest, dtype=torch.bool)
+    for index, row in enumerate(input_ids):
+        tokens[index, : len(row)] = torch.as_tensor(row)
+        mask[index, : len(row)] = True
+    return tokens, mask
+
+
+def _check_tokens(tokens: torch.Tensor, mask: torch.Tensor | None, vocab_size: int) -> None:
+    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype is torch.bool:
+        raise invalid(_WHERE, "input_ids", "integers", tokens.dtype, kind=TypeError)
+    if tokens.dim() != 2 or not tokens.numel():
+        remedy = "one request is a batch of one, and no prompt is empty"
+        raise invalid(_WHERE, "input_ids", "[batch, prompt]", tuple(tokens.shape), remedy)
+    used = tokens if mask is None or mask.shape != tokens.shape else tokens[mask != 0]
+    outside = used[(used < 0) | (used >= vocab_size)]
+    if outside.numel():
+        remedy = "the tokenizer and the model disagree"
+        expected = f"token ids in [0, {vocab_size})"
+        raise invalid(_WHERE, "input_ids", expected, int(outside[0]), remedy)
+
+
+def _check_embeds(embeds: torch.Tensor, model: DecoderModel) -> None:
+    hidden = model.shape.hidden_size
+    if embeds.dim() != 3 or embeds.shape[2] != hidden or not embeds.numel():
+        expected = f"[batch, prompt, {hidden}]"
+        raise invalid(_WHERE, "prompt_embeds", expected, tuple(embeds.shape))
+
+
+def _kept(tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """[batch, prompt] bool: which tokens are part of the prompt."""
+    if mask is None:
+        return torch.ones(tokens.shape, dtype=torch.bool, device=tokens.device)
+    if mask.shape != tokens.shape:
+        expected = f"[batch, prompt] = {tuple(tokens.shape)}"
+        raise invalid(_WHERE, "attention_mask", expected, tuple(mask.shape))
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        remedy = "additive and weighted masks are not served"
+        raise invalid(_WHERE, "attention_mask", "0 and 1 only", "other values", remedy)
+    return mask.to(tokens.device, torch.bool)
+
+
+def _check_lengths(lengths: torch.Tensor, longest: int) -> None:
+    if int(lengths.min()) < 1:
+        request = int(lengths.argmin())
+        remedy = "give every request at least one token"
+        raise invalid(_WHERE, "attention_mask", "a prompt", f"none in request {request}", remedy)
+    if int(lengths.max()) > longest:
+        expected = f"at most {longest} tokens (the model's positions, less the semantic ID)"
+        raise invalid(_WHERE, "input_ids", expected, int(lengths.max()), "cut the prompt")

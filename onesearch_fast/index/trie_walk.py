@@ -1,0 +1,51 @@
+"""Vectorised steps down a `SidTrie`, for code that keeps its own nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast.index.sid_trie import SidTrie
+
+Nodes = npt.NDArray[np.int64]
+
+
+def child_nodes(trie: SidTrie, level: int, nodes: Nodes, codes: npt.ArrayLike) -> Nodes:
+    """The child of each node of `level` by each code, int64 [n]; -1 where there is none.
+
+    A node of -1 has no children. Cost: one binary search per node, all of them side by side.
+    """
+    wanted = np.asarray(codes)
+    tokens = trie.child_token(level)
+    low, end = _children(trie, level, nodes)
+    high = end.copy()
+    while (low < high).any():
+        middle = (low + high) // 2
+        # An emptied range keeps looking at its own bound, which changes nothing.
+        below = tokens[np.minimum(middle, len(tokens) - 1)] < wanted
+        open_range = low < high
+        low = np.where(open_range & below, middle + 1, low)
+        high = np.where(open_range & ~below, middle, high)
+    found = low < end
+    found[found] = tokens[low[found]] == wanted[found]
+    return np.where(found, low, -1)
+
+
+def valid_tokens(trie: SidTrie, level: int, nodes: Nodes) -> npt.NDArray[np.bool_]:
+    """Which codes lead on from each node of `level`: bool [n, level_sizes[level]]."""
+    begin, end = _children(trie, level, nodes)
+    counts = end - begin
+    rows = np.repeat(np.arange(len(nodes)), counts)
+    edges = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
+    valid = np.zeros((len(nodes), trie.level_sizes[level]), dtype=np.bool_)
+    valid[rows, trie.child_token(level)[edges]] = True
+    return valid
+
+
+def _children(trie: SidTrie, level: int, nodes: Nodes) -> tuple[Nodes, Nodes]:
+    """The range of each node's children; empty for node -1."""
+    offsets = trie.child_begin(level)
+    alive = nodes >= 0
+    begin = np.where(alive, offsets[np.where(alive, nodes, 0)], 0).astype(np.int64)
+    end = np.where(alive, offsets[np.where(alive, nodes, 0) + 1], 0).astype(np.int64)
+    return begin, end

@@ -1,0 +1,116 @@
+"""Checkpoints: a config and named tensors, of a Hugging Face folder or of a module in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onesearch_fast.errors import FormatError, invalid
+from onesearch_fast.files import read_json
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's config as a plain mapping, and its tensors, each read when asked for.
+
+    Attributes:
+        config: what config.json holds.
+        shapes: name -> shape of every tensor.
+        tensor: name -> the tensor; not to be written to.
+    """
+
+    config: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    tensor: Callable[[str], torch.Tensor]
+
+
+def read_checkpoint(
+    source: str | os.PathLike[str] | torch.nn.Module, allow_download: bool = False
+) -> Checkpoint:
+    """Opens a checkpoint; what is no folder is a hub id, fetched only with `allow_download`."""
+    if isinstance(source, torch.nn.Module):
+        return _from_module(source)
+    return _from_folder(_local_folder(source, allow_download))
+
+
+def _from_module(module: torch.nn.Module) -> Checkpoint:
+    config = getattr(module, "config", None)
+    if config is None or not hasattr(config, "to_dict"):
+        expected = "a transformers causal language model (a module with .config)"
+        raise invalid("read_checkpoint", "module", expected, type(module), kind=TypeError)
+    state = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    return Checkpoint(config.to_dict(), shapes, lambda name: state[name])
+
+
+def _local_folder(source: str | os.PathLike[str], allow_download: bool) -> Path:
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if not allow_download:
+        remedy = "give the path of a Hugging Face folder, or pass allow_download=True for a hub id"
+        raise invalid("read_checkpoint", "folder", "an existing folder", str(source), remedy)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(str(source), allow_patterns=["*.json", "*.safetensors"]))
+
+
+def _from_folder(folder: Path) -> Checkpoint:
+    from safetensors import safe_open
+
+    files = _tensor_files(folder)
+    config = _read_config(folder)
+    readers: dict[Path, Any] = {
+        file: safe_open(file, framework="pt") for file in sorted(set(files.values()))
+    }
+    shapes = {
+        name: tuple(readers[file].get_slice(name).get_shape()) for name, file in files.items()
+    }
+    return Checkpoint(config, shapes, lambda name: readers[files[name]].get_tensor(name))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        remedy = "save the model with save_pretrained"
+        raise invalid("read_checkpoint", str(folder), "config.json", "no such file", remedy)
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise invalid("read_checkpoint", str(path), "a JSON object", type(config), kind=FormatError)
+    return config
+
+
+def _tensor_files(folder: Path) -> dict[str, Path]:
+    """Name of each tensor -> the file that holds it."""
+    index, single = folder / INDEX_FILE, folder / SINGLE_FILE
+    if index.is_file():
+        named = {name: folder / file for name, file in read_json(index)["weight_map"].items()}
+        for file in sorted(set(named.values())):
+            _names_in(file)
+        return named
+    if single.is_file():
+        return dict.fromkeys(_names_in(single), single)
+    expected = f"{SINGLE_FILE} or {INDEX_FILE}"
+    remedy = "save the model with save_pretrained(safe_serialization=True)"
+    raise invalid("read_checkpoint", str(folder), expected, "neither", remedy)
+
+
+def _names_in(file: Path) -> list[str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as reader:
+            return list(reader.keys())
+    except (SafetensorError, FileNotFoundError) as error:
+        remedy = "fetch or export the checkpoint again"
+        raise invalid(
+            "read_checkpoint", str(file), "a safetensors file", str(error), remedy, FormatError
+        ) from error

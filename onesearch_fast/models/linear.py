@@ -1,0 +1,37 @@
+"""Matrix products of the served models, by the fastest kernel of torch for the tensors at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+# float32 F.linear goes to MKL, which on AMD processors runs at less than half of oneDNN's speed
+# (100 against 230 GFLOP/s on one core of an AVX-512 EPYC). This operator, which torch.compile emits
+# on CPU, is the way to oneDNN.
+_onednn: Any = None
+if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """x W^T + b: x [rows, in], weight [out, in], bias [out] -> [rows, out]."""
+    if _takes_onednn(x):
+        y: torch.Tensor = _onednn(x, weight, bias, "none", [], "")
+        return y
+    return F.linear(x, weight, bias)
+
+
+def linear_add(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor
+) -> torch.Tensor:
+    """residual + x W^T + b, the sum taken into the product where the kernel can."""
+    if _takes_onednn(x):
+        y: torch.Tensor = _onednn.binary(x, residual, weight, bias, "add")
+        return y
+    return F.linear(x, weight, bias).add_(residual)
+
+
+def _takes_onednn(x: torch.Tensor) -> bool:
+    return _onednn is not None and x.dtype is torch.float32 and x.device.type == "cpu"

@@ -1,0 +1,291 @@
+"""The Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.models.checkpoint import Checkpoint
+from onesearch_fast.models.decoder import Attention, DecoderShape
+from onesearch_fast.models.linear import linear, linear_add
+from onesearch_fast.models.packing import Slot, fill
+from onesearch_fast.models.registry import register
+
+
+@dataclass(frozen=True)
+class LlamaConfig:
+    """What the family's members differ in, read from a Hugging Face config."""
+
+    shape: DecoderShape
+    intermediate_size: int
+    norm_eps: float
+    rope_theta: float
+    tied: bool
+    query_key_norm: bool
+    qkv_bias: bool
+    out_bias: bool
+    mlp_bias: bool
+
+    @classmethod
+    def from_hugging_face(cls, config: Mapping[str, Any]) -> LlamaConfig:
+        """Raises ValueError naming a key that is missing or asks for what is not served."""
+        _refuse_unserved(config)
+        model_type = config["model_type"]
+        attention_bias = bool(config.get("attention_bias", False))
+        return cls(
+            shape=_shape(config),
+            intermediate_size=_size(config, "intermediate_size"),
+            norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+            rope_theta=_rope_theta(config),
+            tied=bool(config.get("tie_word_embeddings", False)),
+            query_key_norm=model_type == "qwen3",
+            qkv_bias=model_type == "qwen2" or attention_bias,
+            out_bias=model_type != "qwen2" and attention_bias,
+            mlp_bias=model_type == "llama" and bool(config.get("mlp_bias", False)),
+        )
+
+
+def _shape(config: Mapping[str, Any]) -> DecoderShape:
+    heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
+    has = {key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None}
+    kv_heads = _size(config, "num_key_value_heads") if "num_key_value_heads" in has else heads
+    head_dim = _size(config, "head_dim") if "head_dim" in has else hidden // heads
+    if heads % kv_heads:
+        expected = f"a divisor of num_attention_heads ({heads})"
+        raise invalid("LlamaConfig", "num_key_value_heads", expected, kv_heads)
+    if head_dim % 2:
+        raise invalid("LlamaConfig", "head_dim", "an even number, for rotary positions", head_dim)
+    return DecoderShape(
+        num_layers=_size(config, "num_hidden_layers"),
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        hidden_size=hidden,
+        vocab_size=_size(config, "vocab_size"),
+        max_positions=_size(config, "max_position_embeddings"),
+    )
+
+
+def _size(config: Mapping[str, Any], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or value < 1:
+        raise invalid("LlamaConfig", key, "an integer of at least 1", value)
+    return value
+
+
+def _rope_theta(config: Mapping[str, Any]) -> float:
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
+    return float(theta)
+
+
+def _refuse_unserved(config: Mapping[str, Any]) -> None:
+    key = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
+    rope = config.get(key) or {}
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default" or any(isinstance(value, dict) for value in rope.values()):
+        raise invalid("LlamaConfig", key, "rope_type 'default'", rope, "scaling is not served")
+    for where in (rope, config):
+        if where.get("partial_rotary_factor", 1.0) != 1.0:
+            got = where["partial_rotary_factor"]
+            raise invalid("LlamaConfig", "partial_rotary_factor", "1.0", got)
+    if config.get("hidden_act", "silu") != "silu":
+        raise invalid("LlamaConfig", "hidden_act", "'silu'", config["hidden_act"])
+    layer_types = set(config.get("layer_types") or ["full_attention"])
+    if layer_types != {"full_attention"} or config.get("use_sliding_window"):
+        remedy = "sliding-window attention is not served; set use_sliding_window to false"
+        raise invalid("LlamaConfig", "layer_types", "'full_attention' only", layer_types, remedy)
+
+
+@dataclass(frozen=True)
+class LlamaLayer:
+    """Packed weights of one layer; rows are outputs.
+
+    Query and key rows of a head are interleaved (0, half, 1, half + 1, ...): a rotary pair is then
+    one complex number, and rotation one complex product. Scores do not change, since query and key
+    are permuted alike.
+    """
+
+    input_norm: torch.Tensor  # [hidden]
+    qkv: torch.Tensor  # [(heads + 2 kv_heads) * head_dim, hidden]
+    qkv_bias: torch.Tensor | None
+    query_key_norm: torch.Tensor | None  # [heads + kv_heads, head_dim]
+    out: torch.Tensor  # [hidden, heads * head_dim]
+    out_bias: torch.Tensor | None
+    mlp_norm: torch.Tensor  # [hidden]
+    gate_up: torch.Tensor  # [2 * intermediate, hidden]
+    gate_up_bias: torch.Tensor | None
+    down: torch.Tensor  # [hidden, intermediate]
+    down_bias: torch.Tensor | None
+
+    @classmethod
+    def allocate(cls, config: LlamaConfig, dtype: torch.dtype, device: torch.device) -> LlamaLayer:
+        s = config.shape
+        hidden, inner = s.hidden_size, config.intermediate_size
+        heads, qk_heads = s.num_heads * s.head_dim, s.num_heads + s.num_kv_heads
+        qkv = (qk_heads + s.num_kv_heads) * s.head_dim
+
+        def new(*sizes: int) -> torch.Tensor:
+            return torch.empty(sizes, dtype=dtype, device=device)
+
+        return cls(
+            input_norm=new(hidden),
+            qkv=new(qkv, hidden),
+            qkv_bias=new(qkv) if config.qkv_bias else None,
+            query_key_norm=new(qk_heads, s.head_dim) if config.query_key_norm else None,
+            out=new(hidden, heads),
+            out_bias=new(hidden) if config.out_bias else None,
+            mlp_norm=new(hidden),
+            gate_up=new(2 * inner, hidden),
+            gate_up_bias=new(2 * inner) if config.mlp_bias else None,
+            down=new(hidden, inner),
+            down_bias=new(hidden) if config.mlp_bias else None,
+        )
+
+    def slots(self, shape: DecoderShape) -> Iterator[tuple[str, Slot]]:
+        """Checkpoint name (within the layer) -> where it goes."""
+        yield "input_layernorm.weight", Slot.whole(self.input_norm)
+        yield "post_attention_layernorm.weight", Slot.whole(self.mlp_norm)
+        yield "self_attn.o_proj.weight", Slot.whole(self.out)
+        yield "mlp.down_proj.weight", Slot.whole(self.down)
+        yield from _qkv_slots(self.qkv, "weight", shape)
+        yield from _gate_up_slots(self.gate_up, "weight")
+        if self.qkv_bias is not None:
+            yield from _qkv_slots(self.qkv_bias, "bias", shape)
+        if self.out_bias is not None:
+            yield "self_attn.o_proj.bias", Slot.whole(self.out_bias)
+        if self.gate_up_bias is not None and self.down_bias is not None:
+            yield from _gate_up_slots(self.gate_up_bias, "bias")
+            yield "mlp.down_proj.bias", Slot.whole(self.down_bias)
+        if self.query_key_norm is not None:
+            query_norm = self.query_key_norm[: shape.num_heads]
+            key_norm = self.query_key_norm[shape.num_heads :]
+            yield "self_attn.q_norm.weight", Slot.repeated_interleaved(query_norm)
+            yield "self_attn.k_norm.weight", Slot.repeated_interleaved(key_norm)
+
+
+def _qkv_slots(packed: torch.Tensor, kind: str, shape: DecoderShape) -> Iterator[tuple[str, Slot]]:
+    keys_begin = shape.num_heads * shape.head_dim
+    values_begin = keys_begin + shape.num_kv_heads * shape.head_dim
+    queries, keys = packed[:keys_begin], packed[keys_begin:values_begin]
+    yield f"self_attn.q_proj.{kind}", Slot.interleaved(queries, shape.head_dim)
+    yield f"self_attn.k_proj.{kind}", Slot.interleaved(keys, shape.head_dim)
+    yield f"self_attn.v_proj.{kind}", Slot.whole(packed[values_begin:])
+
+
+def _gate_up_slots(packed: torch.Tensor, kind: str) -> Iterator[tuple[str, Slot]]:
+    gate, up = packed.chunk(2)
+    yield f"mlp.gate_proj.{kind}", Slot.whole(gate)
+    yield f"mlp.up_proj.{kind}", Slot.whole(up)
+
+
+@register("llama", "qwen2", "qwen3")
+class LlamaModel:
+    """A Llama-type decoder with packed weights; see `DecoderModel` for its methods."""
+
+    def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+        self._config = LlamaConfig.from_hugging_face(config)
+        s = self._config.shape
+        table = (s.vocab_size, s.hidden_size)
+        self._layers = [
+            LlamaLayer.allocate(self._config, dtype, device) for _ in range(s.num_layers)
+        ]
+        self._final_norm = torch.empty(s.hidden_size, dtype=dtype, device=device)
+        self._embedding = torch.empty(table, dtype=dtype, device=device)
+        self._head = self._embedding if self._config.tied else torch.empty_like(self._embedding)
+        exponents = torch.arange(0, s.head_dim, 2, dtype=torch.float32, device=device) / s.head_dim
+        self._frequencies = 1.0 / (self._config.rope_theta**exponents)
+
+    @property
+    def shape(self) -> DecoderShape:
+        return self._config.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._embedding.device
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        unused = {"lm_head.weight"} if self._config.tied else set()
+        fill(dict(self._slots()), checkpoint, unused)
+
+    def _slots(self) -> Iterator[tuple[str, Slot]]:
+        yield "model.embed_tokens.weight", Slot.whole(self._embedding)
+        yield "model.norm.weight", Slot.whole(self._final_norm)
+        if not self._config.tied:
+            yield "lm_head.weight", Slot.whole(self._head)
+        for index, layer in enumerate(self._layers):
+            for name, slot in layer.slots(self.shape):
+                yield f"model.layers.{index}.{name}", slot
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return F.embedding(tokens, self._embedding)
+
+    def logits(self, hidden: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+        rows = linear(hidden.reshape(-1, hidden.shape[-1]), self._head[begin:end])
+        return rows.view(*hidden.shape[:-1], end - begin)
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        positions: torch.Tensor,
+        attention: Attention,
+        last: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        rotation = self._rotation(positions)
+        final = len(self._layers) - 1
+        for index, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, rotation)
+            if last is not None and index == final:
+                rows = torch.arange(len(last), device=last.device)
+                hidden, query = hidden[rows, last].unsqueeze(1), query[rows, last].unsqueeze(1)
+            mixed = attention(index, query, key, value)
+            hidden = self._finish(layer, hidden, mixed)
+        return self._norm(hidden, self._final_norm)
+
+    def _rotation(self, positions: torch.Tensor) -> torch.Tensor:
+        """exp(i position frequency): [batch, token, 1, head_dim / 2] complex64."""
+        angles = positions[..., None, None].to(torch.float32) * self._frequencies
+        return torch.polar(torch.ones_like(angles), angles)
+
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._config.norm_eps)
+
+    def _project(
+        self, layer: LlamaLayer, hidden: torch.Tensor, rotation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        s = self.shape
+        normed = self._norm(hidden, layer.input_norm)
+        packed = linear(normed.view(-1, s.hidden_size), layer.qkv, layer.qkv_bias)
+        heads = packed.view(*hidden.shape[:2], -1, s.head_dim)
+        rotated = s.num_heads + s.num_kv_heads
+        query_key, value = heads[:, :, :rotated], heads[:, :, rotated:]
+        if layer.query_key_norm is not None:
+            query_key = F.rms_norm(query_key, (s.head_dim,), None, self._config.norm_eps)
+            query_key = query_key.mul_(layer.query_key_norm)
+        query_key = _rotate(query_key, rotation)
+        return query_key[:, :, : s.num_heads], query_key[:, :, s.num_heads :], value
+
+    def _finish(self, layer: LlamaLayer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """The layer after attention: output projection, SwiGLU, both residual sums."""
+        rows = hidden.reshape(-1, self.shape.hidden_size)
+        rows = linear_add(mixed.view(len(rows), -1), layer.out, layer.out_bias, rows)
+        gate_up = linear(self._norm(rows, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
+        gate, up = gate_up.chunk(2, dim=-1)
+        rows = linear_add(F.silu(gate).mul_(up), layer.down, layer.down_bias, rows)
+        return rows.view(hidden.shape)
+
+
+def _rotate(query_key: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+    """Rotates interleaved pairs in float32; overwrites a float32 input."""
+    pairs = query_key.to(torch.float32).view(*query_key.shape[:-1], -1, 2)
+    rotated = torch.view_as_complex(pairs).mul_(rotation)
+    return torch.view_as_real(rotated).flatten(-2).to(query_key.dtype)

@@ -1,0 +1,77 @@
+"""Packed weights: several checkpoint tensors side by side, so that one product serves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a checkpoint tensor goes.
+
+    Attributes:
+        shape: the checkpoint tensor's shape.
+        folded: the shape it is seen in to be copied to `view`; missing leading axes are repeated.
+        view: a view of packed memory.
+    """
+
+    shape: tuple[int, ...]
+    folded: tuple[int, ...]
+    view: torch.Tensor
+
+    @classmethod
+    def whole(cls, packed: torch.Tensor) -> Slot:
+        """All of `packed`, as it is."""
+        return cls(tuple(packed.shape), tuple(packed.shape), packed)
+
+    @classmethod
+    def interleaved(cls, packed: torch.Tensor, head_dim: int) -> Slot:
+        """Rows [head * head_dim, ...] whose two halves within each head alternate in `packed`."""
+        view = packed.view(-1, head_dim // 2, 2, *packed.shape[1:]).transpose(1, 2)
+        return cls(tuple(packed.shape), tuple(view.shape), view)
+
+    @classmethod
+    def repeated_interleaved(cls, packed: torch.Tensor) -> Slot:
+        """One vector [head_dim], halves alternating, for every row of `packed` [head, head_dim]."""
+        view = packed.view(len(packed), -1, 2).transpose(1, 2)
+        return cls((packed.shape[1],), tuple(view.shape[1:]), view)
+
+    def fill(self, tensor: torch.Tensor) -> None:
+        """Copies `tensor` in, converting it to the dtype and device of the packed memory."""
+        self.view.copy_(tensor.detach().reshape(self.folded))
+
+
+def fill(slots: Mapping[str, Slot], checkpoint: Checkpoint, unused: Collection[str] = ()) -> None:
+    """Copies every tensor of a checkpoint into its slot, after checking that all are there and fit.
+
+    Raises:
+        ValueError: a tensor is missing, is one too many (and not in `unused`), or has another
+            shape.
+    """
+    names = {name for name in checkpoint.shapes if not name.endswith("rotary_emb.inv_freq")}
+    missing, surplus = slots.keys() - names, names - slots.keys() - set(unused)
+    if missing:
+        raise _mismatch("checkpoint", f"the tensors {_shown(missing)}", "none of them")
+    if surplus:
+        raise _mismatch("checkpoint", "no other tensors than the config implies", _shown(surplus))
+    for name, slot in slots.items():
+        if checkpoint.shapes[name] != slot.shape:
+            raise _mismatch(name, f"shape {slot.shape}", checkpoint.shapes[name])
+    with torch.no_grad():
+        for name, slot in slots.items():
+            slot.fill(checkpoint.tensor(name))
+
+
+def _mismatch(argument: str, expected: str, got: object) -> ValueError:
+    return invalid("load_model", argument, expected, got, "the config and the weights disagree")
+
+
+def _shown(names: Collection[str]) -> str:
+    first = sorted(names)[:3]
+    return ", ".join(first) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

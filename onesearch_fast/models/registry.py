@@ -1,0 +1,64 @@
+"""The table of architectures: `model_type` -> class."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.models.checkpoint import Checkpoint, read_checkpoint
+from onesearch_fast.models.decoder import DecoderModel
+
+# Builds an empty model (weights allocated, not filled) from a Hugging Face config.
+Builder = Callable[[Mapping[str, Any], torch.dtype, torch.device], DecoderModel]
+B = TypeVar("B", bound=Builder)
+
+# Modules that register what they hold when imported.
+_ARCHITECTURES = ("llama",)
+_builders: dict[str, Builder] = {}
+
+
+def register(*model_types: str) -> Callable[[B], B]:
+    """Decorator: serves these `model_type`s with the decorated builder."""
+
+    def add(builder: B) -> B:
+        _builders.update(dict.fromkeys(model_types, builder))
+        return builder
+
+    return add
+
+
+def model_types() -> tuple[str, ...]:
+    """Every `model_type` that can be served."""
+    for name in _ARCHITECTURES:
+        importlib.import_module(f"onesearch_fast.models.{name}")
+    return tuple(sorted(_builders))
+
+
+def load_model(
+    source: str | os.PathLike[str] | torch.nn.Module | Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    allow_download: bool = False,
+) -> DecoderModel:
+    """A served model with the weights of a Hugging Face folder or module, which stays untouched.
+
+    Raises:
+        ValueError: the folder is no checkpoint, or its architecture, or an option of it, is not
+            served.
+    """
+    checkpoint = (
+        source if isinstance(source, Checkpoint) else read_checkpoint(source, allow_download)
+    )
+    model_type = checkpoint.config.get("model_type")
+    known = model_types()
+    if model_type not in known:
+        remedy = "register the architecture with onesearch_fast.models.register"
+        raise invalid("load_model", "model_type", f"one of {', '.join(known)}", model_type, remedy)
+    model = _builders[model_type](checkpoint.config, dtype, torch.device(device))
+    model.load(checkpoint)
+    return model
