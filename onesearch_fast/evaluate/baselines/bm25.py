@@ -27,8 +27,8 @@ class Bm25Parameters:
     variant: str = "lucene"
 
 
-K1_GRID = (1.2, 0.4, 0.8, 1.6, 2.4)
-B_GRID = (0.75, 0.0, 0.25, 0.5, 1.0)
+K1_GRID = (1.2, 0.5, 0.9, 1.8)
+B_GRID = (0.75, 0.0, 0.25, 0.5)
 VARIANTS = ("lucene", "robertson", "bm25l", "bm25+")
 
 

@@ -16,7 +16,7 @@ from onesearch_fast.evaluate.baselines.item_knn_category import (
 from onesearch_fast.evaluate.ranking import Ranker
 from onesearch_fast.evaluate.tuning import tuned_sum
 
-BRAND_WEIGHTS = (0.03, 0.0, 0.003, 0.01, 0.1, 0.3)
+BRAND_WEIGHTS = (0.3, 0.0, 0.03, 0.1, 1.0, 3.0)
 
 
 def fit(log: TrainLog, context: BaselineContext) -> Ranker:

@@ -12,7 +12,7 @@ from onesearch_fast.evaluate.baselines import Baseline, BaselineContext
 from onesearch_fast.evaluate.ranking import Ranker
 from onesearch_fast.evaluate.tuning import tuned_sum
 
-POPULARITY_WEIGHTS = (0.1, 0.0, 0.001, 0.003, 0.01, 0.03, 0.3, 1.0)
+POPULARITY_WEIGHTS = (0.3, 0.0, 0.03, 0.1, 1.0, 3.0)
 
 
 def fit(log: TrainLog, context: BaselineContext) -> Ranker:

@@ -14,18 +14,13 @@ from onesearch_fast.evaluate.ranking import Ranker
 from onesearch_fast.evaluate.tuning import tuned_sum
 
 PARTS = {
-    SEARCH: ("bm25", "dense", "popularity_in_category"),
+    SEARCH: ("bm25", "dense", "item_knn", "popularity_in_category"),
     NEXT_ITEM: ("item_knn", "dense", "popularity_in_category"),
 }
 DEPTH = 200
 RANK_OFFSET = 60.0
 
-# Only the ratios of weights matter, so the largest one is 1. Equal weights come first: they stand
-# when there is nothing to choose on.
-WEIGHTS = sorted(
-    (weights for weights in product((0.0, 0.25, 0.5, 1.0), repeat=3) if max(weights) == 1.0),
-    key=lambda weights: (weights != (1.0, 1.0, 1.0), weights),
-)
+WEIGHTS = (1.0, 0.3, 0.0)
 
 
 def fit(log: TrainLog, context: BaselineContext) -> Ranker:
@@ -36,7 +31,10 @@ def fit(log: TrainLog, context: BaselineContext) -> Ranker:
     def parts(cases: Sequence[EvalCase]) -> list[npt.NDArray[np.float32]]:
         return [_reciprocal_ranks(ranker, cases, len(log.items)) for ranker in rankers]
 
-    return tuned_sum(BASELINE.name, context, parts, WEIGHTS, in_category=False)
+    # Only the ratios of weights matter, so the largest one is 1. Equal weights come first: they
+    # stand when there is nothing to choose on.
+    candidates = [w for w in product(WEIGHTS, repeat=len(rankers)) if max(w) == max(WEIGHTS)]
+    return tuned_sum(BASELINE.name, context, parts, candidates, in_category=False)
 
 
 def _reciprocal_ranks(

@@ -1,0 +1,181 @@
+"""Targets from a file, in place of the split's own: for logs whose last events were withheld."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onesearch_fast.data.records import Dataset
+from onesearch_fast.data.split import (
+    NEXT_ITEM,
+    SEARCH,
+    EvalCase,
+    Event,
+    Split,
+    TrainLog,
+    UserHistory,
+    _by_user,
+    _positives,
+)
+from onesearch_fast.errors import DataError, complaint
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A split whose reported cases come from a file; `num_repeats` rows were left out because
+    their item stands in their user's history already, and no history item is ever returned."""
+
+    split: Split
+    num_repeats: int
+
+
+@dataclass(frozen=True)
+class _Row:
+    place: str
+    user_id: str
+    item_id: str
+    query: str | None
+    time: int | None
+
+
+def with_holdout(split: Split, dataset: Dataset, path: str | os.PathLike[str]) -> Holdout:
+    """Replaces the reported cases of `split` by the targets of a JSONL file.
+
+    Each line is {"user_id", "item_id", "query"?, "time"?}: this user's next item, for this query.
+    The history is everything of the user in `dataset` up to `time` (all of it without a time), the
+    former target included; where it ends with the very item of the row, that event is the target
+    itself and is left out. Without a query a row is a case of "next_item" only, except in data
+    whose every query is the category path of its item: there the item's path is the query.
+
+    The cases of the group "stop" stay as they are, and users of that group are not reported; the
+    `TrainLog` stays as well, so that rankers fitted on `split.log` can be compared.
+
+    Raises DataError, naming file and line, for a row that is not such an object, an unknown user or
+    item, or a time inside what was trained on.
+    """
+    rows = list(_read(Path(path)))
+    if not rows:
+        raise DataError(f"{path}: no rows; give one JSON object with user_id and item_id per line")
+    builder = _CaseBuilder(split.log, dataset)
+    stop = {case.user_id for old in split.cases.values() for case in old if case.group == "stop"}
+    made = [(row.user_id, builder.case(row)) for row in rows]
+    reported = [case for user_id, case in made if user_id not in stop]
+    cases = [case for case in reported if case is not None]
+    by_task = {
+        SEARCH: [case for case in cases if case.query is not None],
+        NEXT_ITEM: [replace(case, query=None, query_count=0) for case in cases],
+    }
+    merged = {
+        task: (*(case for case in old if case.group == "stop"), *by_task[task])
+        for task, old in split.cases.items()
+    }
+    return Holdout(replace(split, cases=merged), len(reported) - len(cases))
+
+
+class _CaseBuilder:
+    """Turns rows of the file into cases; holds the lookups that all rows share."""
+
+    def __init__(self, log: TrainLog, dataset: Dataset) -> None:
+        self._items = dataset.items
+        self._rows = {item.item_id: row for row, item in enumerate(dataset.items)}
+        self._histories = _full_histories(dataset, self._rows)
+        self._num_trained = {history.user_id: len(history.events) for history in log.histories}
+        self._query_is_category = _query_is_category(dataset, self._rows)
+        events = [event for history in log.histories for event in history.events]
+        self._item_counts = Counter(event.row for event in events)
+        self._query_counts = Counter(event.query for event in events if event.query is not None)
+
+    def case(self, row: _Row) -> EvalCase | None:
+        """The row as a case; None when the user has the item already."""
+        if row.item_id not in self._rows:
+            raise _refuse(row.place, "item_id", "an item of the catalogue", row.item_id)
+        if row.user_id not in self._histories:
+            raise _refuse(row.place, "user_id", "a user of the data folder", row.user_id)
+        target = self._rows[row.item_id]
+        user = self._histories[row.user_id]
+        history = _history(user.events, target, row.time)
+        if len(history) < self._num_trained.get(row.user_id, 0):
+            expected = "a target that comes after everything trained on"
+            raise _refuse(row.place, "time", expected, f"user {row.user_id!r} at {row.time}")
+        if any(event.row == target for event in history):
+            return None
+        query = row.query
+        if query is None and self._query_is_category:
+            query = " > ".join(self._items[target].category) or None
+        return EvalCase(
+            user_id=row.user_id,
+            profile=user.profile,
+            history=history,
+            query=query,
+            query_kind=None,
+            target_row=target,
+            group="report",
+            query_count=0 if query is None else self._query_counts[query],
+            item_count=self._item_counts[target],
+        )
+
+
+def _history(events: Sequence[Event], target: int, time: int | None) -> tuple[Event, ...]:
+    kept = [event for event in events if time is None or event.time <= time]
+    while kept and kept[-1].row == target:
+        kept.pop()
+    return tuple(kept)
+
+
+def _full_histories(dataset: Dataset, rows: Mapping[str, int]) -> dict[str, UserHistory]:
+    profiles = {user.user_id: user.profile for user in dataset.users}
+    events = {
+        user_id: tuple(positive.event for positive in _positives(interactions, rows))
+        for user_id, interactions in _by_user(dataset).items()
+    }
+    return {user: UserHistory(user, profiles.get(user), events[user]) for user in events}
+
+
+def _query_is_category(dataset: Dataset, rows: Mapping[str, int]) -> bool:
+    asked = [
+        (interaction.query, " > ".join(dataset.items[rows[interaction.item_id]].category))
+        for interaction in dataset.interactions
+        if interaction.query is not None
+    ]
+    return bool(asked) and all(query == path for query, path in asked)
+
+
+def _read(path: Path) -> Iterator[_Row]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 text: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _row(f"{path}:{number}", line)
+
+
+def _row(place: str, line: str) -> _Row:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}: expected a JSON object: {error}") from error
+    if not isinstance(value, dict):
+        raise _refuse(place, "line", "a JSON object", value)
+    query, time = value.get("query"), value.get("time")
+    if query is not None and not (isinstance(query, str) and query.strip()):
+        raise _refuse(place, "query", "a non-empty string", query)
+    if time is not None and (not isinstance(time, int) or isinstance(time, bool)):
+        raise _refuse(place, "time", "whole unix seconds", time)
+    return _Row(place, _id(place, "user_id", value), _id(place, "item_id", value), query, time)
+
+
+def _id(place: str, key: str, value: dict[str, Any]) -> str:
+    given = value.get(key)
+    if isinstance(given, bool) or not isinstance(given, (str, int)) or given == "":
+        raise _refuse(place, key, "a string or an integer", given)
+    return str(given)
+
+
+def _refuse(place: str, argument: str, expected: str, got: object) -> DataError:
+    return DataError(complaint(place, argument, expected, got))
