@@ -54,3 +54,24 @@ class ItemFilter:
     def rank_bits(self) -> npt.NDArray[np.uint64]: ...
     def item_allowed(self) -> npt.NDArray[np.bool_]: ...
     def allows(self, level: int, nodes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]: ...
+
+# Tensors: torch, numpy, or any object with `__dlpack__`; outputs are filled in place.
+def constrained_beam_step(
+    logits: object,
+    node: object,
+    beam_scores: object,
+    trie: SidTrie,
+    num_beams: int,
+    level: int,
+    normalizer: int,
+    log_normalizer: object | None,
+    filters: list[ItemFilter | None] | None,
+    scores: object,
+    parent_beam: object,
+    tokens: object,
+    node_out: object,
+    count: object,
+) -> None: ...
+def cpu_info() -> dict[str, object]: ...
+def get_num_threads() -> int: ...
+def set_num_threads(count: int) -> None: ...

@@ -149,7 +149,7 @@ class SidTrie:
         return self._ranks("SidTrie.contains", codes) >= 0
 
     def rank(self, codes: Any) -> npt.NDArray[np.int64]:
-        """int64 [n]: the rank of each row of `codes` [n, num_levels], -1 where no item has that SID.
+        """int64 [n]: the rank of each row of `codes` [n, num_levels], -1 for a SID that is absent.
 
         A code outside its level is absent, not an error. Cost: one binary search per row and level.
         """
@@ -184,7 +184,8 @@ class SidTrie:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(begin, end), int64 [n] each: the ranks of the SIDs below each of `nodes` [n] of `level`.
 
-        `level` goes from 0 to num_levels, where node n has the range (n, n + 1). A node that does not exist has the empty range (0, 0).
+        `level` goes from 0 to num_levels, where node n has the range (n, n + 1). A node that does
+        not exist has the empty range (0, 0).
         """
         return self._handle.rank_range(level, index_vector("SidTrie.rank_range", "nodes", nodes))
 

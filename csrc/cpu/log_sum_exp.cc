@@ -1,0 +1,96 @@
+#include "cpu/log_sum_exp.h"
+
+#include <limits>
+
+namespace onesearch {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+struct Block {
+  float lane[kLanes];
+};
+
+// Sixteen elements from `at`; what lies past the row reads as -inf, which is neutral in maximum and
+// sum.
+template <class T>
+Block load(const T* row, int64_t at, int64_t n) {
+  Block block;
+  if (at + kLanes <= n) {
+    for (int i = 0; i < kLanes; ++i) block.lane[i] = to_float(row[at + i]);
+  } else {
+    for (int i = 0; i < kLanes; ++i)
+      block.lane[i] = at + i < n ? to_float(row[at + i]) : -kInfinity;
+  }
+  return block;
+}
+
+// exp(x) for x <= 0 within 2 ulp, as straight arithmetic that compilers vectorise: 2^k times a
+// Taylor polynomial in the rest r, |r| <= ln(2) / 2, whose eighth term is below half an ulp.
+inline float exp_of_nonpositive(float x) {
+  constexpr float kShift =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  const float shifted = x * 1.44269504f + kShift;
+  const float k = shifted - kShift;
+  // ln(2) in two parts, the first with few enough bits that k times it is exact.
+  const float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+  float p = 1.0f / 5040;
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const float power = float_from_bits((bits_from_float(shifted) + 127u) << 23);
+  return x < -87.0f ? 0.0f : p * power;
+}
+
+float combine_sum(const Block& sums) {
+  float total = 0.0f;
+  for (const float lane : sums.lane) total += lane;
+  return total;
+}
+
+}  // namespace
+
+template <class T>
+RowMaximum row_maximum(const T* row, int64_t n) {
+  Block best;
+  uint32_t poisoned[kLanes] = {};
+  for (float& lane : best.lane) lane = -kInfinity;
+  for (int64_t at = 0; at < n; at += kLanes) {
+    const Block block = load(row, at, n);
+    for (int i = 0; i < kLanes; ++i) {
+      best.lane[i] = block.lane[i] > best.lane[i] ? block.lane[i] : best.lane[i];
+      // False for NaN and for +inf alike.
+      poisoned[i] |= !(block.lane[i] < kInfinity);
+    }
+  }
+  RowMaximum maximum{-kInfinity, false};
+  for (int i = 0; i < kLanes; ++i) {
+    if (best.lane[i] > maximum.value) maximum.value = best.lane[i];
+    maximum.poisoned = maximum.poisoned || poisoned[i] != 0;
+  }
+  return maximum;
+}
+
+template <class T>
+float sum_of_exp(const T* row, int64_t n, float maximum) {
+  Block sums{};
+  for (int64_t at = 0; at < n; at += kLanes) {
+    const Block block = load(row, at, n);
+    for (int i = 0; i < kLanes; ++i) sums.lane[i] += exp_of_nonpositive(block.lane[i] - maximum);
+  }
+  return combine_sum(sums);
+}
+
+template RowMaximum row_maximum(const float*, int64_t);
+template RowMaximum row_maximum(const BFloat16*, int64_t);
+template RowMaximum row_maximum(const Float16*, int64_t);
+template float sum_of_exp(const float*, int64_t, float);
+template float sum_of_exp(const BFloat16*, int64_t, float);
+template float sum_of_exp(const Float16*, int64_t, float);
+
+}  // namespace onesearch

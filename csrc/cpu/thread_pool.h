@@ -1,0 +1,25 @@
+// The library's own threads. No OpenMP: a second OpenMP run time beside torch's slows both down and
+// hangs after fork.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace onesearch {
+
+// Body of a parallel loop over [begin, end).
+using LoopBody = std::function<void(int64_t begin, int64_t end)>;
+
+// Splits [0, n) into chunks of `grain` and runs `body` on all of them; the calling thread takes
+// part. A call from inside a body, or while another thread's loop runs, runs inline. What a body
+// throws is thrown here, once.
+void parallel_for(int64_t n, int64_t grain, const LoopBody& body);
+
+// Threads a loop may use, the caller included. Default: ONESEARCH_NUM_THREADS, else the processors
+// this process may run on.
+int num_threads();
+
+// 1 <= count <= 1024. Not from inside a loop body.
+void set_num_threads(int64_t count);
+
+}  // namespace onesearch

@@ -1,0 +1,22 @@
+// Tensors of any array library as TensorViews, without a copy.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "core/tensor_view.h"
+
+namespace onesearch::bindings {
+
+// A view together with what keeps it valid. The object it came from must outlive it too: an
+// argument of the call.
+struct BorrowedTensor {
+  TensorView view;
+  pybind11::object keeper;
+};
+
+// By the DLPack exchange table of the object's type when it has one (torch), as an array (numpy),
+// else through its
+// `__dlpack__`. Raises TypeError for anything else, naming `where` and `argument`.
+BorrowedTensor borrow_tensor(pybind11::handle object, const char* where, const char* argument);
+
+}  // namespace onesearch::bindings
