@@ -89,6 +89,8 @@ class Codebooks:
         from threadpoolctl import threadpool_limits
 
         x = _check_vectors("Codebooks.fit", "embeddings", embeddings)
+        if len(x) == 0:
+            raise invalid("Codebooks.fit", "embeddings", "at least one row", "none")
         opq = () if opq is None else opq
         _check_sizes(level_sizes, opq, iterations)
         with threadpool_limits(limits=1):
@@ -177,15 +179,15 @@ def _check_vectors(
         raise invalid(where, argument, f"shape [n, {width}]", f"shape {list(x.shape)}")
     if not (np.issubdtype(x.dtype, np.floating)):
         raise invalid(where, argument, "floating-point numbers", str(x.dtype), kind=TypeError)
-    bad = ~(np.abs(x) <= _LARGEST_VALUE).all(axis=1)
+    bad = ~(np.abs(x) <= _LARGEST_VALUE)
     if bad.any():
-        row = int(bad.argmax())
+        row, column = np.argwhere(bad)[0]
         raise invalid(
             where,
             argument,
             f"finite numbers of magnitude at most {_LARGEST_VALUE:g}",
-            f"row {row} = {x[row]}",
-            f"{int(bad.sum())} of {len(x)} rows are bad: mend or drop them",
+            f"{x[row, column]} in row {row}, column {column}",
+            f"{int(bad.any(axis=1).sum())} of {len(x)} rows are bad: mend or drop them",
         )
     return np.ascontiguousarray(x, np.float32)
 

@@ -145,3 +145,16 @@ def _group_means(x: npt.NDArray[np.float64], groups: IntArray) -> npt.NDArray[np
     sums = np.add.reduceat(x[order], begins, axis=0)
     means: npt.NDArray[np.float64] = (sums / np.bincount(groups)[:, None])[groups]
     return means
+
+
+def largest_buckets(
+    codes: npt.NDArray[np.int32], limit: int
+) -> list[tuple[tuple[int, ...], IntArray]]:
+    """The `limit` SIDs with the most items, fullest first, equal ones in SID order.
+
+    codes [num_items, num_levels] -> (SID, rows of its items, ascending).
+    """
+    ids = prefix_ids(codes.astype(np.int64))
+    fullest = np.argsort(-np.bincount(ids), kind="stable")[:limit]
+    rows = [np.flatnonzero(ids == sid) for sid in fullest]
+    return [(tuple(int(code) for code in codes[members[0]]), members) for members in rows]

@@ -1,0 +1,338 @@
+"""Codebooks: the assignment rule against faiss and brute force, fitting, files, bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onesearch_fast.errors import FormatError
+from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.nearest import nearest, residual
+from onesearch_fast.sid.opq import fit_opq
+from onesearch_fast.sid.quality import quality
+from onesearch_fast.sid.residual_kmeans import use_every_centroid
+
+SIZES = (16, 8, 5)
+OPQ = (6, 4)
+
+
+def clustered(num_rows: int, dim: int, seed: int) -> np.ndarray:
+    """Unit vectors around 20 centres."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(20, dim))[rng.integers(0, 20, num_rows)]
+    x += 0.4 * rng.normal(size=x.shape)
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+X = clustered(600, 19, seed=0)
+
+
+@pytest.fixture(scope="module")
+def book() -> Codebooks:
+    return Codebooks.fit(X, SIZES, OPQ, seed=5, iterations=8)
+
+
+def brute_force_codes(book: Codebooks, x: np.ndarray) -> np.ndarray:
+    """The definition in float64, one row and one level at a time."""
+    residual_books = [table.astype(np.float64) for table in book._residual_codebooks]
+    opq_books = [table.astype(np.float64) for table in book._opq_codebooks]
+    codes = np.empty((len(x), book.num_levels), np.int32)
+    for row, rest in enumerate(x.astype(np.float64)):
+        for level, table in enumerate(residual_books):
+            codes[row, level] = ((table - rest) ** 2).sum(axis=1).argmin()
+            rest = rest - table[codes[row, level]]
+            if book.normalize_residuals:
+                rest = rest / np.linalg.norm(rest)
+        for level, table in enumerate(opq_books, len(residual_books)):
+            codes[row, level] = ((table - rest) ** 2).sum(axis=1).argmin()
+    return codes
+
+
+def test_properties_and_form_of_the_codes(book: Codebooks) -> None:
+    assert book.level_sizes == (16, 8, 5, 6, 4)
+    assert (book.num_levels, book.num_residual_levels, book.dim) == (5, 3, 19)
+    codes = book.encode(X)
+    assert codes.dtype == np.int32
+    assert codes.shape == (600, 5)
+    q = quality(codes, book.level_sizes, X)
+    assert q.level_use[:3] == (1.0, 1.0, 1.0)
+    assert q.reconstruction_error == tuple(sorted(q.reconstruction_error, reverse=True))
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_codes_equal_the_definition_in_float64(normalize: bool) -> None:
+    book = Codebooks.fit(X, SIZES, OPQ, normalize_residuals=normalize, iterations=5)
+    unseen = clustered(300, 19, seed=1)
+    np.testing.assert_array_equal(book.encode(unseen), brute_force_codes(book, unseen))
+
+
+def test_first_level_equals_faiss(book: Codebooks) -> None:
+    index = faiss.IndexFlatL2(book.dim)
+    index.add(book._residual_codebooks[0])
+    unseen = clustered(500, 19, seed=2)
+    np.testing.assert_array_equal(book.encode(unseen)[:, 0], index.search(unseen, 1)[1][:, 0])
+
+
+small_grids = st.integers(1, 4).flatmap(
+    lambda dim: st.tuples(
+        st.lists(st.tuples(*[st.integers(-2, 2)] * dim), min_size=1, max_size=12),
+        st.lists(st.tuples(*[st.integers(-2, 2)] * dim), min_size=1, max_size=12),
+    )
+)
+
+
+@given(small_grids)
+def test_ties_go_to_the_lower_code(
+    case: tuple[list[tuple[int, ...]], list[tuple[int, ...]]],
+) -> None:
+    x, table = (np.array(rows, np.float32) for rows in case)
+    gaps = x[:, None, :].astype(np.float64) - table[None]
+    np.testing.assert_array_equal(nearest(x, table), (gaps**2).sum(axis=2).argmin(axis=1))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 200), st.floats(1e-8, 1e-4))
+def test_near_ties_do_not_depend_on_the_batch(seed: int, dim: int, gap: float) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(9, dim)).astype(np.float32)
+    # Every centroid has a twin nearly as near.
+    table = rng.normal(size=(6, dim))
+    table = np.concatenate([table, table + gap * rng.normal(size=table.shape)]).astype(np.float32)
+    codes = nearest(x, table)
+    np.testing.assert_array_equal(codes, np.concatenate([nearest(row[None], table) for row in x]))
+    np.testing.assert_array_equal(codes[::-1], nearest(x[::-1], table))
+    gaps = x[:, None, :].astype(np.float64) - table[None]
+    np.testing.assert_array_equal(codes, (gaps**2).sum(axis=2).argmin(axis=1))
+
+
+def test_batch_single_row_and_any_order_give_the_same_codes(book: Codebooks) -> None:
+    codes = book.encode(X)
+    np.testing.assert_array_equal(codes, np.concatenate([book.encode(row[None]) for row in X]))
+    order = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_array_equal(codes[order], book.encode(X[order]))
+    strided = np.repeat(X, 2, axis=0)[::2]
+    np.testing.assert_array_equal(codes, book.encode(strided))
+    np.testing.assert_array_equal(codes, book.encode(torch.from_numpy(X)))
+
+
+def test_encoding_many_rows_crosses_blocks_unchanged() -> None:
+    table = clustered(2_000, 8, seed=3)
+    x = clustered(3_000, 8, seed=4)
+    index = faiss.IndexFlatL2(8)
+    index.add(table)
+    np.testing.assert_array_equal(nearest(x, table), index.search(x, 1)[1][:, 0])
+
+
+def test_residual_is_normalised_and_vanishes_on_the_centroid() -> None:
+    table = np.array([[1, 0], [0, 2]], np.float32)
+    x = np.array([[1, 0], [4, 4], [1 + 1e-7, 0]], np.float32)
+    codes = np.array([0, 0, 0], np.int32)
+    np.testing.assert_allclose(residual(x, table, codes, True), [[0, 0], [0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(residual(x, table, codes, False), [[0, 0], [3, 4], [0, 0]])
+
+
+def test_zero_rows_get_the_code_nearest_to_the_origin(book: Codebooks) -> None:
+    codes = book.encode(np.zeros((2, 19), np.float32))
+    assert codes[0, 0] == (book._residual_codebooks[0].astype(np.float64) ** 2).sum(axis=1).argmin()
+    np.testing.assert_array_equal(codes[0], codes[1])
+    assert Codebooks.fit(np.vstack([X, np.zeros((9, 19), np.float32)]), (8,), ()).num_levels == 1
+
+
+def test_no_rows_give_no_codes(book: Codebooks) -> None:
+    assert book.encode(np.zeros((0, 19), np.float32)).shape == (0, 5)
+
+
+def test_equal_seeds_give_equal_bits_whatever_the_threads(tmp_path: Path) -> None:
+    paths = []
+    for threads, seed in ((1, 5), (2, 5), (2, 6)):
+        faiss.omp_set_num_threads(threads)
+        book = Codebooks.fit(X, SIZES, OPQ, seed=seed, iterations=8)
+        paths.append(tmp_path / f"{threads}-{seed}.safetensors")
+        book.save(paths[-1])
+    faiss.omp_set_num_threads(1)
+    first, same, other = (path.read_bytes() for path in paths)
+    assert first == same
+    assert first != other
+
+
+def test_residual_levels_alone(book: Codebooks) -> None:
+    alone = Codebooks.fit(X, SIZES, None, seed=5, iterations=8)
+    assert alone.level_sizes == SIZES
+    np.testing.assert_array_equal(alone.encode(X), book.encode(X)[:, :3])
+
+
+def test_more_levels_and_more_iterations_lower_the_error() -> None:
+    errors = {}
+    for iterations in (1, 10):
+        codes = Codebooks.fit(X, (32,), (), iterations=iterations).encode(X)
+        errors[iterations] = quality(codes, (32,), X).reconstruction_error[0]
+    assert errors[10] < errors[1]
+
+
+def test_normalising_changes_the_later_levels_only(book: Codebooks) -> None:
+    plain = Codebooks.fit(X, SIZES, OPQ, normalize_residuals=False, seed=5, iterations=8).encode(X)
+    codes = book.encode(X)
+    np.testing.assert_array_equal(plain[:, 0], codes[:, 0])
+    assert (plain[:, 1] != codes[:, 1]).any()
+
+
+def test_opq_codewords_live_in_orthogonal_subspaces() -> None:
+    tables = fit_opq(X, (7, 5, 3), seed=0, iterations=4)
+    assert [len(table) for table in tables] == [7, 5, 3]
+    for i, left in enumerate(tables):
+        for right in tables[i + 1 :]:
+            np.testing.assert_allclose(left @ right.T, 0, atol=1e-5)
+
+
+def test_opq_beats_product_quantisation_without_rotation() -> None:
+    # Correlated dimensions: the first slice of axes holds nearly all of the variance.
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(1_000, 8)) * [9, 9, 3, 1, 0.1, 0.1, 0.1, 0.1]).astype(np.float32)
+    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), 0, 10)]
+    ours = ((x - sum(codewords)) ** 2).sum()
+    pq = faiss.ProductQuantizer(8, 2, 4)
+    pq.train(x)
+    assert ours < 0.5 * ((x - pq.decode(pq.compute_codes(x))) ** 2).sum()
+
+
+def test_opq_is_as_good_as_that_of_faiss() -> None:
+    x = np.ascontiguousarray(X[:, :18])
+    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), 0, 25)]
+    index = faiss.IndexPreTransform(faiss.OPQMatrix(18, 2), faiss.IndexPQ(18, 2, 4))
+    index.train(x)
+    faiss_error = ((x - index.sa_decode(index.sa_encode(x))) ** 2).sum()
+    assert ((x - sum(codewords)) ** 2).sum() < 1.05 * faiss_error
+
+
+@given(st.integers(0, 1_000), st.integers(2, 12), st.integers(1, 12))
+def test_every_centroid_gets_used(seed: int, distinct: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.repeat(rng.integers(-9, 9, size=(distinct, 2)), 3, axis=0).astype(np.float32)
+    k = min(k, len(np.unique(x, axis=0)))
+    start = np.tile(rng.normal(size=2).astype(np.float32), (k, 1))
+    moved = use_every_centroid(x, start)
+    assert len(np.unique(nearest(x, moved))) == k
+
+
+def test_as_many_codes_as_distinct_vectors_is_allowed_and_one_more_is_not() -> None:
+    x = np.repeat(np.eye(6, dtype=np.float32), 4, axis=0)
+    codes = Codebooks.fit(x, (6,), ()).encode(x)
+    assert len(np.unique(codes)) == 6
+    with pytest.raises(ValueError, match=r"level_sizes\[0\].*got 7; the largest usable size is 6"):
+        Codebooks.fit(x, (7,), ())
+    with pytest.raises(ValueError, match=r"level_sizes\[1\].*the largest usable size is 1"):
+        Codebooks.fit(x, (6, 2), ())
+    with pytest.raises(ValueError, match=r"opq.*the largest usable size is 1"):
+        Codebooks.fit(x, (6,), (2, 2))
+
+
+def test_codes_of_one_entry_carry_a_single_item() -> None:
+    book = Codebooks.fit(np.ones((1, 3), np.float32), (1, 1), (1, 1))
+    assert book.encode(np.ones((1, 3), np.float32)).tolist() == [[0, 0, 0, 0]]
+
+
+def test_round_trip_is_bit_equal(book: Codebooks, tmp_path: Path) -> None:
+    path = tmp_path / "codebooks.safetensors"
+    book.save(path)
+    loaded = Codebooks.load(path)
+    assert loaded.level_sizes == book.level_sizes
+    assert loaded.num_residual_levels == 3
+    assert loaded.normalize_residuals
+    for ours, theirs in zip(book._tensors().values(), loaded._tensors().values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(loaded.encode(X), book.encode(X))
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again", "codebooks.safetensors"]
+
+
+def test_any_damage_is_noticed(book: Codebooks, tmp_path: Path) -> None:
+    path = tmp_path / "codebooks.safetensors"
+    book.save(path)
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.integers(0, len(sound), 60):
+        damaged = bytearray(sound)
+        damaged[position] ^= 1 << int(rng.integers(0, 8))
+        path.write_bytes(bytes(damaged))
+        with pytest.raises(FormatError, match=r"codebooks\.safetensors"):
+            Codebooks.load(path)
+    for length in (0, 7, 100, len(sound) // 2, len(sound) - 1):
+        path.write_bytes(sound[:length])
+        with pytest.raises(FormatError, match=r"codebooks\.safetensors"):
+            Codebooks.load(path)
+
+
+def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "other.safetensors"
+    for metadata in (None, {"codebooks": '{"format": "onesearch_fast.codebooks", "version": 99}'}):
+        save_file({"x": np.zeros(3, np.float32)}, path, metadata)
+        with pytest.raises(FormatError, match="expected format"):
+            Codebooks.load(path)
+    with pytest.raises(FileNotFoundError):
+        Codebooks.load(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_bad_numbers_are_refused_by_row(book: Codebooks, bad: float) -> None:
+    x = X[:5].copy()
+    x[3, 2] = bad
+    with pytest.raises(ValueError, match=r"row 3, column 2; 1 of 5 rows"):
+        book.encode(x)
+    with pytest.raises(ValueError, match="embeddings"):
+        Codebooks.fit(x, (2,), ())
+
+
+def test_fitting_to_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        Codebooks.fit(X[:0], (2,), ())
+
+
+@pytest.mark.parametrize("shape", [(19,), (3, 18), (3, 20), (2, 3, 19)])
+def test_wrong_shapes_are_refused(book: Codebooks, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"shape \[n, 19\]"):
+        book.encode(np.zeros(shape, np.float32))
+
+
+def test_integers_are_refused(book: Codebooks) -> None:
+    with pytest.raises(TypeError, match="floating-point"):
+        book.encode(np.zeros((2, 19), int))
+
+
+@pytest.mark.parametrize(
+    ("settings", "argument"),
+    [
+        ({"level_sizes": ()}, "level_sizes"),
+        ({"level_sizes": (4, 0)}, "level_sizes"),
+        ({"level_sizes": (4, 2.5)}, "level_sizes"),
+        ({"level_sizes": (1 << 17,)}, "level_sizes"),
+        ({"level_sizes": (2,) * 9}, "levels"),
+        ({"opq": (0, 4)}, "opq"),
+        ({"opq": (2,) * 6}, "sub-vectors"),
+        ({"iterations": 0}, "iterations"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], argument: str) -> None:
+    with pytest.raises(ValueError, match=argument):
+        Codebooks.fit(X[:, :5].copy(), **({"level_sizes": (4,), "opq": ()} | settings))  # type: ignore[arg-type]
+
+
+def test_encoding_needs_neither_faiss_nor_scikit_learn(book: Codebooks, tmp_path: Path) -> None:
+    book.save(tmp_path / "book")
+    program = (
+        "import sys, numpy as np\n"
+        "sys.modules.update(faiss=None, sklearn=None, scipy=None)\n"
+        "from onesearch_fast.sid import Codebooks\n"
+        f"print(Codebooks.load({str(tmp_path / 'book')!r}).encode(np.ones((1, 19))).shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "(1, 5)\n", done.stderr
