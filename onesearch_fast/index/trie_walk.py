@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.sid_trie import SidTrie
 
 Nodes = npt.NDArray[np.int64]
@@ -31,13 +32,18 @@ def child_nodes(trie: SidTrie, level: int, nodes: Nodes, codes: npt.ArrayLike) -
     return np.where(found, low, -1)
 
 
-def valid_tokens(trie: SidTrie, level: int, nodes: Nodes) -> npt.NDArray[np.bool_]:
-    """Which codes lead on from each node of `level`: bool [n, level_sizes[level]]."""
+def valid_tokens(
+    trie: SidTrie, level: int, nodes: Nodes, filter: ItemFilter | None = None
+) -> npt.NDArray[np.bool_]:
+    """Which codes lead from each node of `level` to an (allowed) item: bool [n, level size]."""
     begin, end = _children(trie, level, nodes)
     counts = end - begin
     rows = np.repeat(np.arange(len(nodes)), counts)
     edges = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
     valid = np.zeros((len(nodes), trie.level_sizes[level]), dtype=np.bool_)
+    if filter is not None:
+        allowed = filter.allows(level + 1, edges)
+        rows, edges = rows[allowed], edges[allowed]
     valid[rows, trie.child_token(level)[edges]] = True
     return valid
 

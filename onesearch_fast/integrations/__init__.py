@@ -1,0 +1,1 @@
+"""The trie inside other people's generation stacks: one module per stack."""
