@@ -97,7 +97,7 @@ class Oracle:
         catalogue = self._catalogue
         intents = [session.intent for session in sessions]
         weights = self._tastes(sessions) + intent_weights(catalogue.layout, intents)
-        utilities: Floats = weights @ catalogue.features.T
+        utilities = np.asarray(weights @ catalogue.features.T, dtype=np.float32)
         subtract_penalties(utilities, intents, catalogue.price, catalogue.series)
         return utilities.astype(np.float64)
 

@@ -1,0 +1,87 @@
+"""Readers of data folders: one module per form, found by itself.
+
+A module of this package that binds `READER = Reader(name, detect, read)` is a form that
+`read_dataset` knows. Nothing else has to be edited.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onesearch_fast.data.records import Dataset
+from onesearch_fast.errors import DataError, invalid
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """`order`: which of a form's orders of events to read, None for its default.
+
+    `allow_untitled`: take items without any text instead of refusing them.
+    """
+
+    order: str | None = None
+    allow_untitled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One form of data. `detect(folder)` is cheap and looks at names; `orders` are its choices."""
+
+    name: str
+    detect: Callable[[Path], bool]
+    read: Callable[[Path, ReadOptions], Dataset]
+    orders: tuple[str, ...] = ()
+
+
+def discover_readers() -> list[Reader]:
+    """Every `READER` of the modules of this package, by name."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return sorted((m.READER for m in modules if hasattr(m, "READER")), key=lambda one: one.name)
+
+
+def find_reader(path: str | os.PathLike[str]) -> Reader:
+    """The one reader that knows the folder's form; DataError when there is none."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise invalid("find_reader", "path", "a folder", str(folder), kind=DataError)
+    readers = discover_readers()
+    found = [reader for reader in readers if reader.detect(folder)]
+    if len(found) == 1:
+        return found[0]
+    forms = " or ".join(reader.name for reader in readers)
+    names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "an empty folder"
+    raise invalid(
+        "find_reader",
+        "path",
+        f"a folder of exactly one form ({forms})",
+        f"{folder} with {names}",
+        "docs/data_format.md tells the file names",
+        kind=DataError,
+    )
+
+
+def read_dataset(
+    path: str | os.PathLike[str], order: str | None = None, *, allow_untitled: bool = False
+) -> Dataset:
+    """Reads a folder in whatever form it has.
+
+    Args:
+        path: the folder.
+        order: for forms with several orders of events, which one; None for the form's default.
+        allow_untitled: take items that have no text at all.
+
+    Raises:
+        DataError: no reader knows the form, or a row breaks the schema; names file and line.
+        ValueError: the form has no such order.
+    """
+    reader = find_reader(path)
+    if order is not None and order not in reader.orders:
+        choices = f"None or one of {reader.orders}" if reader.orders else "None"
+        raise invalid("read_dataset", "order", f"{choices} for {reader.name}", order)
+    return reader.read(Path(path), ReadOptions(order, allow_untitled))
