@@ -14,6 +14,7 @@ from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.registry import Operator, Tolerance, select
 
 NORMALIZERS = ("level", "children", "none", "vocab")
+MAX_BEAMS = 65536
 
 OPERATOR = Operator(
     name="constrained_beam_step",
@@ -103,7 +104,7 @@ def constrained_beam_step(
         node: [batch, beam_in] int32, trie nodes at `level`; at level 0 beam_in is 1, the node 0.
         beam_scores: [batch, beam_in] float32, nats; 0 at level 0.
         trie: the catalogue's `SidTrie`.
-        num_beams: survivors per request, at least 1; may exceed the number of candidates.
+        num_beams: survivors per request, 1 to 65536; may exceed the number of candidates.
         level: which code is being chosen, 0 <= level < trie.num_levels.
         normalizer: one of "level", "children", "none", "vocab".
         log_normalizer: [batch, beam_in] float32; required by "vocab", refused by the others.
@@ -131,8 +132,9 @@ def constrained_beam_step(
     _check_tensor("logits", logits, OPERATOR.dtypes)
     beams = logits.shape[:2]
     _check_shape("logits", logits, (*beams, trie.level_sizes[level]))
-    if level == 0 and beams[1] != 1:
-        raise _bad("logits", "one beam per request at level 0, the root", tuple(logits.shape))
+    most = MAX_BEAMS if level else 1
+    if not 1 <= beams[1] <= most:
+        raise _bad("logits", f"1 to {most} beams a request at level {level}", tuple(logits.shape))
     inputs = {"node": node, "beam_scores": beam_scores}
     _check_normalizer(normalizer, log_normalizer)
     if log_normalizer is not None:
@@ -172,8 +174,8 @@ def _check_search(trie: SidTrie, num_beams: int, level: int) -> None:
     for argument, value in (("num_beams", num_beams), ("level", level)):
         if not isinstance(value, int):
             raise _bad(argument, "an integer", type(value), kind=TypeError)
-    if num_beams < 1:
-        raise _bad("num_beams", "at least 1", num_beams)
+    if not 1 <= num_beams <= MAX_BEAMS:
+        raise _bad("num_beams", f"1 to {MAX_BEAMS}", num_beams)
     if not 0 <= level < trie.num_levels:
         raise _bad("level", f"a level of the trie, in [0, {trie.num_levels})", level)
 

@@ -36,6 +36,10 @@ def test_parity(operator: Operator, backend: str, case: Case, dtype: torch.dtype
     result = operator.function(**arguments, out=out, backend=backend)
     assert result is out
     operator.cases.check(case.build(dtype), out, operator.tolerance[dtype])
+    reference = operator.function(**case.build(dtype), backend=REFERENCE)
+    for output in operator.exact:
+        name = output.removeprefix("out.")
+        assert torch.equal(getattr(out, name), getattr(reference, name))
 
 
 @pytest.mark.parametrize("operator", operators(), ids=lambda operator: operator.name)

@@ -1,4 +1,4 @@
-"""Imports run one way, as the table in docs/design.md section 2 says; importing loads torch at most."""
+"""Imports run one way, as the table of docs/design.md says; importing loads torch at most."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ def layers_named_in(cell: str) -> list[str]:
 def design_table() -> dict[str, set[str]]:
     """Layer -> the layers that its row lets it import, and all that those may import in turn."""
     section = DESIGN.read_text(encoding="utf-8").split("## 2. Layers")[1]
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| `")]
+    everything = {layer for layers, _, _ in rows for layer in layers_named_in(layers)}
     may_import: dict[str, set[str]] = {}
-    for line in section.splitlines():
-        if line.startswith("| `"):
-            layers, _, allowed = line.strip("|").split("|")
-            row = layers_named_in(layers)
-            may_import |= dict.fromkeys(row, {*row, *layers_named_in(allowed)})
-            if allowed.strip() == "everything":
-                may_import |= {layer: set(may_import) for layer in row}
+    for layers, _, allowed in rows:
+        row = layers_named_in(layers)
+        named = everything if allowed.strip() == "everything" else {*layers_named_in(allowed)}
+        may_import |= {layer: named | {*row} for layer in row}
     for _ in may_import:
         for layer, allowed_layers in may_import.items():
             may_import[layer] = allowed_layers.union(*(may_import[a] for a in allowed_layers))

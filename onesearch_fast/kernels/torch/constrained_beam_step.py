@@ -44,6 +44,7 @@ def constrained_beam_step(
     for ids in (out.parent_beam, out.tokens, out.node):
         ids.fill_(-1)
     for request in range(logits.shape[0]):
+        item_filter = None if filters is None else filters[request]
         candidates = [_NONE]
         for beam in range(logits.shape[1]):
             token, child = _children(trie, level, int(node[request, beam]))
@@ -51,7 +52,7 @@ def constrained_beam_step(
             given = None if log_normalizer is None else log_normalizer[request, beam]
             log_z = _log_normalizer(normalizer, row, token, given)
             score = beam_scores[request, beam] + (row[token] - log_z)
-            kept = score.isfinite() & _allowed(filters and filters[request], level + 1, child)
+            kept = score.isfinite() & _allowed(item_filter, level + 1, child)
             parent = torch.full_like(token, beam)
             candidates.append(_Candidates(score[kept], parent[kept], token[kept], child[kept]))
         best = _best(candidates, num_beams)

@@ -11,6 +11,7 @@ import torch
 
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.ops.constrained_beam_step import (
+    MAX_BEAMS,
     NORMALIZERS,
     BeamStepResult,
     constrained_beam_step,
@@ -199,8 +200,8 @@ def _eight_levels() -> SidTrie:
     return random_trie(300, (3,) * 8)
 
 
-def _one_code_a_level() -> SidTrie:
-    return random_trie(5, (1, 1, 1))
+def _smallest_levels() -> SidTrie:
+    return random_trie(5, (2, 2, 2))
 
 
 def _largest_level() -> SidTrie:
@@ -231,7 +232,7 @@ CASES = (
     ),
     Case("one_item", _plain(trie=_one_item)),
     Case("few_items", _plain(trie=_few_items, level=0)),
-    Case("one_code_a_level", _plain(trie=_one_code_a_level, level=2)),
+    Case("smallest_levels", _plain(trie=_smallest_levels, level=2)),
     Case("largest_level", _plain(trie=_largest_level, batch=1, beam_in=2, num_beams=50)),
     Case("one_beam", _plain(beam_in=1, num_beams=1)),
     Case("more_beams_than_candidates", _plain(num_beams=1000)),
@@ -239,7 +240,6 @@ CASES = (
     Case("wide", _plain(trie=_skewed, beam_in=70, num_beams=300)),
     Case("wide-children", _plain(trie=_skewed, beam_in=70, num_beams=300, normalizer="children")),
     Case("no_requests", _plain(batch=0)),
-    Case("no_beams", _plain(beam_in=0)),
     Case("many_requests", _plain(batch=37, beam_in=5)),
     *_of_normalizers("ties_everywhere", _tie_all, num_beams=30),
     Case("ties-none", _altered(_tie_many, beam_in=30, num_beams=30, normalizer="none")),
@@ -314,7 +314,7 @@ def _survivors(result: BeamStepResult, request: int, count: int) -> list[_Surviv
 def _rank_all(arguments: Arguments) -> list[list[_Survivor]]:
     """Every candidate of each request, best first, by the reference."""
     batch, beam_in, codes = arguments["logits"].shape
-    everything = arguments | {"num_beams": max(1, beam_in * codes), "backend": REFERENCE}
+    everything = arguments | {"num_beams": min(beam_in * codes, MAX_BEAMS), "backend": REFERENCE}
     ranking = constrained_beam_step(**everything)
     return [_survivors(ranking, request, int(ranking.count[request])) for request in range(batch)]
 

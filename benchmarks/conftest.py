@@ -1,0 +1,54 @@
+"""Every benchmark runs on one thread; its results name the machine, the versions and the rivals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import onesearch_fast
+from onesearch_fast import runtime
+from onesearch_fast.testing import time_alternating
+
+sys.path.insert(0, str(Path(__file__).parent))  # where static_reference is; see README.md
+
+Rivals = Mapping[str, Callable[[], Any]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads(), runtime.get_num_threads()
+    torch.set_num_threads(1)
+    runtime.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    runtime.set_num_threads(before[1])
+
+
+@pytest.fixture
+def race(benchmark: Any) -> Callable[..., None]:
+    """Checks that all rivals agree, times them in turn; pytest-benchmark times the first."""
+
+    def run(rivals: Rivals, assert_equal: Callable[[Any, Any], None], repeats: int = 11) -> None:
+        timings = time_alternating(rivals, assert_equal, repeats)
+        benchmark.extra_info["rivals"] = {name: asdict(t) for name, t in timings.items()}
+        benchmark(next(iter(rivals.values())))
+
+    return run
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:
+    machine_info.pop("node", None)  # whose machine it is says nothing about speed
+    machine_info["threads"] = 1
+    machine_info["isa"] = runtime.cpu_info().kernels
+    machine_info["versions"] = {
+        "onesearch_fast": onesearch_fast.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

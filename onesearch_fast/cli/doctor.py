@@ -1,0 +1,113 @@
+"""`doctor`: what works on this machine, and why not where something does not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+import onesearch_fast
+from onesearch_fast import runtime
+from onesearch_fast.cli.main import Verb
+from onesearch_fast.runtime import BackendStatus, CpuInfo
+
+# The packages of the extras `serve` and `train`, by what they are needed for.
+NEEDED_FOR = {
+    "transformers": "training, Hugging Face checkpoints and text encoders",
+    "tokenizers": "prompts",
+    "safetensors": "served folders and codebooks",
+    "pyarrow": "item tables and parquet files",
+    "pyahocorasick": "finding keywords in queries",
+    "accelerate": "training",
+    "faiss-cpu": "fitting codebooks",
+    "scikit-learn": "the TF-IDF text encoder",
+    "bm25s": "the BM25 baseline",
+    "rich": "progress bars",
+    "matplotlib": "plots",
+}
+
+
+@dataclass(frozen=True)
+class Package:
+    """An optional package: its version, None when it is not installed."""
+
+    name: str
+    version: str | None
+    needed_for: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that `doctor` found."""
+
+    version: str
+    python: str
+    system: str
+    torch: str
+    numpy: str
+    threads: int
+    cpu: CpuInfo
+    gpu_why_not: str | None
+    backends: tuple[BackendStatus, ...]
+    packages: tuple[Package, ...]
+
+
+def installed_version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def diagnose() -> Diagnosis:
+    return Diagnosis(
+        version=onesearch_fast.__version__,
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()}",
+        torch=str(installed_version("torch")),
+        numpy=str(installed_version("numpy")),
+        threads=runtime.get_num_threads(),
+        cpu=runtime.cpu_info(),
+        gpu_why_not=runtime.gpu_why_not(),
+        backends=runtime.backends(),
+        packages=tuple(
+            Package(name, installed_version(name), use) for name, use in NEEDED_FOR.items()
+        ),
+    )
+
+
+def as_text(found: Diagnosis) -> str:
+    features = " ".join(found.cpu.features)
+    lines = [
+        f"onesearch_fast {found.version}, Python {found.python}, {found.system}",
+        f"torch {found.torch}, numpy {found.numpy}",
+        f"CPU  {found.cpu.kernels} kernels, threads: {found.threads}",
+        f"     {found.cpu.architecture}: {features}",
+        f"GPU  {found.gpu_why_not or 'ready'}",
+        "",
+    ]
+    lines += [
+        f"{status.operator}, backend {status.backend}: {status.why_not or 'ready'}"
+        for status in found.backends
+    ]
+    lines.append("")
+    lines += [
+        f"{package.name:<16}{package.version or 'missing':<12}{package.needed_for}"
+        for package in found.packages
+    ]
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    found = diagnose()
+    print(json.dumps(asdict(found), indent=2) if arguments.json else as_text(found))
+    return 0
+
+
+VERB = Verb("doctor", "what works on this machine, and why not", add_arguments, run)

@@ -1,0 +1,77 @@
+"""What this machine offers: threads, instruction sets, backends, GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from onesearch_fast import _C, registry
+from onesearch_fast.errors import invalid
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads the native core may use, the calling one included: 1 to 1024.
+
+    The default is ONESEARCH_NUM_THREADS, else the processors this process may run on. torch's own
+    threads are apart: `torch.set_num_threads`.
+    """
+    if not isinstance(count, int):
+        raise invalid("set_num_threads", "count", "an integer", type(count), kind=TypeError)
+    _C.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads the native core may use, the calling one included."""
+    return _C.get_num_threads()
+
+
+@dataclass(frozen=True)
+class CpuInfo:
+    """The processor as the native core sees it.
+
+    Attributes:
+        architecture: "x86_64", "aarch64", ...
+        features: instruction set extensions that may be used here, oldest first.
+        kernels: the level of instruction sets that the native kernels were chosen for.
+    """
+
+    architecture: str
+    features: tuple[str, ...]
+    kernels: str
+
+
+def cpu_info() -> CpuInfo:
+    """The processor and the kernels chosen for it."""
+    info: dict[str, Any] = dict(_C.cpu_info())
+    return CpuInfo(info["architecture"], tuple(info["features"]), info["kernels"])
+
+
+def gpu_why_not() -> str | None:
+    """None when a GPU can be used, otherwise the reason as a sentence."""
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) was built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    if "cuda" not in registry.backends():
+        return "this version of onesearch_fast has no GPU kernels"
+    return None
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """Whether one backend can run one operator here: `why_not` is None, or the reason."""
+
+    operator: str
+    backend: str
+    why_not: str | None
+
+
+def backends() -> tuple[BackendStatus, ...]:
+    """Every operator with every backend, and why not where a backend cannot run here."""
+    return tuple(
+        BackendStatus(operator.name, backend, registry.why_not(operator, backend))
+        for operator in registry.operators()
+        for backend in registry.backends()
+    )

@@ -1,0 +1,148 @@
+"""What the operator refuses, and the promises that hold on every backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from onesearch_fast import runtime
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.ops import BeamStepResult, constrained_beam_step
+from onesearch_fast.testing.cases.constrained_beam_step import poisoned, random_step, random_trie
+
+BACKENDS = ("cpu", "torch")
+
+
+def step(**changes: Any) -> dict[str, Any]:
+    return random_step(torch.float32, random_trie()) | changes
+
+
+def columns(result: BeamStepResult) -> list[torch.Tensor]:
+    return [result.scores, result.parent_beam, result.tokens, result.node, result.count]
+
+
+def same_bits(a: BeamStepResult, b: BeamStepResult) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(columns(a), columns(b), strict=True))
+
+
+def other_filter() -> Any:
+    return SidTrie.build(np.zeros((1, 3), dtype=np.int32), (24, 37, 16)).filter(allow=[0])
+
+
+def result_with(**changes: Any) -> BeamStepResult:
+    result = BeamStepResult.empty(3, 8)
+    return BeamStepResult(**{**vars(result), **changes})
+
+
+REFUSED = [
+    (TypeError, "trie: expected a SidTrie", {"trie": "trie.bin"}),
+    (TypeError, "num_beams: expected an integer", {"num_beams": 8.0}),
+    (ValueError, "num_beams: expected 1 to 65536, got 0", {"num_beams": 0}),
+    (ValueError, "num_beams: expected 1 to 65536, got 65537", {"num_beams": 65537}),
+    (TypeError, "level: expected an integer", {"level": None}),
+    (ValueError, r"level: expected a level of the trie, in \[0, 3\), got 3", {"level": 3}),
+    (ValueError, "level: expected a level of the trie", {"level": -1}),
+    (TypeError, "logits: expected a torch.Tensor", {"logits": np.zeros((3, 8, 37))}),
+    (TypeError, "logits: expected torch.float32 or", {"logits": torch.zeros(3, 8, 37).double()}),
+    (ValueError, r"logits: expected \[batch, beam_in, code\] = ", {"logits": torch.zeros(3, 8)}),
+    (ValueError, r"= \(3, 8, 37\), got \(3, 8, 36\)", {"logits": torch.zeros(3, 8, 36)}),
+    (ValueError, "1 to 1 beams", {"level": 0, "logits": torch.zeros(3, 8, 24)}),
+    (ValueError, "logits: expected 1 to 65536 beams", {"logits": torch.zeros(3, 0, 37)}),
+    (ValueError, r"pass logits\.detach\(\)", {"logits": torch.zeros(3, 8, 37).requires_grad_()}),
+    (TypeError, "node: expected torch.int32", {"node": torch.zeros(3, 8).long()}),
+    (ValueError, r"node: expected \[batch, beam_in\] = \(3, 8\)", {"node": torch.zeros(3).int()}),
+    (ValueError, "node: expected a tensor on cpu", {"node": torch.zeros(3, 8).int().to("meta")}),
+    (TypeError, "beam_scores: expected torch.float32", {"beam_scores": torch.zeros(3, 8).half()}),
+    (ValueError, "beam_scores: expected", {"beam_scores": torch.zeros(8, 3)}),
+    (ValueError, "normalizer: expected one of level, child", {"normalizer": "softmax"}),
+    (ValueError, "log_normalizer: expected a tensor with", {"normalizer": "vocab"}),
+    (ValueError, "log_normalizer: expected None", {"log_normalizer": torch.zeros(3, 8)}),
+    (
+        ValueError,
+        r"log_normalizer: expected \[batch, beam_in\]",
+        {"normalizer": "vocab", "log_normalizer": torch.zeros(3)},
+    ),
+    (ValueError, r"filter: expected one, or one per request \(3\)", {"filter": [None, None]}),
+    (TypeError, "filter: expected an ItemFilter", {"filter": [None, None, "red"]}),
+    (ValueError, "filter: expected a filter of this trie", {"filter": other_filter()}),
+    (TypeError, "out: expected a BeamStepResult", {"out": {}}),
+    (ValueError, r"out\.scores: expected \[batch, num_b", {"out": BeamStepResult.empty(3, 9)}),
+    (TypeError, r"out\.node: expected torch.int32", {"out": result_with(node=torch.zeros(3, 8))}),
+    (ValueError, r"out\.count: expected", {"out": result_with(count=torch.zeros(4).int())}),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("error", "sentence", "changes"), REFUSED)
+def test_bad_arguments_are_refused(
+    error: type[Exception], sentence: str, changes: dict[str, Any], backend: str
+) -> None:
+    with pytest.raises(error, match=sentence) as raised:
+        constrained_beam_step(**step(**changes), backend=backend)
+    assert str(raised.value).startswith("constrained_beam_step: ")
+
+
+def test_out_must_not_be_the_input() -> None:
+    arguments = step()
+    last = constrained_beam_step(**arguments)
+    arguments |= {"node": last.node, "beam_scores": last.scores}
+    with pytest.raises(ValueError, match="out: expected memory of its own, got the memory of node"):
+        constrained_beam_step(**arguments, out=last)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_out_is_filled_in_place(backend: str) -> None:
+    arguments = step()
+    out = poisoned(arguments)
+    addresses = [column.data_ptr() for column in columns(out)]
+    assert constrained_beam_step(**arguments, out=out, backend=backend) is out
+    assert [column.data_ptr() for column in columns(out)] == addresses
+    assert same_bits(out, constrained_beam_step(**arguments, backend=backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_out_may_be_a_part_of_larger_memory(backend: str) -> None:
+    arguments = step()
+    levels = BeamStepResult.empty(3 * 4, 8)
+    rows = [column.unflatten(0, (3, 4))[:, 2] for column in columns(levels)]
+    part = BeamStepResult(*rows)
+    constrained_beam_step(**arguments, out=part, backend=backend)
+    assert same_bits(part, constrained_beam_step(**arguments, backend=backend))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("normalizer", ["level", "children"])
+def test_the_bits_do_not_depend_on_the_batch(backend: str, normalizer: str) -> None:
+    arguments = random_step(torch.float32, random_trie(), batch=7, normalizer=normalizer)
+    together = constrained_beam_step(**arguments, backend=backend)
+    for request in range(7):
+        rows = slice(request, request + 1)
+        tensors = {name: arguments[name][rows] for name in ("logits", "node", "beam_scores")}
+        alone = constrained_beam_step(**arguments | tensors, backend=backend)
+        assert same_bits(alone, BeamStepResult(*(column[rows] for column in columns(together))))
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+    arguments = random_step(
+        torch.float32, random_trie(20000, (64, 300, 8), 1.2), batch=5, beam_in=70, num_beams=70
+    )
+    before = runtime.get_num_threads()
+    try:
+        results = []
+        for num_threads in (1, 2, 5):
+            runtime.set_num_threads(num_threads)
+            results.append(constrained_beam_step(**arguments, backend="cpu"))
+    finally:
+        runtime.set_num_threads(before)
+    assert same_bits(results[0], results[1])
+    assert same_bits(results[0], results[2])
+
+
+def test_inputs_are_left_untouched() -> None:
+    arguments = step()
+    before = {name: arguments[name].clone() for name in ("logits", "node", "beam_scores")}
+    constrained_beam_step(**arguments)
+    assert all(torch.equal(arguments[name], value) for name, value in before.items())

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+import re
+from importlib import metadata
+
+import pytest
+
+from onesearch_fast.cli import doctor
+from onesearch_fast.cli.main import main
+
+
+def test_text_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    for word in ("onesearch_fast", "torch", "CPU", "GPU", "constrained_beam_step, backend cpu"):
+        assert word in text
+    assert all(package in text for package in doctor.NEEDED_FOR)
+
+
+def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["torch"] == metadata.version("torch")
+    assert {"operator": "constrained_beam_step", "backend": "cpu", "why_not": None} in found[
+        "backends"
+    ]
+
+
+def test_a_missing_package_is_shown_as_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(doctor.NEEDED_FOR, "no-such-package", "nothing")
+    assert main(["doctor"]) == 0
+    assert re.search(r"no-such-package\s+missing\s+nothing", capsys.readouterr().out)
+
+
+def test_packages_are_those_of_the_extras() -> None:
+    requirements = metadata.requires("onesearch-fast") or []
+    extras = [line for line in requirements if re.search(r"extra == .(serve|train).", line)]
+    names = {re.split(r"[^A-Za-z0-9_-]", line)[0] for line in extras} - {"onesearch-fast"}
+    assert names == set(doctor.NEEDED_FOR)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import onesearch_fast
+from onesearch_fast import runtime
+
+
+@pytest.fixture(autouse=True)
+def keep_num_threads() -> Iterator[None]:
+    before = runtime.get_num_threads()
+    yield
+    runtime.set_num_threads(before)
+
+
+def test_threads_are_set_and_read_back() -> None:
+    onesearch_fast.set_num_threads(3)
+    assert onesearch_fast.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("count", [0, -1, 1025, 2**40])
+def test_a_thread_count_out_of_range_is_refused(count: int) -> None:
+    before = runtime.get_num_threads()
+    with pytest.raises(ValueError, match=r"set_num_threads: count: expected .*1 to 1024"):
+        runtime.set_num_threads(count)
+    assert runtime.get_num_threads() == before
+
+
+def test_a_thread_count_is_an_integer() -> None:
+    with pytest.raises(TypeError, match="set_num_threads: count: expected an integer"):
+        runtime.set_num_threads(2.0)  # type: ignore[arg-type]
+
+
+def test_cpu_info_names_the_processor() -> None:
+    info = runtime.cpu_info()
+    assert info.architecture
+    assert info.kernels
+
+
+def test_backends_run_or_say_why_not() -> None:
+    table = {(status.operator, status.backend): status.why_not for status in runtime.backends()}
+    assert table["constrained_beam_step", "cpu"] is None
+    assert table["constrained_beam_step", "torch"] is None
+    assert all(reason is None or reason for reason in table.values())
+
+
+def test_the_reason_against_the_gpu_follows_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.version.cuda", None)
+    assert "built without CUDA" in str(runtime.gpu_why_not())
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "no CUDA device" in str(runtime.gpu_why_not())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert "no GPU kernels" in str(runtime.gpu_why_not())
+    monkeypatch.setattr("onesearch_fast.registry.backends", lambda: ("cpu", "cuda", "torch"))
+    assert runtime.gpu_why_not() is None
