@@ -26,7 +26,7 @@ SID_FIELDS = frozenset({"query_sid", "item_sid"})
 _PIECE = re.compile(r"(<[a-z_]+>|\{[a-z_]+\})")
 
 Codes = npt.ArrayLike  # integers [num_levels], local to their levels
-Fields = Mapping[str, "str | Codes | None"]
+Fields = Mapping[str, Any]  # a text, codes or None by field name
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,14 @@ class PromptEncoder:
             if any(row.learnt):
                 rows.append(row)
         return rows
+
+    def can_fill(self, task: str, fields: Fields) -> bool:
+        """Whether `fields` has a value for everything that the task's input and target show."""
+        pair = self.templates.pairs[task]
+        pieces = [
+            piece for segment in (*pair["input"], pair["target"]) for piece in _pieces(segment)
+        ]
+        return all(fields.get(piece[1:-1]) is not None for piece in pieces if piece[0] == "{")
 
     def pair_row(self, task: str, fields: Fields) -> Row:
         """One input with its target as a training sequence; a text target ends with <eos>."""

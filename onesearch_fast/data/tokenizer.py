@@ -181,7 +181,13 @@ class SidTokenizer:
             raise invalid(
                 "SidTokenizer.code_ids", "codes", f"codes below {self.level_sizes}", array.tolist()
             )
-        return array.astype(np.int64) + np.asarray(self.code_token_offsets)
+        ids: npt.NDArray[np.int64] = array.astype(np.int64) + np.asarray(self.code_token_offsets)
+        return ids
+
+    def added_names(self) -> list[str]:
+        """Names of all marker and code tokens."""
+        levels = code_token_names(self.level_sizes, self.num_residual_levels)
+        return [*self.markers, *(name for level in levels for name in level)]
 
     def marker_id(self, name: str) -> int:
         """Token id of a marker, such as "<item>"."""
@@ -211,7 +217,7 @@ class SidTokenizer:
         metadata = read_json(path).get(_METADATA)
         if not isinstance(metadata, dict):
             raise FormatError(f"{path}: no {_METADATA!r}; this tokenizer has no code tokens")
-        hf = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        hf: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         tokenizer = cls(
             hf, metadata["level_sizes"], metadata["num_residual_levels"], metadata["markers"]
         )

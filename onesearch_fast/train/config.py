@@ -1,0 +1,243 @@
+"""All settings of a run in one tree of frozen dataclasses, to and from JSON."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from onesearch_fast.data.prompts import PromptConfig
+from onesearch_fast.errors import invalid
+from onesearch_fast.sid.build import SidConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The model that is trained.
+
+    Attributes:
+        checkpoint: folder of a Hugging Face causal LM to extend; None trains a Qwen3 model with
+            tied embeddings from scratch, of the sizes below.
+        text_vocab_size: text pieces of the tokenizer trained for a model from scratch.
+    """
+
+    checkpoint: str | None = None
+    text_vocab_size: int = 2000
+    hidden_size: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 64
+    intermediate_size: int = 768
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One training stage.
+
+    A stage ends after `epochs`, or after `max_minutes` of training when that comes first. The
+    learning rate follows progress = max(steps done / all steps, minutes used / max_minutes): up
+    over the first `warmup` of it, then down a cosine to 2 %. So a slower machine gets a shorter
+    schedule, not a cut one. Without `max_minutes`, equal inputs give equal weights.
+
+    Attributes:
+        name: a stage in `onesearch_fast/train/stages/`.
+        tasks: task -> how often its rows are visited in an epoch; tasks not named are left out.
+        tokens_per_batch: rows x longest row of a batch, padding included.
+        validations: how often the loss on the stopping users is taken.
+        keep_best: end with the weights of the best validation instead of the last ones.
+    """
+
+    name: str
+    tasks: Mapping[str, float]
+    epochs: int = 1
+    max_minutes: float | None = None
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    tokens_per_batch: int = 4096
+    validations: int = 4
+    keep_best: bool = False
+
+    def __post_init__(self) -> None:
+        where = f"StageConfig {self.name!r}"
+        if not self.tasks or any(visits <= 0 for visits in self.tasks.values()):
+            raise invalid(where, "tasks", "task -> visits an epoch above 0", dict(self.tasks))
+        for name in ("epochs", "tokens_per_batch"):
+            if getattr(self, name) < 1:
+                raise invalid(where, name, "at least 1", getattr(self, name))
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            raise invalid(where, "max_minutes", "more than 0, or null", self.max_minutes)
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """A whole run: data to served folder.
+
+    Attributes:
+        precision: "bfloat16" (autocast), "float32", or "auto": bfloat16 where the processor
+            multiplies it natively.
+        checkpoint_seconds: pause between two checkpoints of a stage.
+    """
+
+    sid: SidConfig = field(default_factory=SidConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    stages: tuple[StageConfig, ...] = ()
+    seed: int = 0
+    precision: str = "auto"
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "bfloat16", "float32"):
+            raise invalid(
+                "PipelineConfig", "precision", "auto, bfloat16 or float32", self.precision
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> PipelineConfig:
+        """Reads parsed JSON; what is absent has its default. An unknown key is an error."""
+        return _build(cls, value, "config")
+
+    def with_minutes(self, minutes: float) -> PipelineConfig:
+        """The same run in `minutes` of training, shared out as the stages' limits are now.
+
+        A stage without a limit takes the share of its epochs times tasks.
+        """
+        if minutes <= 0:
+            raise invalid("PipelineConfig", "minutes", "more than 0", minutes)
+        shares = [stage.max_minutes or float(stage.epochs) for stage in self.stages]
+        limits = [minutes * share / sum(shares) for share in shares]
+        stages = (
+            replace(stage, max_minutes=limit)
+            for stage, limit in zip(self.stages, limits, strict=True)
+        )
+        return replace(self, stages=tuple(stages))
+
+
+def demo_config() -> PipelineConfig:
+    """The embedded synthetic catalogue: about 6.5 minutes of training on 2 cores."""
+    return PipelineConfig(
+        stages=(
+            StageConfig(
+                "alignment",
+                {
+                    "query_to_sid": 0.5,
+                    "title_to_sid": 1.0,
+                    "query_to_category": 0.25,
+                    "sid_to_category": 0.5,
+                },
+                epochs=4,
+                max_minutes=1.0,
+            ),
+            StageConfig(
+                "cooccurrence", {"query_to_item": 1.0, "query_sid_to_item": 0.5}, 4, max_minutes=1.0
+            ),
+            StageConfig(
+                "personalisation",
+                {"search": 1.0, "next_item": 0.25},
+                epochs=20,
+                max_minutes=4.5,
+            ),
+        ),
+    )
+
+
+def real_config(query_sids: bool = True) -> PipelineConfig:
+    """A log of about 200,000 events: about 25 minutes of training on 2 cores.
+
+    query_sids: off where queries are category paths, whose own SIDs say nothing more.
+    """
+    query_tasks = {"query_to_sid": 0.5} if query_sids else {}
+    return PipelineConfig(
+        prompts=PromptConfig(query_sids=query_sids),
+        stages=(
+            StageConfig(
+                "alignment",
+                {**query_tasks, "title_to_sid": 1.0, "sid_to_category": 0.5},
+                epochs=4,
+                max_minutes=1.5,
+            ),
+            StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=4, max_minutes=3.5),
+            StageConfig(
+                "personalisation",
+                {"search": 1.0, "next_item": 0.5},
+                epochs=12,
+                max_minutes=20.0,
+                validations=10,
+            ),
+        ),
+    )
+
+
+def smoke_config() -> PipelineConfig:
+    """The whole pipeline in seconds, for tests: too small to rank well, equal in every part."""
+    stage = StageConfig("alignment", {"title_to_sid": 1.0}, tokens_per_batch=1024, validations=1)
+    return PipelineConfig(
+        sid=SidConfig(text_dim=32, level_sizes=(16, 8), opq=(4, 4), iterations=5),
+        model=ModelConfig(
+            text_vocab_size=400,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=2,
+            num_kv_heads=1,
+            head_dim=16,
+            intermediate_size=64,
+        ),
+        prompts=PromptConfig(max_history_events=5),
+        stages=(
+            stage,
+            replace(stage, name="cooccurrence", tasks={"query_to_item": 1.0}),
+            replace(
+                stage, name="personalisation", tasks={"search": 1.0, "next_item": 0.5}, epochs=2
+            ),
+        ),
+        precision="float32",
+    )
+
+
+def _build(cls: type[T], value: Any, where: str) -> T:
+    """A dataclass from parsed JSON, nested ones included."""
+    if not isinstance(value, Mapping):
+        raise invalid(where, "value", "a JSON object", value)
+    known = {one.name for one in fields(cls)}  # type: ignore[arg-type]
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=3, cutoff=0.4)
+            remedy = f"did you mean {' or '.join(near)}?" if near else None
+            raise invalid(where, str(key), f"one of {sorted(known)}", "an unknown key", remedy)
+    hints = typing.get_type_hints(cls)
+    parts = {key: _convert(hints[key], part, f"{where}.{key}") for key, part in value.items()}
+    try:
+        return cls(**parts)
+    except TypeError as error:
+        raise invalid(where, "value", "all required keys", str(error)) from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = [one for one in arguments if one is not type(None)]
+        return _convert(hint, value, where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(arguments[0], one, f"{where}[{i}]") for i, one in enumerate(value))
+    if origin is Mapping and isinstance(value, Mapping):
+        return {str(key): _convert(arguments[1], one, where) for key, one in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if origin is not None or type(value) is not hint:
+        name = getattr(hint, "__name__", str(hint))
+        raise invalid(where.rpartition(".")[0], where.rpartition(".")[2], f"a {name}", value)
+    return value

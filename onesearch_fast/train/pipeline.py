@@ -1,0 +1,244 @@
+"""A whole run: semantic IDs, tokenizer, stages, served folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+import onesearch_fast
+from onesearch_fast.data.prompts import PromptEncoder, Templates
+from onesearch_fast.data.records import item_text
+from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
+from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.files import read_json, write_json
+from onesearch_fast.sid import Codebooks, load_text_encoder
+from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
+from onesearch_fast.train.config import PipelineConfig, StageConfig
+from onesearch_fast.train.curves import write_curves
+from onesearch_fast.train.model import extended_model, new_model
+from onesearch_fast.train.progress import Progress, Silent
+from onesearch_fast.train.rows import TokenRows
+from onesearch_fast.train.run_folder import RunFolder, StepReport
+from onesearch_fast.train.serve import write_served
+from onesearch_fast.train.stages import Stage, StageInputs, find_stage
+from onesearch_fast.train.stages.personalisation import validation_rows
+from onesearch_fast.train.trainer import RunOptions, quiet_transformers, train_stage
+
+_VALIDATION_CASES = 500  # of each task: enough for a curve, cheap beside the training
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """Where a run's results are, and what its steps cost."""
+
+    run_folder: Path
+    served_folder: Path
+    steps: tuple[StepReport, ...]
+
+    @property
+    def semantic_id_quality(self) -> dict[str, Any]:
+        """The fields of `onesearch_fast.sid.SidQuality`."""
+        value: dict[str, Any] = read_json(self.run_folder / "semantic_ids" / "quality.json")
+        return value
+
+
+def run_pipeline(
+    split: Split,
+    config: PipelineConfig,
+    run_dir: str | os.PathLike[str],
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> PipelineResult:
+    """Trains a model on `split.log` and writes its served folder, `run_dir/served`.
+
+    Everything that is fitted sees `split.log` alone. The cases of the group "stop" give the
+    validation curve, and pick the weights of a stage that has `keep_best`.
+
+    A run that was interrupted goes on where it was: finished steps are kept, and a stage goes on
+    from its last checkpoint. Calling again after the end returns at once.
+
+    Raises:
+        ValueError: the folder holds a run of other data or another config (the message names what
+            differs), or any run at all with `resume=False`; a stage or task that does not exist,
+            or a task for which the log has no rows.
+    """
+    stages = [(stage, find_stage(stage.name, stage.tasks)) for stage in config.stages]
+    stop_cases = list(_stop_cases(split))
+    run = RunFolder(Path(run_dir), progress or Silent())
+    run.claim(_identity(split, config, stop_cases), _versions(), resume)
+    with quiet_transformers():
+        sids = _semantic_ids(run, split.log, config)
+        tokenizer = _tokenizer(run, split.log, config, sids)
+        prompts = PromptEncoder(tokenizer, Templates.load(config.prompts.template), config.prompts)
+        inputs = StageInputs(
+            split.log, sids.codes, _query_codes(sids, _queries(split.log)), prompts
+        )
+        validation = _Validation(stop_cases, inputs, sids)
+        folder = _initial_model(run, split.log, config, tokenizer, sids)
+        for number, (settings, stage) in enumerate(stages, start=1):
+            name = f"stage_{number}_{stage.name}"
+            folder = _train(run, name, config, settings, stage, inputs, validation, folder)
+        write_curves(run.path)
+        served = run.step(
+            "served", lambda target: write_served(target, folder, sids, prompts, split.log)
+        )
+    return PipelineResult(run.path, served, tuple(run.reports))
+
+
+def _identity(
+    split: Split, config: PipelineConfig, stop_cases: Iterable[EvalCase]
+) -> dict[str, Any]:
+    targets = json.dumps([(case.user_id, case.query, case.target_row) for case in stop_cases])
+    return {
+        "config": json.loads(json.dumps(config.to_json())),
+        "data": split.log.content_hash(),
+        "data_name": split.name,
+        "validation": hashlib.sha256(targets.encode()).hexdigest(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    modules = (onesearch_fast, torch, transformers, tokenizers, np)
+    return {module.__name__: str(module.__version__) for module in modules}
+
+
+def _semantic_ids(run: RunFolder, log: TrainLog, config: PipelineConfig) -> SemanticIds:
+    def make(folder: Path) -> None:
+        texts = [item_text(item) for item in log.items]
+        sids = build_semantic_ids(texts, config.sid, run.progress.say)
+        sids.encoder.save(folder / "text_encoder")
+        sids.codebooks.save(folder / "codebooks.safetensors")
+        arrays = {"codes": sids.codes, "embeddings": sids.embeddings}
+        save_file(arrays, folder / "items.safetensors")
+        write_json(folder / "quality.json", asdict(sids.quality()))
+
+    folder = run.step("semantic_ids", make)
+    arrays = load_file(folder / "items.safetensors")
+    encoder = load_text_encoder(folder / "text_encoder")
+    codebooks = Codebooks.load(folder / "codebooks.safetensors")
+    return SemanticIds(encoder, codebooks, arrays["embeddings"], arrays["codes"])
+
+
+def _tokenizer(
+    run: RunFolder, log: TrainLog, config: PipelineConfig, sids: SemanticIds
+) -> SidTokenizer:
+    def make(folder: Path) -> None:
+        sizes, residual = sids.codebooks.level_sizes, sids.codebooks.num_residual_levels
+        markers = Templates.load(config.prompts.template).markers
+        checkpoint = config.model.checkpoint
+        if checkpoint is None:
+            most = config.model.text_vocab_size
+            tokenizer = SidTokenizer.train(_texts(log), most, sizes, residual, markers)
+        else:
+            hf: Any = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+            tokenizer = SidTokenizer.extend(hf, sizes, residual, markers)
+        tokenizer.save(folder)
+
+    return SidTokenizer.load(run.step("tokenizer", make))
+
+
+def _texts(log: TrainLog) -> Iterator[str]:
+    """What the model will read: each item's texts once, each query as often as it was asked."""
+    for item in log.items:
+        yield from (item.title, item.brand or "", " > ".join(item.category))
+    for history in log.histories:
+        yield history.profile or ""
+        yield from (event.query for event in history.events if event.query is not None)
+
+
+def _queries(log: TrainLog) -> set[str]:
+    events = (event for history in log.histories for event in history.events)
+    return {event.query for event in events if event.query is not None}
+
+
+def _query_codes(sids: SemanticIds, queries: set[str]) -> dict[str, npt.NDArray[np.int32]]:
+    ordered = sorted(queries)
+    return dict(zip(ordered, sids.encode(ordered), strict=True)) if ordered else {}
+
+
+def _initial_model(
+    run: RunFolder,
+    log: TrainLog,
+    config: PipelineConfig,
+    tokenizer: SidTokenizer,
+    sids: SemanticIds,
+) -> Path:
+    def make(folder: Path) -> None:
+        if config.model.checkpoint is None:
+            model = new_model(config.model, tokenizer, config.seed)
+        else:
+            titles = [item.title for item in log.items]
+            model = extended_model(config.model, tokenizer, titles, sids.codes, config.seed)
+        model.save_pretrained(folder)
+
+    return run.step("initial_model", make)
+
+
+@dataclass(frozen=True, eq=False)
+class _Validation:
+    """The stopping users' cases; nothing of them reaches the inputs of a stage."""
+
+    cases: list[EvalCase]
+    inputs: StageInputs
+    sids: SemanticIds
+
+    def rows(self, tasks: Mapping[str, float]) -> TokenRows | None:
+        """Prompts with targets of the personalised tasks that are trained; None without any."""
+        cases = [case for case in self.cases if _task_of(case) in tasks]
+        queries = {case.query for case in cases if case.query is not None}
+        codes = {**self.inputs.query_codes, **_query_codes(self.sids, queries)}
+        inputs = StageInputs(self.inputs.log, self.inputs.item_codes, codes, self.inputs.prompts)
+        return TokenRows.pack(validation_rows(cases, inputs)) if cases else None
+
+
+def _task_of(case: EvalCase) -> str:
+    return NEXT_ITEM if case.query is None else SEARCH
+
+
+def _stop_cases(split: Split) -> Iterator[EvalCase]:
+    for task in sorted(split.cases):
+        stop = [case for case in split.cases[task] if case.group == "stop"]
+        yield from stop[:_VALIDATION_CASES]
+
+
+def _train(
+    run: RunFolder,
+    name: str,
+    config: PipelineConfig,
+    settings: StageConfig,
+    stage: Stage,
+    inputs: StageInputs,
+    validation: _Validation,
+    start: Path,
+) -> Path:
+    work = run.path / "work" / name
+
+    def make(folder: Path) -> None:
+        rows = {task: TokenRows.pack(stage.tasks[task](inputs)) for task in sorted(settings.tasks)}
+        for task, packed in rows.items():
+            run.progress.say(f"  {task}: {len(packed):,} rows, {packed.ids.size:,} tokens")
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(start)
+        pad_id = inputs.prompts.tokenizer.pad_id
+        options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
+        scored = validation.rows(settings.tasks)
+        curves = train_stage(model, rows, settings, options, work, scored, run.progress)
+        model.save_pretrained(folder)
+        write_json(folder / "curves.json", asdict(curves))
+
+    folder = run.step(name, make)
+    shutil.rmtree(work, ignore_errors=True)
+    return folder

@@ -1,0 +1,88 @@
+"""A folder that holds one run: its identity, and steps that are whole or absent."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.files import atomic_folder, read_json, write_json
+from onesearch_fast.train.progress import Progress
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step cost when it was made; `reused` when that was before this call.
+
+    peak_mib: the most memory the process had held by the end of the step.
+    """
+
+    name: str
+    seconds: float
+    peak_mib: float
+    reused: bool
+
+
+class RunFolder:
+    """The steps of a run. A step is made in a temporary folder and renamed when it is whole."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path = path
+        self.progress = progress
+        self.reports: list[StepReport] = []
+
+    def claim(self, identity: Mapping[str, Any], versions: Mapping[str, str], resume: bool) -> None:
+        """Writes what this run is, or checks that the run in the folder is the same one."""
+        path = self.path / RUN_FILE
+        if not path.exists():
+            write_json(path, {**identity, "versions": dict(versions)})
+            return
+        found = read_json(path)
+        differing = list(_differences({key: found.get(key) for key in identity}, identity))
+        if differing or not resume:
+            got = f"a run that differs in {', '.join(differing)}" if differing else "a run"
+            remedy = "choose another run folder, or delete this one to start again"
+            expected = "the same run, or no run at all" if resume else "no run"
+            raise invalid("run_pipeline", "run_dir", expected, f"{self.path}: {got}", remedy)
+
+    def step(self, name: str, make: Callable[[Path], None]) -> Path:
+        """The folder of a step, filled by `make(folder)` unless it is there already."""
+        folder, cost_file = self.path / name, self.path / "steps" / f"{name}.json"
+        reused = cost_file.is_file() and folder.is_dir()
+        if not reused:
+            self.progress.say(f"{name} ...")
+            began = time.monotonic()
+            with atomic_folder(folder) as temporary:
+                make(temporary)
+            write_json(cost_file, {"seconds": time.monotonic() - began, "peak_mib": peak_mib()})
+        report = StepReport(name, **read_json(cost_file), reused=reused)
+        state = "was done" if reused else "done"
+        self.progress.say(f"{name} {state}: {report.seconds:.1f} s, {report.peak_mib:,.0f} MiB")
+        self.reports.append(report)
+        return folder
+
+
+def peak_mib() -> float:
+    """The most memory this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20) if sys.platform == "darwin" else peak / (1 << 10)
+
+
+def _differences(found: Any, wanted: Any, where: str = "") -> Iterator[str]:
+    """Dotted names of the leaves in which two JSON values differ."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for key in sorted({*found, *wanted}):
+            inside = f"{where}.{key}" if where else str(key)
+            yield from _differences(found.get(key), wanted.get(key), inside)
+    elif isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        for number, pair in enumerate(zip(found, wanted, strict=True)):
+            yield from _differences(*pair, f"{where}[{number}]")
+    elif found != wanted:
+        yield where

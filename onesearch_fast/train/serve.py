@@ -1,0 +1,56 @@
+"""From a finished run to the folder that is served."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from onesearch_fast.data.prompts import PromptEncoder
+from onesearch_fast.data.split import TrainLog
+from onesearch_fast.engine.served_model import ServedModel
+from onesearch_fast.errors import invalid
+from onesearch_fast.index.item_table import ItemTable
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.sid.build import SemanticIds
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def write_served(
+    folder: Path,
+    model_folder: Path,
+    sids: SemanticIds,
+    prompts: PromptEncoder,
+    log: TrainLog,
+) -> None:
+    """Writes a served model; inside one SID, items with more events in the log come first."""
+    trie = SidTrie.build(sids.codes, sids.codebooks.level_sizes, item_scores=log.item_popularity())
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    items = ItemTable.build(log.items)
+    ServedModel.write(folder, model, trie, items, sids.codebooks, sids.encoder, prompts)
+
+
+def export_served(
+    run_folder: str | os.PathLike[str], out: str | os.PathLike[str], dtype: str = "bfloat16"
+) -> None:
+    """Copies the served model of a finished run to `out`, its weights in `dtype`.
+
+    Raises ValueError for another dtype, ServedModelError when the run has no sound served model.
+    """
+    if dtype not in DTYPES:
+        raise invalid("export_served", "dtype", f"one of {sorted(DTYPES)}", dtype)
+    source = Path(run_folder) / "served"
+    served = ServedModel.load(source)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
+    ServedModel.write(
+        out,
+        model,
+        served.trie,
+        served.items,
+        served.codebooks,
+        served.text_encoder,
+        served.prompts,
+    )

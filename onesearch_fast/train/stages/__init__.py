@@ -1,0 +1,67 @@
+"""The training stages. Each module beside this one binds `STAGE` and is found by itself."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast.data.prompts import PromptEncoder, Row, Turn
+from onesearch_fast.data.split import TrainLog, UserHistory
+from onesearch_fast.errors import invalid
+
+
+@dataclass(frozen=True, eq=False)
+class StageInputs:
+    """All that a stage may look at.
+
+    Attributes:
+        item_codes: int32 [num_items, num_levels].
+        query_codes: distinct query text of the log -> int32 [num_levels].
+    """
+
+    log: TrainLog
+    item_codes: npt.NDArray[np.int32]
+    query_codes: Mapping[str, npt.NDArray[np.int32]]
+    prompts: PromptEncoder
+
+    def turns(self, history: UserHistory) -> list[Turn]:
+        """The events of one user as prompts show them."""
+        return [
+            Turn(
+                self.item_codes[event.row],
+                event.query,
+                None if event.query is None else self.query_codes[event.query],
+            )
+            for event in history.events
+        ]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage: its tasks, each a function from the inputs to training rows."""
+
+    name: str
+    tasks: Mapping[str, Callable[[StageInputs], Iterable[Row]]]
+
+
+def discover_stages() -> dict[str, Stage]:
+    """Every `STAGE` of the modules in this package, by name."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return {module.STAGE.name: module.STAGE for module in modules}
+
+
+def find_stage(name: str, tasks: Iterable[str]) -> Stage:
+    """The stage called `name`; ValueError unless it exists and has all of `tasks`."""
+    stages = discover_stages()
+    if name not in stages:
+        raise invalid("find_stage", "name", f"one of {sorted(stages)}", name)
+    unknown = sorted(set(tasks) - set(stages[name].tasks))
+    if unknown:
+        raise invalid(f"stage {name!r}", "tasks", f"some of {sorted(stages[name].tasks)}", unknown)
+    return stages[name]

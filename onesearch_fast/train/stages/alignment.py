@@ -1,0 +1,71 @@
+"""Stage 1, semantic alignment: what codes mean in words, and words in codes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from onesearch_fast.data.prompts import Fields, Row
+from onesearch_fast.data.records import Item
+from onesearch_fast.train.stages import Stage, StageInputs
+
+# The two coarse levels say what kind of thing it is; deeper levels are the codes' business.
+_CATEGORY_LEVELS = 2
+
+
+def category_text(item: Item) -> str | None:
+    """The two coarse levels of the category path, or None when the item has none."""
+    return " > ".join(item.category[:_CATEGORY_LEVELS]) or None
+
+
+def _query_fields(inputs: StageInputs) -> Iterator[Fields]:
+    categories = _clicked_categories(inputs)
+    for query, codes in sorted(inputs.query_codes.items()):
+        yield {"query": query, "query_sid": codes, "category": categories.get(query)}
+
+
+def _item_fields(inputs: StageInputs) -> Iterator[Fields]:
+    for item, codes in zip(inputs.log.items, inputs.item_codes, strict=True):
+        yield {
+            "title": item.title or None,
+            "item_sid": codes,
+            "category": category_text(item),
+        }
+
+
+def _clicked_categories(inputs: StageInputs) -> dict[str, str]:
+    """Query -> the category clicked most often for it; ties to the smaller name."""
+    clicks: dict[str, Counter[str]] = defaultdict(Counter)
+    for history in inputs.log.histories:
+        for event in history.events:
+            category = category_text(inputs.log.items[event.row])
+            if event.query is not None and category is not None:
+                clicks[event.query][category] += 1
+    return {
+        query: min(counts, key=lambda name: (-counts[name], name))
+        for query, counts in clicks.items()
+    }
+
+
+def _pairs(
+    task: str, fields_of: Callable[[StageInputs], Iterable[Fields]], inputs: StageInputs
+) -> Iterator[Row]:
+    for fields in fields_of(inputs):
+        if inputs.prompts.can_fill(task, fields):
+            yield inputs.prompts.pair_row(task, fields)
+
+
+STAGE = Stage(
+    "alignment",
+    {
+        **{
+            task: partial(_pairs, task, _query_fields)
+            for task in ("query_to_sid", "sid_to_query", "query_to_category")
+        },
+        **{
+            task: partial(_pairs, task, _item_fields)
+            for task in ("title_to_sid", "sid_to_title", "title_to_category", "sid_to_category")
+        },
+    },
+)

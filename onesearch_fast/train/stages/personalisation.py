@@ -1,0 +1,40 @@
+"""Stage 3, personalisation: the prompts that are served, every turn of a user in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from onesearch_fast.data.prompts import Row
+from onesearch_fast.data.split import EvalCase, UserHistory
+from onesearch_fast.train.stages import Stage, StageInputs
+
+TASKS = ("search", "next_item")
+
+
+def _histories(task: str, inputs: StageInputs) -> Iterator[Row]:
+    for history in inputs.log.histories:
+        yield from inputs.prompts.training_rows(task, history.profile, inputs.turns(history))
+
+
+def validation_rows(cases: Sequence[EvalCase], inputs: StageInputs) -> Iterator[Row]:
+    """The served prompt of each case with its target's SID, the only part that is scored.
+
+    `inputs.query_codes` must hold the queries of the cases.
+    """
+    for case in cases:
+        history = inputs.turns(UserHistory(case.user_id, case.profile, case.history))
+        row = Row()
+        if case.query is not None:
+            query_codes = inputs.query_codes[case.query]
+            prompt = inputs.prompts.search_prompt(case.profile, history, case.query, query_codes)
+        else:
+            prompt = inputs.prompts.next_item_prompt(case.profile, history)
+        row.add(prompt, False)
+        row.add(
+            inputs.prompts.tokenizer.code_ids(inputs.item_codes[case.target_row]).tolist(), True
+        )
+        yield row
+
+
+STAGE = Stage("personalisation", {task: partial(_histories, task) for task in TASKS})
