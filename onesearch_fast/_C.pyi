@@ -1,4 +1,7 @@
+# ruff: noqa: N999 (the name of an extension module)
 """The native core. Only this package calls it; arguments arrive checked and converted."""
+
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -72,6 +75,25 @@ def constrained_beam_step(
     node_out: object,
     count: object,
 ) -> None: ...
-def cpu_info() -> dict[str, object]: ...
+
+class _CpuInfo(TypedDict):
+    architecture: str
+    features: list[str]
+    kernels: str
+
+class _CudaDevice(TypedDict):
+    name: str
+    compute_capability: str
+    num_sms: int
+    memory_bytes: int
+
+class _CudaInfo(TypedDict):
+    why_not: str | None
+    driver_version: str | None
+    runtime_version: str | None
+    devices: list[_CudaDevice]
+
+def cpu_info() -> _CpuInfo: ...
+def cuda_info() -> _CudaInfo: ...
 def get_num_threads() -> int: ...
 def set_num_threads(count: int) -> None: ...

@@ -1,8 +1,11 @@
 #include <pybind11/stl.h>
 
+#include <string>
+
 #include "bindings.h"
 #include "cpu/cpuid.h"
 #include "cpu/thread_pool.h"
+#include "cuda/cuda_library.h"
 
 namespace py = pybind11;
 
@@ -17,10 +20,38 @@ py::dict cpu_info() {
   return info;
 }
 
+// "13.0" of 13000, None of 0.
+py::object version_text(int version) {
+  if (version == 0) return py::none();
+  return py::str(std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10));
+}
+
+py::dict device_info(const OnesearchCudaDevice& device) {
+  py::dict info;
+  info["name"] = device.name;
+  info["compute_capability"] = std::to_string(device.major) + "." + std::to_string(device.minor);
+  info["num_sms"] = device.num_sms;
+  info["memory_bytes"] = device.memory_bytes;
+  return info;
+}
+
+py::dict cuda_info_dict() {
+  const CudaInfo cuda = cuda_info();
+  py::dict info;
+  info["why_not"] = cuda.why_not.empty() ? py::object(py::none()) : py::str(cuda.why_not);
+  info["driver_version"] = version_text(cuda.driver_version);
+  info["runtime_version"] = version_text(cuda.runtime_version);
+  py::list devices;
+  for (const OnesearchCudaDevice& device : cuda.devices) devices.append(device_info(device));
+  info["devices"] = devices;
+  return info;
+}
+
 }  // namespace
 
 void register_runtime(py::module_& module) {
   module.def("cpu_info", &cpu_info);
+  module.def("cuda_info", &cuda_info_dict);
   module.def("get_num_threads", &num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("count"),
              py::call_guard<py::gil_scoped_release>());

@@ -12,18 +12,29 @@ struct Block {
   float lane[kLanes];
 };
 
-// Sixteen elements from `at`; what lies past the row reads as -inf, which is neutral in maximum and
+template <class T>
+Block load(const T* at) {
+  Block block;
+  for (int i = 0; i < kLanes; ++i) block.lane[i] = to_float(at[i]);
+  return block;
+}
+
+// The last, partial block; what lies past the row reads as -inf, which is neutral in maximum and
 // sum.
 template <class T>
-Block load(const T* row, int64_t at, int64_t n) {
+Block load_tail(const T* at, int64_t n) {
   Block block;
-  if (at + kLanes <= n) {
-    for (int i = 0; i < kLanes; ++i) block.lane[i] = to_float(row[at + i]);
-  } else {
-    for (int i = 0; i < kLanes; ++i)
-      block.lane[i] = at + i < n ? to_float(row[at + i]) : -kInfinity;
-  }
+  for (int i = 0; i < kLanes; ++i) block.lane[i] = i < n ? to_float(at[i]) : -kInfinity;
   return block;
+}
+
+// Calls `take` on every block of the row. The loop over whole blocks has no branch, so that
+// compilers vectorise it.
+template <class T, class Take>
+void for_each_block(const T* row, int64_t n, Take take) {
+  int64_t at = 0;
+  for (; at + kLanes <= n; at += kLanes) take(load(row + at));
+  if (at < n) take(load_tail(row + at, n - at));
 }
 
 // exp(x) for x <= 0 within 2 ulp, as straight arithmetic that compilers vectorise: 2^k times a
@@ -47,31 +58,25 @@ inline float exp_of_nonpositive(float x) {
   return x < -87.0f ? 0.0f : p * power;
 }
 
-float combine_sum(const Block& sums) {
-  float total = 0.0f;
-  for (const float lane : sums.lane) total += lane;
-  return total;
-}
-
 }  // namespace
 
 template <class T>
 RowMaximum row_maximum(const T* row, int64_t n) {
   Block best;
-  uint32_t poisoned[kLanes] = {};
+  Block poison{};
   for (float& lane : best.lane) lane = -kInfinity;
-  for (int64_t at = 0; at < n; at += kLanes) {
-    const Block block = load(row, at, n);
+  for_each_block(row, n, [&](const Block& block) {
     for (int i = 0; i < kLanes; ++i) {
-      best.lane[i] = block.lane[i] > best.lane[i] ? block.lane[i] : best.lane[i];
-      // False for NaN and for +inf alike.
-      poisoned[i] |= !(block.lane[i] < kInfinity);
+      const float x = block.lane[i];
+      best.lane[i] = x > best.lane[i] ? x : best.lane[i];
+      // The comparison is false for NaN and for +inf alike.
+      poison.lane[i] = x < kInfinity ? poison.lane[i] : 1.0f;
     }
-  }
+  });
   RowMaximum maximum{-kInfinity, false};
   for (int i = 0; i < kLanes; ++i) {
     if (best.lane[i] > maximum.value) maximum.value = best.lane[i];
-    maximum.poisoned = maximum.poisoned || poisoned[i] != 0;
+    maximum.poisoned = maximum.poisoned || poison.lane[i] != 0.0f;
   }
   return maximum;
 }
@@ -79,11 +84,12 @@ RowMaximum row_maximum(const T* row, int64_t n) {
 template <class T>
 float sum_of_exp(const T* row, int64_t n, float maximum) {
   Block sums{};
-  for (int64_t at = 0; at < n; at += kLanes) {
-    const Block block = load(row, at, n);
+  for_each_block(row, n, [&](const Block& block) {
     for (int i = 0; i < kLanes; ++i) sums.lane[i] += exp_of_nonpositive(block.lane[i] - maximum);
-  }
-  return combine_sum(sums);
+  });
+  float total = 0.0f;
+  for (const float lane : sums.lane) total += lane;
+  return total;
 }
 
 template RowMaximum row_maximum(const float*, int64_t);
