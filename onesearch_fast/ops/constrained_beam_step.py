@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,6 +54,14 @@ class BeamStepResult:
     tokens: torch.Tensor
     node: torch.Tensor
     count: torch.Tensor
+
+    def __post_init__(self) -> None:
+        # Here rather than in every step, which then compares one shape only.
+        beams, device = self.scores.shape, self.scores.device
+        _check_tensor("out.scores", self.scores, _FLOAT, beams, device)
+        for name in ("parent_beam", "tokens", "node"):
+            _check_tensor(f"out.{name}", getattr(self, name), _INT, beams, device)
+        _check_tensor("out.count", self.count, _INT, beams[:1], device)
 
     @classmethod
     def empty(
@@ -129,25 +137,18 @@ def constrained_beam_step(
     selection is ours.
     """
     _check_search(trie, num_beams, level)
-    _check_tensor("logits", logits, OPERATOR.dtypes)
-    beams = logits.shape[:2]
-    _check_shape("logits", logits, (*beams, trie.level_sizes[level]))
-    most = MAX_BEAMS if level else 1
-    if not 1 <= beams[1] <= most:
-        raise _bad("logits", f"1 to {most} beams a request at level {level}", tuple(logits.shape))
-    inputs = {"node": node, "beam_scores": beam_scores}
+    beams, device = _check_logits(logits, trie.level_sizes[level], level)
+    _check_tensor("node", node, _INT, beams, device)
+    _check_tensor("beam_scores", beam_scores, _FLOAT, beams, device)
     _check_normalizer(normalizer, log_normalizer)
     if log_normalizer is not None:
-        inputs["log_normalizer"] = log_normalizer
-    for argument, tensor in inputs.items():
-        _check_tensor(argument, tensor, _DTYPES[argument], logits.device)
-        _check_shape(argument, tensor, beams)
+        _check_tensor("log_normalizer", log_normalizer, _FLOAT, beams, device)
     filters = None if filter is None else _one_filter_per_request(filter, trie, beams[0])
-    implementation = select(OPERATOR, logits.device.type, logits.dtype, backend)
+    implementation = select(OPERATOR, device.type, logits.dtype, backend)
     if out is None:
-        out = BeamStepResult.empty(beams[0], num_beams, logits.device)
+        out = BeamStepResult.empty(beams[0], num_beams, device)
     else:
-        _check_out(out, beams[0], num_beams, logits.device, inputs)
+        _check_out(out, beams[0], num_beams, device, node, beam_scores)
     implementation.function(
         logits, node, beam_scores, trie, num_beams, level, normalizer, log_normalizer, filters, out
     )
@@ -155,16 +156,6 @@ def constrained_beam_step(
 
 
 _FLOAT, _INT = (torch.float32,), (torch.int32,)
-_DTYPES = {
-    "node": _INT,
-    "beam_scores": _FLOAT,
-    "log_normalizer": _FLOAT,
-    "out.scores": _FLOAT,
-    "out.parent_beam": _INT,
-    "out.tokens": _INT,
-    "out.node": _INT,
-    "out.count": _INT,
-}
 _bad = partial(invalid, OPERATOR.name)
 
 
@@ -180,28 +171,39 @@ def _check_search(trie: SidTrie, num_beams: int, level: int) -> None:
         raise _bad("level", f"a level of the trie, in [0, {trie.num_levels})", level)
 
 
+def _check_logits(
+    logits: torch.Tensor, level_size: int, level: int
+) -> tuple[torch.Size, torch.device]:
+    if not isinstance(logits, torch.Tensor):
+        raise _bad("logits", "a torch.Tensor", type(logits), "use torch.as_tensor", TypeError)
+    beams, device = logits.shape[:2], logits.device
+    _check_tensor("logits", logits, OPERATOR.dtypes, (*beams, level_size), device)
+    most = MAX_BEAMS if level else 1
+    if not 1 <= beams[1] <= most:
+        raise _bad("logits", f"1 to {most} beams a request at level {level}", tuple(logits.shape))
+    return beams, device
+
+
 def _check_tensor(
     argument: str,
     tensor: torch.Tensor,
     dtypes: tuple[torch.dtype, ...],
-    device: torch.device | None = None,
+    shape: tuple[int, ...],
+    device: torch.device,
 ) -> None:
     if not isinstance(tensor, torch.Tensor):
         raise _bad(argument, "a torch.Tensor", type(tensor), "use torch.as_tensor", TypeError)
     if tensor.dtype not in dtypes:
         wanted = " or ".join(map(str, dtypes))
         raise _bad(argument, wanted, tensor.dtype, "convert it with .to(dtype)", TypeError)
-    if device is not None and tensor.device != device:
-        raise _bad(argument, f"a tensor on {device}, where logits are", tensor.device)
-    if tensor.requires_grad:
-        remedy = f"pass {argument}.detach(): the step is not differentiable"
-        raise _bad(argument, "a tensor that does not require grad", "one that does", remedy)
-
-
-def _check_shape(argument: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
     if tensor.shape != shape:
         axes = ", ".join(OPERATOR.axes[argument])
         raise _bad(argument, f"[{axes}] = {tuple(shape)}", tuple(tensor.shape))
+    if tensor.device != device:
+        raise _bad(argument, f"a tensor on {device}, as the others are", tensor.device)
+    if tensor.requires_grad:
+        remedy = f"pass {argument}.detach(): the step is not differentiable"
+        raise _bad(argument, "a tensor that does not require grad", "one that does", remedy)
 
 
 def _check_normalizer(normalizer: str, log_normalizer: torch.Tensor | None) -> None:
@@ -234,17 +236,13 @@ def _check_out(
     batch: int,
     num_beams: int,
     device: torch.device,
-    inputs: Mapping[str, torch.Tensor],
+    node: torch.Tensor,
+    beam_scores: torch.Tensor,
 ) -> None:
     if not isinstance(out, BeamStepResult):
         raise _bad("out", "a BeamStepResult", type(out), "use BeamStepResult.empty", TypeError)
-    for argument in ("scores", "parent_beam", "tokens", "node", "count"):
-        tensor = getattr(out, argument)
-        shape = (batch,) if argument == "count" else (batch, num_beams)
-        _check_tensor(f"out.{argument}", tensor, _DTYPES[f"out.{argument}"], device)
-        _check_shape(f"out.{argument}", tensor, shape)
-    written = {out.scores.data_ptr(), out.node.data_ptr()}
-    for argument, tensor in inputs.items():
-        if tensor.data_ptr() in written and tensor.numel():
-            remedy = "alternate between two results from step to step"
-            raise _bad("out", "memory of its own", f"the memory of {argument}", remedy)
+    _check_tensor("out.scores", out.scores, _FLOAT, (batch, num_beams), device)
+    inputs = node.data_ptr(), beam_scores.data_ptr()
+    if batch and (out.node.data_ptr() in inputs or out.scores.data_ptr() in inputs):
+        remedy = "alternate between two results from step to step"
+        raise _bad("out", "memory of its own", "the memory of node or beam_scores", remedy)

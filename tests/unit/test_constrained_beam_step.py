@@ -32,11 +32,6 @@ def other_filter() -> Any:
     return SidTrie.build(np.zeros((1, 3), dtype=np.int32), (24, 37, 16)).filter(allow=[0])
 
 
-def result_with(**changes: Any) -> BeamStepResult:
-    result = BeamStepResult.empty(3, 8)
-    return BeamStepResult(**{**vars(result), **changes})
-
-
 REFUSED = [
     (TypeError, "trie: expected a SidTrie", {"trie": "trie.bin"}),
     (TypeError, "num_beams: expected an integer", {"num_beams": 8.0}),
@@ -70,8 +65,8 @@ REFUSED = [
     (ValueError, "filter: expected a filter of this trie", {"filter": other_filter()}),
     (TypeError, "out: expected a BeamStepResult", {"out": {}}),
     (ValueError, r"out\.scores: expected \[batch, num_b", {"out": BeamStepResult.empty(3, 9)}),
-    (TypeError, r"out\.node: expected torch.int32", {"out": result_with(node=torch.zeros(3, 8))}),
-    (ValueError, r"out\.count: expected", {"out": result_with(count=torch.zeros(4).int())}),
+    (ValueError, r"out\.scores: expected", {"out": BeamStepResult.empty(2, 8)}),
+    (ValueError, "a tensor on cpu", {"out": BeamStepResult.empty(3, 8, "meta")}),
 ]
 
 
@@ -85,11 +80,30 @@ def test_bad_arguments_are_refused(
     assert str(raised.value).startswith("constrained_beam_step: ")
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence", "changes"),
+    [
+        (TypeError, r"out\.node: expected torch.int32", {"node": torch.zeros(3, 8)}),
+        (TypeError, r"out\.scores: expected torch.float32", {"scores": torch.zeros(1).half()}),
+        (ValueError, r"out\.tokens: expected .*\(3, 8\)", {"tokens": torch.zeros(3, 7).int()}),
+        (ValueError, r"out\.count: expected \[batch\] = \(3,\)", {"count": torch.zeros(4).int()}),
+        (TypeError, r"out\.count: expected a torch.Tensor", {"count": 3}),
+    ],
+)
+def test_a_result_is_consistent(
+    error: type[Exception], sentence: str, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(error, match=sentence):
+        BeamStepResult(**vars(BeamStepResult.empty(3, 8)) | changes)
+
+
 def test_out_must_not_be_the_input() -> None:
     arguments = step()
     last = constrained_beam_step(**arguments)
     arguments |= {"node": last.node, "beam_scores": last.scores}
-    with pytest.raises(ValueError, match="out: expected memory of its own, got the memory of node"):
+    with pytest.raises(
+        ValueError, match="out: expected memory of its own, got the memory of node or"
+    ):
         constrained_beam_step(**arguments, out=last)
 
 
