@@ -17,11 +17,11 @@ from onesearch_fast.engine.beam_search import (
     unconstrained_search,
 )
 from onesearch_fast.engine.expansion import ItemsByRank
+from onesearch_fast.engine.filters import FilterArgument, Filters, one_per_request
 from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import DecoderModel, load_model, read_checkpoint
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
@@ -31,7 +31,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 # A request's beams times its steps is allocated up front, so a slip of the keyboard is refused.
 MAX_BEAMS = 1 << 16
 
-Filters = Sequence[ItemFilter | None] | None
+# A batch larger than so many tokens, prompts and beams together, or with more bytes of keys and
+# values, makes no product faster and only has its first request wait for its last.
+_BATCH_ROWS = 1 << 15
+_BATCH_BYTES = 128 << 20
+
 Search = Callable[[PromptBatch, Filters], Beams]
 
 
@@ -103,6 +107,14 @@ class Engine:
         """The longest prompt that leaves room for an SID."""
         return self._model.shape.max_positions - self._room
 
+    def batch_size(self, prompt_tokens: int, num_beams: int) -> int:
+        """How many such requests to put in one batch: enough to fill the processor, no more."""
+        rows = prompt_tokens + self._room * min(num_beams, self._trie.num_sids)
+        shape = self._model.shape
+        row_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
+        row_bytes *= self._model.dtype.itemsize
+        return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes) // rows)
+
     @property
     def _room(self) -> int:
         return self._trie.num_levels - 1
@@ -118,7 +130,7 @@ class Engine:
         attention_mask: torch.Tensor | None = None,
         num_beams: int = 256,
         normalizer: str = "level",
-        filter: ItemFilter | Filters = None,
+        filter: FilterArgument = None,
         prompt_embeds: torch.Tensor | None = None,
         constrained: bool = True,
     ) -> GenerateResult:
@@ -148,7 +160,7 @@ class Engine:
         """
         _check_generate(num_beams, normalizer, filter, constrained)
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
-        filters = _one_per_request(filter, len(prompts))
+        filters = one_per_request("Engine", filter, len(prompts))
 
         def search(part: PromptBatch, chosen: Filters) -> Beams:
             if not constrained:
@@ -281,7 +293,7 @@ def _code_ranges(
 
 
 def _check_generate(
-    num_beams: int, normalizer: str, filter: ItemFilter | Filters, constrained: bool
+    num_beams: int, normalizer: str, filter: FilterArgument, constrained: bool
 ) -> None:
     if not isinstance(num_beams, int) or not 1 <= num_beams <= MAX_BEAMS:
         raise _bad("num_beams", f"an integer from 1 to {MAX_BEAMS}", num_beams)
@@ -293,15 +305,6 @@ def _check_generate(
     if not constrained and filter is not None:
         remedy = "filters choose among the trie's items"
         raise _bad("filter", "None with constrained=False", "a filter", remedy)
-
-
-def _one_per_request(filter: ItemFilter | Filters, batch: int) -> Filters:
-    if filter is None:
-        return None
-    filters = [filter] * batch if isinstance(filter, ItemFilter) else list(filter)
-    if len(filters) != batch:
-        raise _bad("filter", f"one, or one per request ({batch})", f"{len(filters)} filters")
-    return filters
 
 
 def _check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) -> torch.Tensor:

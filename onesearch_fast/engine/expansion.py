@@ -41,6 +41,7 @@ class ItemsByRank:
         items_per_sid: int | None = None,
         allowed: Bools | None = None,
         last: Bools | None = None,
+        dropped: Bools | None = None,
         removed: Ints | None = None,
     ) -> RankedItems:
         """The first `k` items of each request: SIDs in beam order, within an SID the trie's order.
@@ -52,6 +53,7 @@ class ItemsByRank:
             allowed: bool over items in rank order, or one row per request [batch, num_items];
                 what is False is left out.
             last: bool over items in rank order: these come after the others of their SID.
+            dropped: bool over items in rank order: these are left out.
             removed: [batch, any] item ids to leave out of each request, padded with -1.
 
         Cost: linear in the items below the given ranks; no Python work per beam.
@@ -62,6 +64,8 @@ class ItemsByRank:
             order = np.lexsort((place, last[place], row))
             row, place = row[order], place[order]
         kept = self._kept(row // beams, place, allowed, removed)
+        if dropped is not None:
+            kept &= ~dropped[place]
         row, place = row[kept], place[kept]
         if items_per_sid is not None:
             within = _index_within(row, batch * beams) < items_per_sid

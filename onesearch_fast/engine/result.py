@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from onesearch_fast.engine.expansion import Bools, ItemsByRank
+from onesearch_fast.engine.expansion import Bools, Ints, ItemsByRank, RankedItems
+from onesearch_fast.engine.filters import Filters, allowed_items
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.item_filter import ItemFilter
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class GenerateResult:
     count: torch.Tensor
     weight_version: int
     _items: Callable[[], ItemsByRank] = field(repr=False)
-    _filters: Sequence[ItemFilter | None] | None = field(repr=False)
+    _filters: Filters = field(repr=False)
 
     def item_ids(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first `k` items of each request: beams in order, each SID's items best prior first.
@@ -45,25 +44,28 @@ class GenerateResult:
         """
         if not isinstance(k, int) or k < 1:
             raise invalid("GenerateResult.item_ids", "k", "an integer of at least 1", k)
-        rank = self.rank.cpu().numpy()
-        found = self._items().expand(rank, k, allowed=_allowed(self._filters, len(rank)))
+        found = self.ranked_items(k)
         device = self.rank.device
         return (
             torch.from_numpy(found.item_ids).to(device),
             torch.from_numpy(found.count).to(device),
         )
 
-
-def _allowed(filters: Sequence[ItemFilter | None] | None, batch: int) -> Bools | None:
-    """One mask for all requests, or one row per request where they differ."""
-    if filters is None or all(one is None for one in filters):
-        return None
-    first = filters[0]
-    if first is not None and all(one is first for one in filters):
-        return first.item_allowed()
-    trie = next(one.trie for one in filters if one is not None)
-    rows = np.ones((batch, trie.num_items), dtype=np.bool_)
-    for row, one in zip(rows, filters, strict=True):
-        if one is not None:
-            row[:] = one.item_allowed()
-    return rows
+    def ranked_items(
+        self,
+        k: int,
+        items_per_sid: int | None = None,
+        last: Bools | None = None,
+        dropped: Bools | None = None,
+        removed: Ints | None = None,
+    ) -> RankedItems:
+        """`item_ids` with the choices of `ItemsByRank.expand`, and the beam of each item."""
+        return self._items().expand(
+            self.rank.cpu().numpy(),
+            k,
+            items_per_sid=items_per_sid,
+            allowed=allowed_items(self._filters),
+            last=last,
+            dropped=dropped,
+            removed=removed,
+        )

@@ -1,0 +1,210 @@
+"""`search`: queries from the command line, from a file, or typed one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onesearch_fast.cli.main import Verb
+from onesearch_fast.errors import DataError, invalid
+from onesearch_fast.files import atomic_path
+
+if TYPE_CHECKING:
+    from onesearch_fast.engine.requests import Hit, SearchRequest, UserContext
+    from onesearch_fast.engine.searcher import Searcher
+
+# Requests of a batch that are read, searched and written together.
+_BATCH = 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("served", help="a served model folder")
+    parser.add_argument("query", nargs="*", help="queries; without any, they are read one by one")
+    parser.add_argument("-k", type=int, default=10, help="items per query (10)")
+    parser.add_argument("--num-beams", type=int, default=256, help="semantic IDs per query (256)")
+    parser.add_argument(
+        "--user",
+        metavar="JSON",
+        help='who asks: {"profile": text, "history": [{"item_id": id, "query": text}, ...]}',
+    )
+    parser.add_argument(
+        "--next-item", action="store_true", help="ask for the user's next item; no query"
+    )
+    parser.add_argument(
+        "--batch",
+        metavar="FILE",
+        help='JSON lines {"query": text, "user": {...}} or "text"; - reads standard input',
+    )
+    parser.add_argument("--out", metavar="FILE", help="where --batch writes its JSON lines")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="of the model (float32)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.engine.searcher import Searcher
+
+    _check_mode(arguments)
+    user = _parse_user(arguments.user)
+    searcher = Searcher.load(arguments.served, dtype=arguments.dtype)
+    if arguments.batch:
+        _run_batch(searcher, arguments)
+    elif arguments.query or arguments.next_item:
+        _run_once(searcher, arguments, user)
+    else:
+        _run_interactive(searcher, arguments, user)
+    return 0
+
+
+def _check_mode(arguments: argparse.Namespace) -> None:
+    modes = {
+        "QUERY": bool(arguments.query),
+        "--next-item": arguments.next_item,
+        "--batch": bool(arguments.batch),
+    }
+    chosen = [name for name, given in modes.items() if given]
+    if len(chosen) > 1:
+        raise invalid("search", "arguments", "one of QUERY, --next-item, --batch", chosen)
+    if arguments.batch and (arguments.user or arguments.json):
+        remedy = "every line has its own user, and the answer is JSON lines"
+        raise invalid("search", "--batch", "neither --user nor --json", "one of them", remedy)
+    if arguments.out and not arguments.batch:
+        raise invalid("search", "--out", "--batch beside it", "none")
+    if arguments.json and not chosen:
+        raise invalid("search", "--json", "a QUERY or --next-item beside it", "none")
+
+
+def _parse_user(text: str | None) -> UserContext | None:
+    from onesearch_fast.engine.requests import UserContext
+
+    if text is None:
+        return None
+    try:
+        return UserContext.from_json(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise invalid("search", "--user", "a JSON object", str(error)) from error
+
+
+def _run_once(searcher: Searcher, arguments: argparse.Namespace, user: UserContext | None) -> None:
+    from onesearch_fast.engine.requests import SearchRequest
+
+    queries = [None] if arguments.next_item else arguments.query
+    requests = [SearchRequest(query, user) for query in queries]
+    answers = searcher.search(requests, k=arguments.k, num_beams=arguments.num_beams)
+    if arguments.json:
+        pairs = zip(requests, answers, strict=True)
+        results = [_answer_json(searcher, request, hits) for request, hits in pairs]
+        print(json.dumps({"results": results}, ensure_ascii=False, indent=2))
+        return
+    for request, hits in zip(requests, answers, strict=True):
+        print(_answer_text(searcher, request, hits))
+
+
+def _run_interactive(
+    searcher: Searcher, arguments: argparse.Namespace, user: UserContext | None
+) -> None:
+    """One query a line until the input ends; a query that cannot be answered ends nothing."""
+    from onesearch_fast.engine.requests import SearchRequest
+
+    if sys.stdin.isatty():
+        print(f"{len(searcher.items)} items; one query a line, end with Ctrl-D", file=sys.stderr)
+    while True:
+        print("query> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            print(file=sys.stderr)
+            return
+        if not line.strip():
+            continue
+        request = SearchRequest(line.strip(), user)
+        try:
+            hits = searcher.search([request], k=arguments.k, num_beams=arguments.num_beams)[0]
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            continue
+        print(_answer_text(searcher, request, hits), flush=True)
+
+
+def _run_batch(searcher: Searcher, arguments: argparse.Namespace) -> None:
+    lines = _batch_answers(searcher, arguments)
+    if not arguments.out:
+        for line in lines:
+            print(line, flush=True)
+        return
+    with atomic_path(arguments.out) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def _batch_answers(searcher: Searcher, arguments: argparse.Namespace) -> Iterator[str]:
+    for requests in _batch_requests(arguments.batch):
+        answers = searcher.search(requests, k=arguments.k, num_beams=arguments.num_beams)
+        for request, hits in zip(requests, answers, strict=True):
+            yield json.dumps(_answer_json(searcher, request, hits), ensure_ascii=False)
+
+
+def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:
+    from onesearch_fast.engine.requests import SearchRequest
+
+    requests = []
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            requests.append(SearchRequest.from_json(json.loads(line)))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from error
+        if len(requests) == _BATCH:
+            yield requests
+            requests = []
+    if requests:
+        yield requests
+
+
+def _lines(path: str) -> Iterator[str]:
+    if path == "-":
+        yield from sys.stdin
+        return
+    with Path(path).open(encoding="utf-8") as file:
+        yield from file
+
+
+def _answer_json(searcher: Searcher, request: SearchRequest, hits: Sequence[Hit]) -> dict[str, Any]:
+    return {"query": request.query, "hits": [_hit_json(searcher, hit) for hit in hits]}
+
+
+def _hit_json(searcher: Searcher, hit: Hit) -> dict[str, Any]:
+    item = searcher.item(hit.item_id)
+    return {
+        "item_id": hit.item_id,
+        "score": round(hit.score, 6),
+        "sid": list(hit.sid),
+        "title": item.title,
+        "brand": item.brand,
+        "category": list(item.category),
+        "price": item.price,
+        "in_stock": item.in_stock,
+    }
+
+
+def _answer_text(searcher: Searcher, request: SearchRequest, hits: Sequence[Hit]) -> str:
+    lines = [request.query or "next item"]
+    for place, hit in enumerate(hits, start=1):
+        item = searcher.item(hit.item_id)
+        price = "" if item.price is None else f"{item.price:.2f}"
+        notes = (item.brand, " > ".join(item.category), price, "" if item.in_stock else "sold out")
+        about = ", ".join(note for note in notes if note)
+        lines.append(f"{place:>4}  {hit.score:>8.3f}  {item.title}  [{hit.item_id}] {about}")
+    if not hits:
+        lines.append("      nothing found")
+    return "\n".join(lines)
+
+
+VERB = Verb(
+    "search",
+    "answer queries from a served model: once, in batch, or interactively",
+    add_arguments,
+    run,
+)

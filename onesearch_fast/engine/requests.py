@@ -1,0 +1,104 @@
+"""What a search is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onesearch_fast.errors import invalid
+
+
+@dataclass(frozen=True, slots=True)
+class PastEvent:
+    """An item the user took, and the query it answered, if any."""
+
+    item_id: str
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserContext:
+    """Who asks: a profile text, and past events, oldest first."""
+
+    profile: str | None = None
+    history: Sequence[PastEvent] = ()
+
+    @classmethod
+    def from_json(cls, value: Any) -> UserContext:
+        """From {"profile": text, "history": [{"item_id": id, "query": text} or id, ...]}."""
+        fields = _object("user", value, {"profile", "history"})
+        history = fields.get("history") or []
+        if not isinstance(history, list):
+            raise _bad("user.history", "a list of past events", history)
+        return cls(
+            _text("user.profile", fields.get("profile")), tuple(_past_event(e) for e in history)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One question. Without a query it asks for the user's next item."""
+
+    query: str | None = None
+    user: UserContext | None = None
+
+    @classmethod
+    def from_json(cls, value: Any) -> SearchRequest:
+        """From {"query": text, "user": {...}}, both optional, or from a text alone."""
+        if isinstance(value, str):
+            return cls(value)
+        fields = _object("request", value, {"query", "user"})
+        user = fields.get("user")
+        return cls(
+            _text("query", fields.get("query")),
+            None if user is None else UserContext.from_json(user),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item found.
+
+    Attributes:
+        item_id: the catalogue's id.
+        score: of the item's SID, a sum of log-probabilities in nats.
+        sid: the codes of its semantic ID, local to their levels.
+        rank: the SID's number in the trie.
+    """
+
+    item_id: str
+    score: float
+    sid: tuple[int, ...]
+    rank: int
+
+
+def _past_event(value: Any) -> PastEvent:
+    if isinstance(value, str):
+        return PastEvent(value)
+    fields = _object("user.history", value, {"item_id", "query"})
+    item_id = fields.get("item_id")
+    if isinstance(item_id, int) and not isinstance(item_id, bool):
+        item_id = str(item_id)
+    if not isinstance(item_id, str):
+        raise _bad("user.history", "an item_id in every event", value)
+    return PastEvent(item_id, _text("user.history.query", fields.get("query")))
+
+
+def _object(argument: str, value: Any, keys: set[str]) -> Mapping[str, Any]:
+    expected = f"an object with the keys {', '.join(sorted(keys))}"
+    if not isinstance(value, dict):
+        raise _bad(argument, expected, value)
+    if not value.keys() <= keys:
+        raise _bad(argument, expected, f"the key {sorted(value.keys() - keys)[0]!r}")
+    return value
+
+
+def _text(argument: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise _bad(argument, "a text", value)
+    return value
+
+
+def _bad(argument: str, expected: str, got: object) -> ValueError:
+    return invalid("SearchRequest", argument, expected, got)

@@ -1,0 +1,228 @@
+"""The served model folder: everything a search needs, with a manifest that proves it whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import onesearch_fast
+from onesearch_fast.data.prompts import PromptEncoder
+from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.errors import FormatError, ServedModelError, invalid
+from onesearch_fast.files import atomic_folder, read_json, sha256, write_json
+from onesearch_fast.index.item_table import ItemTable
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.text_encoder import TextEncoder, load_text_encoder
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG = "config.json"
+TRIE = "sid_trie.bin"
+CODEBOOKS = "codebooks.safetensors"
+TEXT_ENCODER = "text_encoder"
+PROMPTS = "prompts.json"
+ITEMS = "items.parquet"
+MANIFEST = "manifest.json"
+
+_FORMAT = "onesearch_fast.served_model"
+_FORMAT_VERSION = 1
+_REMEDY = "export the model again, or copy the folder again from where it is sound"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A served model folder, opened. The model's weights stay in the folder for `Engine`.
+
+    Attributes:
+        folder: where it is; also a Hugging Face model and tokenizer folder.
+        trie: item ids are rows of `items`.
+        items: the catalogue.
+        codebooks, text_encoder: from the text of a query to its codes.
+        prompts: from query codes and a user to a prompt; holds the tokenizer.
+    """
+
+    folder: Path
+    trie: SidTrie
+    items: ItemTable
+    codebooks: Codebooks
+    text_encoder: TextEncoder
+    prompts: PromptEncoder
+
+    @staticmethod
+    def write(
+        folder: str | os.PathLike[str],
+        model: torch.nn.Module,
+        trie: SidTrie,
+        items: ItemTable,
+        codebooks: Codebooks,
+        text_encoder: TextEncoder,
+        prompts: PromptEncoder,
+    ) -> None:
+        """Writes a folder, whole or not at all; one that is there already is replaced.
+
+        Args:
+            model: a `transformers` causal language model over the tokenizer of `prompts`.
+            trie: its item ids must be the rows of `items`.
+
+        Raises:
+            ValueError: parts that do not belong together.
+        """
+        _check_parts(model, trie, items, codebooks, text_encoder, prompts)
+        with atomic_folder(folder) as temporary:
+            _save_model(model, temporary, prompts.tokenizer)
+            prompts.tokenizer.save(temporary)
+            prompts.save(temporary / PROMPTS)
+            trie.save(temporary / TRIE)
+            codebooks.save(temporary / CODEBOOKS)
+            text_encoder.save(temporary / TEXT_ENCODER)
+            items.save(temporary / ITEMS)
+            _write_manifest(temporary)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], verify: bool = True) -> ServedModel:
+        """Opens a folder.
+
+        With `verify` every byte is read and compared with the manifest, and no other file may be
+        there. Without it only names and sizes are compared.
+
+        Raises:
+            ServedModelError: naming the missing, altered or unexpected file, and the remedy.
+        """
+        root = Path(folder)
+        _check_manifest(root, verify)
+        try:
+            tokenizer = SidTokenizer.load(root)
+            served = cls(
+                folder=root,
+                trie=SidTrie.load(root / TRIE, verify=verify),
+                items=ItemTable.load(root / ITEMS),
+                codebooks=Codebooks.load(root / CODEBOOKS),
+                text_encoder=load_text_encoder(root / TEXT_ENCODER),
+                prompts=PromptEncoder.load(root / PROMPTS, tokenizer),
+            )
+        except FormatError as error:
+            raise ServedModelError(f"{root}: {error}; {_REMEDY}") from error
+        if served.trie.num_items != len(served.items):
+            expected = f"the trie's {served.trie.num_items} items"
+            raise _damaged(root, ITEMS, expected, f"{len(served.items)} rows")
+        return served
+
+
+def _check_parts(
+    model: torch.nn.Module,
+    trie: SidTrie,
+    items: ItemTable,
+    codebooks: Codebooks,
+    text_encoder: TextEncoder,
+    prompts: PromptEncoder,
+) -> None:
+    sizes = {
+        "codebooks": codebooks.level_sizes,
+        "prompts": prompts.tokenizer.level_sizes,
+    }
+    for argument, got in sizes.items():
+        if tuple(got) != trie.level_sizes:
+            raise _unfit(argument, f"the trie's level_sizes {trie.level_sizes}", tuple(got))
+    if len(items) != trie.num_items:
+        raise _unfit("items", f"the trie's {trie.num_items} items", len(items))
+    ids = np.sort(trie.items(np.arange(trie.num_sids))[0])
+    if not np.array_equal(ids, np.arange(len(items))):
+        raise _unfit("trie", "the rows of items as item ids", "other ids")
+    if text_encoder.dim != codebooks.dim:
+        raise _unfit("text_encoder", f"the codebooks' {codebooks.dim} dimensions", text_encoder.dim)
+    vocab = int(model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    if vocab < prompts.tokenizer.vocab_size:
+        expected = f"a vocabulary of at least the tokenizer's {prompts.tokenizer.vocab_size}"
+        raise _unfit("model", expected, vocab)
+
+
+def _save_model(model: torch.nn.Module, folder: Path, tokenizer: SidTokenizer) -> None:
+    model.save_pretrained(folder)  # type: ignore[operator]
+    config = read_json(folder / CONFIG)
+    config["code_token_offsets"] = list(tokenizer.code_token_offsets)
+    config["level_sizes"] = list(tokenizer.level_sizes)
+    # A decoder-only model starts from the prompt itself.
+    config["decoder_prefix_ids"] = []
+    write_json(folder / CONFIG, config)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
+        for name in _file_names(folder)
+    }
+    manifest = {
+        "format": _FORMAT,
+        "version": _FORMAT_VERSION,
+        "library_version": onesearch_fast.__version__,
+        "files": files,
+    }
+    write_json(folder / MANIFEST, manifest)
+
+
+def _file_names(folder: Path) -> list[str]:
+    """Every file below `folder` but the manifest and hidden ones, as relative POSIX paths."""
+    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.as_posix() != MANIFEST and not any(part.startswith(".") for part in name.parts)
+    )
+
+
+def _check_manifest(folder: Path, verify: bool) -> None:
+    files = _read_manifest(folder)
+    for name, known in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise _damaged(folder, name, "a file of the manifest", "no such file")
+        size = path.stat().st_size
+        if size != known["bytes"]:
+            raise _damaged(folder, name, f"{known['bytes']} bytes", f"{size} bytes")
+        if verify and sha256(path) != known["sha256"]:
+            raise _damaged(folder, name, "the checksum of the manifest", "an altered file")
+    surplus = sorted(set(_file_names(folder)) - files.keys()) if verify else []
+    if surplus:
+        remedy = "move it out of the folder, or load with verify=False"
+        raise _damaged(
+            folder, surplus[0], "only the manifest's files", "an unexpected file", remedy
+        )
+
+
+def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        got = "no such file" if folder.is_dir() else "no such folder"
+        remedy = "give the path of a served model folder"
+        raise _damaged(folder, MANIFEST, "the manifest of a served model", got, remedy)
+    try:
+        manifest = read_json(path)
+        if manifest["format"] != _FORMAT or manifest["version"] != _FORMAT_VERSION:
+            expected = f"{_FORMAT} version {_FORMAT_VERSION}"
+            got = f"{manifest['format']} version {manifest['version']}"
+            remedy = "export the model again with this version of the library"
+            raise _damaged(folder, MANIFEST, expected, got, remedy)
+        return {
+            str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+            for name, entry in manifest["files"].items()
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ServedModelError):
+            raise
+        raise _damaged(folder, MANIFEST, "a manifest", repr(error)) from error
+
+
+def _damaged(
+    folder: Path, name: str, expected: str, got: str, remedy: str = _REMEDY
+) -> ServedModelError:
+    return invalid(f"served model {folder}", name, expected, got, remedy, ServedModelError)
+
+
+def _unfit(argument: str, expected: str, got: object) -> ValueError:
+    return invalid("ServedModel.write", argument, expected, got, "build the parts together")
