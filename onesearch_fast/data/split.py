@@ -121,8 +121,9 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
     profiles = {user.user_id: user.profile for user in dataset.users}
     histories: list[UserHistory] = []
     held_out: list[tuple[UserHistory, _Positive]] = []
-    for user_id, interactions in _by_user(dataset).items():
-        positives = _positives(interactions, rows)
+    logs = user_logs(dataset.interactions)
+    for user_id in {**profiles, **logs}:  # users of the table first, in its order
+        positives = _positives(logs.get(user_id, []), rows)
         target = _target(positives)
         kept = positives if target is None else _before(positives, target.session_start)
         events = tuple(positive.event for positive in kept)
@@ -161,17 +162,21 @@ def _absorb(digest: hashlib._Hash, value: object) -> None:
     digest.update(text.encode() + b"\n")
 
 
-def _by_user(dataset: Dataset) -> dict[str, list[Interaction]]:
-    grouped: dict[str, list[Interaction]] = {user.user_id: [] for user in dataset.users}
-    for interaction in dataset.interactions:
-        grouped.setdefault(interaction.user_id, []).append(interaction)
-    for interactions in grouped.values():
-        interactions.sort(key=lambda interaction: interaction.time)  # stable: ties keep their order
-    return grouped
+def user_logs(interactions: Sequence[Interaction]) -> dict[str, list[Interaction]]:
+    """Each user's rows by time, ties in the order given; users in the order of their first row."""
+    logs: dict[str, list[Interaction]] = {}
+    for interaction in interactions:
+        logs.setdefault(interaction.user_id, []).append(interaction)
+    for log in logs.values():
+        log.sort(key=lambda interaction: interaction.time)  # stable
+    return logs
 
 
-def _session_starts(interactions: Sequence[Interaction]) -> list[int]:
-    """For each row of one user's ordered log, the position of the first row of its session."""
+def session_starts(interactions: Sequence[Interaction]) -> list[int]:
+    """For each row of one user's ordered log, the position of the first row of its session.
+
+    Rows without a session id form sessions of one query without a pause over SESSION_GAP_SECONDS.
+    """
     starts: list[int] = []
     by_id: dict[str, int] = {}
     open_start, open_query, open_time = -1, None, 0
@@ -191,7 +196,7 @@ def _positives(interactions: Sequence[Interaction], rows: Mapping[str, int]) -> 
     """One per (session, item), at the time of its first positive row, in order."""
     merged: dict[tuple[int, str], _Positive] = {}
     for position, (row, start) in enumerate(
-        zip(interactions, _session_starts(interactions), strict=True)
+        zip(interactions, session_starts(interactions), strict=True)
     ):
         if row.event not in POSITIVE_EVENTS:
             continue

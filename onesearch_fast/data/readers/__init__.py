@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from onesearch_fast.data.records import Dataset
-from onesearch_fast.errors import DataError, invalid
+from onesearch_fast.data.records import Dataset, Interaction, Item, JudgedQuery, User
+from onesearch_fast.errors import DataError, complaint, invalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,45 @@ class ReadOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken row: where ("items.jsonl:12"), which field, and the remedy."""
+
+    where: str
+    field: str
+    expected: str
+    got: str
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        return complaint(self.where, self.field, self.expected, self.got, self.remedy)
+
+
+Report = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The sound rows of a folder, and the columns that nobody reads (table -> names)."""
+
+    items: tuple[Item, ...]
+    users: tuple[User, ...]
+    interactions: tuple[Interaction, ...]
+    judged_queries: tuple[JudgedQuery, ...]
+    unread_columns: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
-    """One form of data. `detect(folder)` is cheap and looks at names; `orders` are its choices."""
+    """One form of data. `detect(folder)` is cheap and looks at names; `orders` are its choices.
+
+    `scan`, where a form has it, reports every broken row and gives the others, for validation.
+    """
 
     name: str
     detect: Callable[[Path], bool]
     read: Callable[[Path, ReadOptions], Dataset]
     orders: tuple[str, ...] = ()
+    scan: Callable[[Path, ReadOptions, Report], Tables] | None = None
 
 
 def discover_readers() -> list[Reader]:
@@ -81,7 +113,12 @@ def read_dataset(
         ValueError: the form has no such order.
     """
     reader = find_reader(path)
+    return reader.read(Path(path), read_options(reader, order, allow_untitled))
+
+
+def read_options(reader: Reader, order: str | None, allow_untitled: bool) -> ReadOptions:
+    """The options, with `order` checked against what the form has."""
     if order is not None and order not in reader.orders:
         choices = f"None or one of {reader.orders}" if reader.orders else "None"
         raise invalid("read_dataset", "order", f"{choices} for {reader.name}", order)
-    return reader.read(Path(path), ReadOptions(order, allow_untitled))
+    return ReadOptions(order, allow_untitled)

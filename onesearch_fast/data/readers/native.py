@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from onesearch_fast.data.readers import Reader, ReadOptions
+from onesearch_fast.data.readers import Problem, Reader, ReadOptions, Report, Tables
 from onesearch_fast.data.records import (
     EVENTS,
     Dataset,
@@ -28,7 +28,7 @@ from onesearch_fast.data.records import (
     User,
     item_text,
 )
-from onesearch_fast.errors import DataError, complaint, invalid
+from onesearch_fast.errors import DataError, invalid
 from onesearch_fast.files import atomic_folder
 
 TABLES = ("items", "users", "interactions", "queries")
@@ -38,34 +38,6 @@ MAX_TIME = 253_402_300_799  # the end of the year 9999 in seconds; anything late
 MAX_NUMBER = 1e300
 
 Record = TypeVar("Record", Item, User, Interaction, JudgedQuery)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One broken row: where ("items.jsonl:12"), which field, and the remedy."""
-
-    where: str
-    field: str
-    expected: str
-    got: str
-    remedy: str | None = None
-
-    def __str__(self) -> str:
-        return complaint(self.where, self.field, self.expected, self.got, self.remedy)
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The sound rows of a folder, and the columns that nobody reads (table -> names)."""
-
-    items: tuple[Item, ...]
-    users: tuple[User, ...]
-    interactions: tuple[Interaction, ...]
-    judged_queries: tuple[JudgedQuery, ...]
-    unread_columns: Mapping[str, tuple[str, ...]]
-
-
-Report = Callable[[Problem], None]
 
 
 def read_folder(path: str | os.PathLike[str], *, allow_untitled: bool = False) -> Dataset:
@@ -412,4 +384,8 @@ def _read(folder: Path, options: ReadOptions) -> Dataset:
     return read_folder(folder, allow_untitled=options.allow_untitled)
 
 
-READER = Reader("native", _detect, _read)
+def _scan_reader(folder: Path, options: ReadOptions, report: Report) -> Tables:
+    return scan_folder(folder, report, allow_untitled=options.allow_untitled)
+
+
+READER = Reader("native", _detect, _read, scan=_scan_reader)
