@@ -1,0 +1,119 @@
+"""From text to codes, one thread: TF-IDF vectors, then the codes of all levels.
+
+Rivals: faiss's exact search level by level (with our residuals between the levels), and
+scikit-learn's TF-IDF with the same analyser and the same components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import faiss
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
+
+from onesearch_fast.sid.analyzer import analyze
+from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.nearest import residual
+from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
+
+DIM = 128
+SIZES = {
+    "4096-1024-512-256-256": ((4096, 1024, 512), (256, 256)),
+    "512-128-64-64-64": ((512, 128, 64), (64, 64)),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    with threadpool_limits(limits=1):
+        yield
+
+
+def unit_rows(num_rows: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(num_rows, DIM)).astype(np.float32)
+    return normalize(rows)
+
+
+@cache
+def random_book(name: str) -> Codebooks:
+    """Codebooks of random centroids: the time of encoding does not depend on how they were fitted."""
+    residual_sizes, opq_sizes = SIZES[name]
+    books = [unit_rows(size, seed) for seed, size in enumerate(residual_sizes)]
+    return Codebooks(books, [unit_rows(size, 9 + i) for i, size in enumerate(opq_sizes)], True)
+
+
+def faiss_encoder(book: Codebooks) -> Callable[[np.ndarray], np.ndarray]:
+    indexes = []
+    for table in (*book._residual_codebooks, *book._opq_codebooks):
+        indexes.append(faiss.IndexFlatL2(DIM))
+        indexes[-1].add(table)
+
+    def encode(x: np.ndarray) -> np.ndarray:
+        codes = np.empty((len(x), book.num_levels), np.int32)
+        for level, index in enumerate(indexes):
+            codes[:, level] = index.search(x, 1)[1][:, 0]
+            if level < book.num_residual_levels:
+                x = residual(x, book._residual_codebooks[level], codes[:, level], True)
+        return codes
+
+    return encode
+
+
+def assert_nearly_all_equal(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """faiss decides near-ties in float32, and one other code changes those after it."""
+    assert np.count_nonzero((ours != theirs).any(axis=1)) <= 1e-3 * len(ours)
+
+
+@pytest.mark.parametrize("num_rows", [1, 64, 10_000])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_encode_vectors(race: Callable[..., None], sizes: str, num_rows: int) -> None:
+    book = random_book(sizes)
+    rival = faiss_encoder(book)
+    x = unit_rows(num_rows, seed=99)
+    race({"ours": lambda: book.encode(x), "faiss": lambda: rival(x)}, assert_nearly_all_equal, 5)
+
+
+@cache
+def titles() -> list[str]:
+    """10,000 invented titles of eight words, word frequencies as in language."""
+    words = np.random.default_rng(0).zipf(1.3, size=(10_000, 8)) % 5_000
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    spelled = ["".join(letters[[w % 26, w // 26 % 26, w // 676, w % 7]]) for w in range(5_000)]
+    return [" ".join(spelled[word] for word in row) for row in words]
+
+
+@cache
+def fitted_encoder() -> TfidfEncoder:
+    return TfidfEncoder.fit(titles(), DIM)
+
+
+def assert_vectors_close(ours: np.ndarray, theirs: np.ndarray) -> None:
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_texts", [1, 10_000])
+def test_encode_texts(race: Callable[..., None], num_texts: int) -> None:
+    encoder = fitted_encoder()
+    texts = titles()[:num_texts]
+    vectorizer = TfidfVectorizer(
+        analyzer=analyze, vocabulary=encoder._vocabulary, sublinear_tf=True, norm=None
+    )
+    vectorizer.idf_ = encoder._idf
+
+    def scikit_learn() -> np.ndarray:
+        return normalize(vectorizer.transform(texts) @ encoder._components)
+
+    rivals = {"ours": lambda: encoder.encode(texts), "scikit-learn": scikit_learn}
+    race(rivals, assert_vectors_close, 5)
+
+
+@pytest.mark.parametrize("sizes", ["512-128-64-64-64"])
+def test_fit(benchmark: Callable[..., None], sizes: str) -> None:
+    x = fitted_encoder().encode(titles())
+    residual_sizes, opq_sizes = SIZES[sizes]
+    benchmark.pedantic(Codebooks.fit, (x, residual_sizes, opq_sizes), rounds=1)
