@@ -41,7 +41,7 @@ def unit_rows(num_rows: int, seed: int) -> np.ndarray:
 
 @cache
 def random_book(name: str) -> Codebooks:
-    """Codebooks of random centroids: the time of encoding does not depend on how they were fitted."""
+    """Random centroids: the time of encoding does not depend on how they were fitted."""
     residual_sizes, opq_sizes = SIZES[name]
     books = [unit_rows(size, seed) for seed, size in enumerate(residual_sizes)]
     return Codebooks(books, [unit_rows(size, 9 + i) for i, size in enumerate(opq_sizes)], True)
