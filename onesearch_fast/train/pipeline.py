@@ -38,7 +38,7 @@ from onesearch_fast.train.stages import Stage, StageInputs, find_stage
 from onesearch_fast.train.stages.personalisation import validation_rows
 from onesearch_fast.train.trainer import RunOptions, quiet_transformers, train_stage
 
-_VALIDATION_CASES = 500  # of each task: enough for a curve, cheap beside the training
+_VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _semantic_ids(run: RunFolder, log: TrainLog, config: PipelineConfig) -> Sema
         sids.codebooks.save(folder / "codebooks.safetensors")
         arrays = {"codes": sids.codes, "embeddings": sids.embeddings}
         save_file(arrays, folder / "items.safetensors")
-        write_json(folder / "quality.json", asdict(sids.quality()))
+        write_json(folder / "quality.json", sids.quality().as_dict())
 
     folder = run.step("semantic_ids", make)
     arrays = load_file(folder / "items.safetensors")

@@ -1,0 +1,27 @@
+"""`onesearch-fast export`: the served model of a run, as a folder to hand on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from onesearch_fast.cli.main import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder of train or demo")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the weights"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.train.serve import export_served
+
+    export_served(arguments.run_folder, arguments.out, arguments.dtype)
+    print(f"written to {arguments.out}")
+    return 0
+
+
+VERB = Verb("export", "Write the served model of a run as a folder to hand on.", add_arguments, run)

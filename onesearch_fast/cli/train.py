@@ -1,0 +1,50 @@
+"""`onesearch-fast train`: a served model from a data folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from onesearch_fast.cli.main import Verb
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="data folder, in any known form")
+    parser.add_argument(
+        "--run", dest="run_folder", type=Path, required=True, help="run folder, made or resumed"
+    )
+    parser.add_argument("--config", type=Path, help="JSON of settings; default: chosen for the log")
+    parser.add_argument("--order", help="order of the log, where the data has several")
+    parser.add_argument("--minutes", type=float, help="training time, shared out over the stages")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.data.readers import read_dataset
+    from onesearch_fast.data.split import leave_last_out
+    from onesearch_fast.files import read_json
+    from onesearch_fast.train.config import PipelineConfig
+    from onesearch_fast.train.pipeline import run_pipeline
+    from onesearch_fast.train.progress import ConsoleProgress
+    from onesearch_fast.train.suggest import suggest_config
+
+    split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
+    if arguments.config is not None:
+        config = PipelineConfig.from_json(read_json(arguments.config))
+    else:
+        config = suggest_config(split.log)
+    if arguments.minutes is not None:
+        config = config.with_minutes(arguments.minutes)
+    result = run_pipeline(split, config, arguments.run_folder, progress=ConsoleProgress())
+    if arguments.json:
+        steps = {
+            step.name: {"seconds": step.seconds, "peak_mib": step.peak_mib} for step in result.steps
+        }
+        print(json.dumps({"served": str(result.served_folder), "steps": steps}))
+    else:
+        print(f"served model: {result.served_folder}")
+    return 0
+
+
+VERB = Verb("train", "Train a model on a data folder and write what serves it.", add_arguments, run)
