@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
-# The same examples on every run; and no time limits, since the machine may be busy.
-settings.register_profile("onesearch", derandomize=True, deadline=None, print_blob=False)
-settings.load_profile("onesearch")
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The tests of an installed wheel run without hypothesis.
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        from hypothesis import settings
+
+        # The same examples on every run; and no time limits, since the machine may be busy.
+        settings.register_profile("onesearch", derandomize=True, deadline=None)
+        settings.load_profile("onesearch")
 
 
 @pytest.fixture(scope="session")
