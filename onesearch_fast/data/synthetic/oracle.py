@@ -29,9 +29,10 @@ _REMOVED = -1e6
 class Oracle:
     """Ranker by hidden truth.
 
-    A search case is ranked by the utilities of its session. A case without a query is ranked by the
-    chance of each item before the intent is known: chance of its category after the last session,
-    times the chance that taste alone picks the item there. No system can be expected above it.
+    A search case is ranked by the utilities of its session, the order of the true chances: no
+    system can be expected above it. A case without a query is ranked before the intent is known: by
+    the chance of each category after the last session, times the chance that taste alone picks the
+    item there. That leaves out what the intent would add, so it is close to the best, not above all.
     """
 
     name = "oracle"
