@@ -26,10 +26,33 @@ class Verb:
 
 
 def discover_verbs() -> list[Verb]:
-    """Every `VERB` of the modules beside this one, by name."""
-    names = [module.name for module in pkgutil.iter_modules(cli.__path__) if module.name != "main"]
-    modules = [importlib.import_module(f"onesearch_fast.cli.{name}") for name in names]
-    return sorted((m.VERB for m in modules if hasattr(m, "VERB")), key=lambda verb: verb.name)
+    """The verb of every module beside this one, by name."""
+    names = [module.name for module in pkgutil.iter_modules(cli.__path__)]
+    verbs = [_load_verb(name) for name in names if name != "main" and not name.startswith("_")]
+    return sorted((verb for verb in verbs if verb is not None), key=lambda verb: verb.name)
+
+
+def _load_verb(module_name: str) -> Verb | None:
+    """The module's `VERB`; a verb that only says what is missing, where an import fails."""
+    try:
+        module = importlib.import_module(f"onesearch_fast.cli.{module_name}")
+    except ImportError as error:
+        return _unavailable_verb(module_name.replace("_", "-"), error)
+    verb: Verb | None = getattr(module, "VERB", None)
+    return verb
+
+
+def _unavailable_verb(name: str, error: ImportError) -> Verb:
+    """Stands in for a verb whose module needs a package that is not installed here."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        raise BackendUnavailable(f"{error}; install it with pip install 'onesearch-fast[train]'")
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.prefix_chars = "\0"  # options count as plain words, so that `run` is reached
+        parser.add_argument("anything", nargs="*", help=argparse.SUPPRESS)
+
+    return Verb(name, f"not available here: {error}", add_arguments, run)
 
 
 def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:

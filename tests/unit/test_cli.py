@@ -56,3 +56,21 @@ def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert onesearch_fast.__version__ in capsys.readouterr().out
+
+
+def test_a_verb_without_its_packages_says_so_and_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load = cli.importlib.import_module
+
+    def without_faiss(name: str) -> object:
+        if name == "onesearch_fast.cli.build_sids":
+            raise ModuleNotFoundError("No module named 'faiss'", name="faiss")
+        return load(name)
+
+    monkeypatch.setattr(cli.importlib, "import_module", without_faiss)
+    assert {verb.name for verb in cli.discover_verbs()} == EXPECTED_VERBS
+    assert cli.main(["build-sids", "data", "--json"]) == 2
+    message = capsys.readouterr().err
+    assert "No module named 'faiss'" in message
+    assert "pip install 'onesearch-fast[train]'" in message
