@@ -1,0 +1,216 @@
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from onesearch_fast.cli.main import main
+from onesearch_fast.data.split import Split, leave_last_out
+from onesearch_fast.data.synthetic import make_synthetic
+from onesearch_fast.engine.served_model import ServedModel
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.train import pipeline as pipeline_module
+from onesearch_fast.train.config import smoke_config
+from onesearch_fast.train.pipeline import run_pipeline
+from onesearch_fast.train.serve import export_served
+
+STEPS = [
+    "semantic_ids",
+    "tokenizer",
+    "initial_model",
+    "stage_1_alignment",
+    "stage_2_cooccurrence",
+    "stage_3_personalisation",
+    "served",
+]
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return leave_last_out(make_synthetic(seed=3, num_items=250, num_users=120).dataset)
+
+
+@pytest.fixture(scope="module")
+def finished(split, tmp_path_factory):
+    return run_pipeline(split, smoke_config(), tmp_path_factory.mktemp("run"))
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+def assert_same_weights(one, other) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_a_run_makes_every_step_and_a_served_folder(finished, split):
+    assert [step.name for step in finished.steps] == STEPS
+    assert not any(step.reused for step in finished.steps)
+    served = ServedModel.load(finished.served_folder)
+    assert len(served.items) == len(split.log.items)
+    assert served.trie.num_items == len(split.log.items)
+    assert finished.semantic_id_quality["num_items"] == len(split.log.items)
+    assert (finished.run_folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_curves_show_a_falling_loss_and_a_validation(finished):
+    curves = json.loads((finished.run_folder / "curves.json").read_text())
+    last = curves["stage_3_personalisation"]
+    assert last["points"][-1]["loss"] < last["points"][0]["loss"]
+    assert len(last["validations"]) == 1
+    assert last["tokens"] > 0
+    assert curves["stage_1_alignment"]["validations"] == []
+
+
+def test_items_of_one_sid_come_by_popularity(finished, split):
+    popularity = split.log.item_popularity()
+    trie = SidTrie.load(finished.served_folder / "sid_trie.bin")
+    rows, offsets = trie.items(np.arange(trie.num_sids))
+    shared = [rows[a:b] for a, b in pairwise(offsets) if b - a > 1]
+    assert shared, "the smoke config must make some items share a SID"
+    for together in shared:
+        assert (np.diff(popularity[together]) <= 0).all()
+
+
+def test_transformers_opens_the_served_folder_as_it_is(finished):
+    model = AutoModelForCausalLM.from_pretrained(finished.served_folder)
+    tokenizer = AutoTokenizer.from_pretrained(finished.served_folder)
+    first = model.config.code_token_offsets[0]
+    assert tokenizer.convert_ids_to_tokens(first) == "<a_0>"
+    ids = tokenizer("<task_next_item><item>", return_tensors="pt")["input_ids"]
+    logits = model(input_ids=ids).logits[0, -1]
+    assert logits.argmax() >= first, "after <item> the model must expect a code"
+
+
+def test_calling_again_returns_what_is_there(finished, split, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "train_stage", None)  # nothing may be trained again
+    again = run_pipeline(split, smoke_config(), finished.run_folder)
+    assert all(step.reused for step in again.steps)
+    assert again.served_folder == finished.served_folder
+
+
+def test_a_run_killed_between_steps_ends_alike(finished, split, tmp_path, monkeypatch):
+    original = pipeline_module.train_stage
+
+    def killed(model, tasks, config, *args, **kwargs):
+        if config.name == "cooccurrence":
+            raise KeyboardInterrupt
+        return original(model, tasks, config, *args, **kwargs)
+
+    monkeypatch.setattr(pipeline_module, "train_stage", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_pipeline(split, smoke_config(), tmp_path)
+    assert not (tmp_path / "stage_2_cooccurrence").exists()
+    monkeypatch.undo()
+    resumed = run_pipeline(split, smoke_config(), tmp_path)
+    assert [step.reused for step in resumed.steps] == [True] * 4 + [False] * 3
+    assert_same_weights(resumed.served_folder, finished.served_folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda config: replace(config, seed=1), "config.seed"),
+        (
+            lambda config: replace(config, model=replace(config.model, num_layers=3)),
+            "config.model.num_layers",
+        ),
+    ],
+)
+def test_a_folder_of_another_config_is_refused(finished, split, change, named):
+    with pytest.raises(ValueError, match=f"differs in {named}; choose another run folder"):
+        run_pipeline(split, change(smoke_config()), finished.run_folder)
+
+
+def test_a_folder_of_other_data_is_refused(finished):
+    other = leave_last_out(make_synthetic(seed=4, num_items=250, num_users=120).dataset)
+    with pytest.raises(ValueError, match="differs in data, validation; choose another"):
+        run_pipeline(other, smoke_config(), finished.run_folder)
+
+
+def test_a_folder_in_use_is_refused_without_resume(finished, split):
+    with pytest.raises(ValueError, match="run_dir: expected no run, got"):
+        run_pipeline(split, smoke_config(), finished.run_folder, resume=False)
+
+
+def test_an_unknown_task_is_refused_before_anything_is_written(split, tmp_path):
+    config = smoke_config()
+    stage = replace(config.stages[0], tasks={"title_to_picture": 1.0})
+    with pytest.raises(ValueError, match=r"got \['title_to_picture'\]"):
+        run_pipeline(split, replace(config, stages=(stage,)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_export_writes_a_sound_folder_in_the_other_dtype(finished, tmp_path):
+    out = tmp_path / "served"
+    assert main(["export", str(finished.run_folder), "--out", str(out)]) == 0
+    ServedModel.load(out)
+    full, half = weights(finished.served_folder), weights(out)
+    assert all(value.dtype == torch.bfloat16 for value in half.values())
+    for name, value in full.items():
+        assert torch.equal(value.bfloat16(), half[name])
+    with pytest.raises(ValueError, match="dtype: expected one of"):
+        export_served(finished.run_folder, out, "int8")
+
+
+def test_a_checkpoint_is_extended_with_code_tokens(finished, split, tmp_path):
+    config = smoke_config()
+    templates = replace(config.prompts, template="english")
+    folder = tmp_path / "checkpoint"
+    _plain_checkpoint(folder)
+    model = replace(config.model, checkpoint=str(folder))
+    run = replace(config, model=model, prompts=templates, stages=config.stages[:1])
+    result = run_pipeline(split, run, tmp_path / "run")
+    before = AutoModelForCausalLM.from_pretrained(folder).get_input_embeddings().weight
+    initial = AutoModelForCausalLM.from_pretrained(result.run_folder / "initial_model")
+    after = initial.get_input_embeddings().weight
+    tokenizer = ServedModel.load(result.served_folder).prompts.tokenizer
+    assert torch.equal(after[: len(before)], before)
+    assert len(after) == tokenizer.vocab_size
+    codes = load_file(result.run_folder / "semantic_ids" / "items.safetensors")["codes"]
+    level = codes.shape[1] - 1
+    with_code = [item for item, row in zip(split.log.items, codes, strict=True) if row[level] == 0]
+    means = [after[tokenizer.encode_text(item.title)].mean(0) for item in with_code]
+    begins = after[tokenizer.code_token_offsets[level]]
+    assert torch.cosine_similarity(begins, torch.stack(means).mean(0), dim=0) > 0.95
+
+
+def _plain_checkpoint(folder) -> None:
+    """A small Qwen3 model with a byte-level tokenizer, laid out as a pretrained checkpoint is."""
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = ByteLevel()
+    backend.train_from_iterator(
+        ["red dress", "blue boots"],
+        BpeTrainer(special_tokens=["</s>"], initial_alphabet=ByteLevel.alphabet()),
+    )
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    hf.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(hf),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        intermediate_size=64,
+        tie_word_embeddings=True,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
