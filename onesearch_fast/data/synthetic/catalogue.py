@@ -72,16 +72,15 @@ def draw_catalogue(lexicon: Lexicon, num_items: int, rng: np.random.Generator) -
     quality = quantised(rng.standard_normal(num_items) + 0.3 * tier[brand], FEATURE_STEP)
     popularity = -POPULARITY_EXPONENT * np.log(1.0 - rng.random(num_items))
     language = rng.choice(len(TITLE_LANGUAGES), size=num_items, p=TITLE_SHARES)
-    relative = quantised(np.log(price / median), FEATURE_STEP)
-    features = np.zeros((num_items, layout.width), dtype=np.float32)
-    rows = np.arange(num_items)
-    features[rows, category] = 1.0
-    features[:, layout.values : layout.brands] = has_value
-    features[rows, layout.brands + brand] = 1.0
-    features[rows, layout.languages + language] = 1.0
-    features[:, layout.appeal] = quantised(0.6 * quality + popularity, FEATURE_STEP)
-    features[:, layout.price] = relative
-    features[:, layout.price + 1] = quantised(relative.astype(np.float64) ** 2, FEATURE_STEP)
+    features = _features(
+        layout,
+        category=category,
+        has_value=has_value,
+        brand=brand,
+        language=language,
+        appeal=0.6 * quality + popularity,
+        relative_price=np.log(price / median),
+    )
     return Catalogue(
         lexicon=lexicon,
         layout=layout,
@@ -155,6 +154,30 @@ def _draw_values(
         second = rng.choice(choices, size=len(members), p=weights)
         both = present & (rng.random(len(members)) < TWO_VALUES.get(kind, 0.0))
         has_value[members[both], second[both]] = True
+
+
+def _features(
+    layout: Layout,
+    *,
+    category: Ints,
+    has_value: npt.NDArray[np.bool_],
+    brand: Ints,
+    language: Ints,
+    appeal: npt.NDArray[np.float64],
+    relative_price: npt.NDArray[np.float64],
+) -> Floats:
+    """float32 [num_items, layout.width]: one-hot and multi-hot columns, then the numbers."""
+    rows = np.arange(len(category))
+    features = np.zeros((len(category), layout.width), dtype=np.float32)
+    features[rows, category] = 1.0
+    features[:, layout.values : layout.brands] = has_value
+    features[rows, layout.brands + brand] = 1.0
+    features[rows, layout.languages + language] = 1.0
+    features[:, layout.appeal] = quantised(appeal, FEATURE_STEP)
+    price = quantised(relative_price, FEATURE_STEP)
+    features[:, layout.price] = price
+    features[:, layout.price + 1] = quantised(price.astype(np.float64) ** 2, FEATURE_STEP)
+    return features
 
 
 def _write_item(catalogue: Catalogue, row: int, phrases: Phrases, random: Random) -> Item:

@@ -7,7 +7,7 @@ concept run from a seller's wording to a buyer's: titles and queries differ in t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -77,32 +77,24 @@ def load_lexicon() -> Lexicon:
             values.append(Value(kind, name, entry["place"], _forms(forms)))
     category_ids = {raw["id"]: number for number, raw in enumerate(raw_categories)}
     departments = {name: number for number, name in enumerate(words["departments"])}
-    categories = tuple(
-        Category(
-            path=(words["departments"][raw["department"]], raw["name"]),
-            department=departments[raw["department"]],
-            median_price=float(raw["price"]),
-            weight=float(raw["weight"]),
-            forms=_forms(raw),
-            values={
-                kind: tuple(value_ids[kind, name] for name in names)
-                for kind, names in raw["values"].items()
-            },
-            companions=tuple(category_ids[name] for name in raw["with"]),
-            questions=tuple(
-                Question(
-                    forms=_forms(question),
-                    categories=tuple(category_ids[name] for name in [raw["id"], *question["also"]]),
-                    values=tuple(value_ids[pair] for pair in question["values"].items()),
-                )
-                for question in raw["questions"]
-            ),
-        )
-        for raw in raw_categories
-    )
     return Lexicon(
         values=tuple(values),
-        categories=categories,
+        categories=tuple(
+            Category(
+                path=(words["departments"][raw["department"]], raw["name"]),
+                department=departments[raw["department"]],
+                median_price=float(raw["price"]),
+                weight=float(raw["weight"]),
+                forms=_forms(raw),
+                values={
+                    kind: tuple(value_ids[kind, name] for name in names)
+                    for kind, names in raw["values"].items()
+                },
+                companions=tuple(category_ids[name] for name in raw["with"]),
+                questions=tuple(_questions(raw, category_ids, value_ids)),
+            )
+            for raw in raw_categories
+        ),
         num_departments=len(departments),
         brands=tuple(_pair(pair) for pair in words["brands"]),
         series=tuple(_pair(pair) for pair in words["series"]),
@@ -118,6 +110,19 @@ def load_lexicon() -> Lexicon:
 def _read(name: str) -> Any:
     resource = files(__package__) / "resources" / f"{name}.json"
     return json.loads(resource.read_text(encoding="utf-8"))
+
+
+def _questions(
+    raw: Mapping[str, Any],
+    category_ids: Mapping[str, int],
+    value_ids: Mapping[tuple[str, str], int],
+) -> Iterator[Question]:
+    for question in raw["questions"]:
+        yield Question(
+            forms=_forms(question),
+            categories=tuple(category_ids[name] for name in [raw["id"], *question["also"]]),
+            values=tuple(value_ids[pair] for pair in question["values"].items()),
+        )
 
 
 def _forms(entry: Mapping[str, Any]) -> Forms:

@@ -32,7 +32,7 @@ class Oracle:
     A search case is ranked by the utilities of its session, the order of the true chances: no
     system can be expected above it. A case without a query is ranked before the intent is known: by
     the chance of each category after the last session, times the chance that taste alone picks the
-    item there. That leaves out what the intent would add, so it is close to the best, not above all.
+    item there. That leaves out what the intent would add: near the best, not above everything.
     """
 
     name = "oracle"
