@@ -19,8 +19,8 @@ from onesearch_fast.data.split import (
     Split,
     TrainLog,
     UserHistory,
-    _by_user,
     _positives,
+    user_logs,
 )
 from onesearch_fast.errors import DataError, complaint
 
@@ -129,9 +129,10 @@ def _history(events: Sequence[Event], target: int, time: int | None) -> tuple[Ev
 
 def _full_histories(dataset: Dataset, rows: Mapping[str, int]) -> dict[str, UserHistory]:
     profiles = {user.user_id: user.profile for user in dataset.users}
+    logs = user_logs(dataset.interactions)
     events = {
-        user_id: tuple(positive.event for positive in _positives(interactions, rows))
-        for user_id, interactions in _by_user(dataset).items()
+        user: tuple(positive.event for positive in _positives(logs.get(user, []), rows))
+        for user in {**profiles, **logs}
     }
     return {user: UserHistory(user, profiles.get(user), events[user]) for user in events}
 

@@ -14,7 +14,8 @@ from onesearch_fast.files import atomic_path
 
 _REFERENCE_COLOUR = "#c2410c"
 _OTHER_COLOUR = "#64748b"
-_MAX_SLICE_SYSTEMS = 4
+# Slices show the reference and the best of the others.
+_SLICE_COLOURS = (_REFERENCE_COLOUR, "#1e3a5f", "#6b9ac4", "#c9d6df")
 
 
 def write_plots(report: EvaluationReport, folder: Path) -> list[Path]:
@@ -47,11 +48,12 @@ def _slice_panels(report: EvaluationReport, key: str) -> Figure:
     systems = _leaders(report, key, metric)
     families = list(report.slices[systems[0]][key])
     figure = Figure(figsize=(1 + 4.2 * len(families), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(families), squeeze=False)[0]
+    panels = figure.subplots(1, len(families), squeeze=False, sharey=True)[0]
     for axes, family in zip(panels, families, strict=True):
         _slice_panel(report, key, family, metric, systems, axes)
     panels[0].set_ylabel(metric.upper())
-    panels[0].legend(fontsize="small")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(systems))
     figure.suptitle(f"{key}, {report.meta['table']}")
     return figure
 
@@ -70,7 +72,7 @@ def _slice_panel(
             yerr=_errors(intervals),
             capsize=2,
             label=system,
-            color=_REFERENCE_COLOUR if system == report.references[key] else f"C{place}",
+            color=_SLICE_COLOURS[place],
         )
     ticks = [f"{label}\nn={one.num_cases}" for label, one in labels.items()]
     axes.set_xticks(range(len(labels)), ticks, fontsize="small")
@@ -78,12 +80,11 @@ def _slice_panel(
 
 
 def _leaders(report: EvaluationReport, key: str, metric: str) -> list[str]:
-    """The reference and the best of the others."""
     systems = sorted(
         report.systems(key),
         key=lambda s: (s != report.references[key], -report.metrics[s][key][metric][0]),
     )
-    return systems[:_MAX_SLICE_SYSTEMS]
+    return systems[: len(_SLICE_COLOURS)]
 
 
 def _main_metric(report: EvaluationReport, key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,6 +54,7 @@ def evaluate(
     seed: int = 0,
     group: str = "report",
     num_model_seeds: int = 1,
+    say: Callable[[str], None] = lambda message: None,
 ) -> EvaluationReport:
     """Ranks the whole catalogue with every system and compares them on the same cases.
 
@@ -66,6 +67,7 @@ def evaluate(
         seed: of the bootstrap resamples.
         group: the cases that are counted; "stop" is for development only.
         num_model_seeds: training seeds behind the generative model's numbers, for the label.
+        say: hears which system is at work.
 
     Raises ValueError for a task without cases, a target outside the catalogue or in its history,
     and a ranker that returns too few columns, an unknown row, an item twice, or a history item.
@@ -74,7 +76,7 @@ def evaluate(
     if not rankers:
         raise invalid(_WHERE, "rankers", "at least one task with systems", "none")
     results = {
-        task: _evaluate_task(task, systems, _cases(split, task, group), split, ks, seed)
+        task: _evaluate_task(task, systems, _cases(split, task, group), split, ks, seed, say)
         for task, systems in rankers.items()
     }
     names = list(dict.fromkeys(ranker.name for systems in rankers.values() for ranker in systems))
@@ -128,6 +130,7 @@ def _evaluate_task(
     split: Split,
     ks: Sequence[int],
     seed: int,
+    say: Callable[[str], None],
 ) -> _TaskResult:
     names = [ranker.name for ranker in rankers]
     if not names or len(set(names)) != len(names):
@@ -138,6 +141,7 @@ def _evaluate_task(
     seconds: dict[str, float] = {}
     users = _user_numbers(cases)
     for ranker in rankers:
+        say(f"{task}: {ranker.name} ranks {len(cases):,} cases")
         begin = time.perf_counter()
         ranked = ranker.rank(cases, max(ks))
         seconds[ranker.name] = time.perf_counter() - begin

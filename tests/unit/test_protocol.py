@@ -6,12 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from onesearch_fast.cli.main import main
 from onesearch_fast.data.records import Dataset, Interaction, Item, User
 from onesearch_fast.data.split import EvalCase, Event, Split, TrainLog, leave_last_out
 from onesearch_fast.errors import DataError
+from onesearch_fast.evaluate.generative import GenerativeRanker
 from onesearch_fast.evaluate.holdout import with_holdout
 from onesearch_fast.evaluate.protocol import evaluate
+from onesearch_fast.evaluate.served import evaluate_served, sample_reported
 from onesearch_fast.evaluate.slices import slices_of
+from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 
 NUM_ITEMS = 30
 ITEMS = tuple(Item(f"i{n}", f"item {n}") for n in range(NUM_ITEMS))
@@ -161,6 +165,88 @@ def test_bad_input(cases, rankers, ks, message):
         evaluate(rankers, split_of(cases), ks=ks)
 
 
+# ---- the served model
+
+
+class FakeSearcher:
+    """Answers with the catalogue in order; three quarters of its free beams are valid."""
+
+    def __init__(self, item_ids):
+        self.item_ids = item_ids
+        self.asked = []
+
+    def search_rows(self, requests, k, num_beams):
+        self.asked += requests
+        ranked = np.full((len(requests), k), -1, dtype=np.int32)
+        for line, request in zip(ranked, requests, strict=True):
+            past = {event.item_id for event in request.user.history}
+            rows = [row for row, one in enumerate(self.item_ids) if one not in past][:num_beams]
+            line[: len(rows[:k])] = rows[:k]
+        return ranked
+
+    def valid_sid_rates(self, requests, num_beams):
+        return np.full(len(requests), 0.75)
+
+
+ITEM_IDS = [item.item_id for item in ITEMS]
+
+
+def test_the_served_model_is_asked_with_query_and_history():
+    searcher = FakeSearcher(ITEM_IDS)
+    ranker = GenerativeRanker(searcher, ITEMS, num_beams=3)
+    event = Event(7, 1, "click", "old query")
+    one = replace(case(0, 2, query="new query"), history=(event,), profile="adult")
+    assert ranker.rank([one], 5).tolist() == [[0, 2, 3, -1, -1]]
+    (request,) = searcher.asked
+    assert (request.query, request.user.profile) == ("new query", "adult")
+    assert [(e.item_id, e.query) for e in request.user.history] == [("i1", "old query")]
+
+
+def test_the_valid_sid_rate_is_measured_on_a_sample(monkeypatch):
+    monkeypatch.setattr("onesearch_fast.evaluate.generative.VALIDITY_CASES", 5)
+    rates = GenerativeRanker(FakeSearcher(ITEM_IDS), ITEMS).case_values(CASES)["valid_sid_rate"]
+    assert np.isnan(rates).sum() == len(CASES) - 5
+    assert set(rates[~np.isnan(rates)]) == {0.75}
+
+
+def test_a_model_of_another_catalogue_is_refused():
+    with pytest.raises(ValueError, match="data that the model was trained on"):
+        GenerativeRanker(FakeSearcher(ITEM_IDS[:-1]), ITEMS)
+    with pytest.raises(ValueError, match="num_beams"):
+        GenerativeRanker(FakeSearcher(ITEM_IDS), ITEMS, num_beams=0)
+
+
+def test_served_model_and_baselines_stand_in_one_table():
+    said = []
+    report = evaluate_served(
+        FakeSearcher([item.item_id for item in DATASET.items]),
+        SPLIT,
+        max_cases=1,
+        ks=(1, 5),
+        others={"search": [Fixed("oracle")]},
+        say=said.append,
+    )
+    assert report.keys == ["search/shop", "next_item/shop"]
+    assert {"onesearch", "oracle", "bm25", "item_knn_brand"} <= set(report.systems("search/shop"))
+    assert "oracle" not in report.systems("next_item/shop")
+    assert report.meta["num_cases"] == {"search": 1, "next_item": 1}
+    assert report.metrics["onesearch"]["search/shop"]["valid_sid_rate"] == [0.75, 0.75, 0.75]
+    assert "search: onesearch ranks 1 cases" in said
+    assert "onesearch: 1 of 1 cases ranked" in said
+    with pytest.raises(ValueError, match="tasks"):
+        evaluate_served(FakeSearcher(ITEM_IDS), SPLIT, tasks=["browse"])
+
+
+def test_a_sample_of_cases_is_seeded_and_keeps_the_stop_group():
+    first, second = (sample_reported(split_of(CASES + STOP), 7, seed=2) for _ in range(2))
+    assert first.cases == second.cases
+    groups = [one.group for one in first.cases["search"]]
+    assert (groups.count("report"), groups.count("stop")) == (7, 5)
+    assert sample_reported(split_of(CASES), 100).cases["search"] == tuple(CASES)
+    with pytest.raises(ValueError, match="max_cases"):
+        sample_reported(split_of(CASES), 0)
+
+
 # ---- targets from a file
 
 
@@ -248,3 +334,67 @@ def test_holdout_queries_follow_data_whose_queries_are_category_paths(tmp_path):
 def test_bad_holdout_rows_name_their_line(tmp_path, line, message):
     with pytest.raises(DataError, match=message):
         holdout(tmp_path, line)
+
+
+# ---- the verb
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def served_and_data(tmp_path, monkeypatch):
+    titles = [f"{word} {number}" for number in range(6) for word in ("red", "blue", "green")]
+    TfidfEncoder.fit(titles, dim=4, seed=0).save(tmp_path / "served" / "text_encoder")
+    data = tmp_path / "data"
+    data.mkdir()
+    ids = [f"i{n}" for n in range(len(titles))]
+    write_jsonl(
+        data / "items.jsonl",
+        [{"item_id": one, "title": title} for one, title in zip(ids, titles, strict=True)],
+    )
+    write_jsonl(
+        data / "interactions.jsonl",
+        [
+            {
+                "user_id": f"u{user}",
+                "time": time * 10_000,
+                "item_id": ids[(user + 2 * time) % len(ids)],
+                "event": "click",
+                "query": titles[user % 3],
+            }
+            for user in range(40)
+            for time in range(4)
+        ],
+    )
+    monkeypatch.setattr(
+        "onesearch_fast.engine.searcher.Searcher.load", lambda folder, device: FakeSearcher(ids)
+    )
+    return tmp_path / "served", data
+
+
+def test_the_verb_prints_a_table_and_writes_pure_metrics(served_and_data, tmp_path, capsys):
+    served, data = served_and_data
+    out, written = tmp_path / "metrics.json", tmp_path / "run"
+    arguments = ["evaluate", str(served), "--data", str(data), "--tasks", "search", "--cases", "20"]
+    assert main([*arguments, "--json", str(out), "--out", str(written)]) == 0
+    metrics = json.loads(out.read_text())
+    assert metrics == json.loads((written / "metrics.json").read_text())
+    assert {len(values) for values in metrics["onesearch"].values()} == {17}
+    assert {"onesearch", "bm25", "dense", "popularity_in_category"} <= set(metrics)
+    assert all(key.startswith("search/") for results in metrics.values() for key in results)
+    assert "20 cases, quick table (one seed)" in capsys.readouterr().out
+
+
+def test_the_verb_takes_targets_from_a_file(served_and_data, tmp_path, capsys):
+    served, data = served_and_data
+    rows = [{"user_id": f"u{n}", "item_id": f"i{(n + 9) % 18}", "query": "red"} for n in range(40)]
+    holdout_file = tmp_path / "holdout.jsonl"
+    write_jsonl(holdout_file, [*rows, {"user_id": "u1", "item_id": "i1"}])
+    arguments = ["evaluate", str(served), "--data", str(data), "--holdout", str(holdout_file)]
+    assert main(arguments) == 0
+    assert "1 targets stand in their user's history" in capsys.readouterr().err
+    write_jsonl(holdout_file, [{"user_id": "nobody", "item_id": "i1"}])
+    assert main(arguments) == 2
+    assert "holdout.jsonl:1: user_id: expected a user" in capsys.readouterr().err
