@@ -19,8 +19,10 @@ from onesearch_fast.evaluate.cooccurrence import BrandMatch, ItemSimilarity
 from onesearch_fast.evaluate.ranking import Ranker, TieOrder
 from onesearch_fast.sid.text_encoder import TextEncoder
 
-# Tuning looks at no more cases than this, drawn with a fixed seed.
+# Tuning looks at no more cases than this, drawn with a fixed seed; at fewer in a large catalogue,
+# since every candidate scores every (case, item), but never at less than a tenth of it.
 MAX_TUNING_CASES = 2000
+_MAX_TUNING_CELLS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class BaselineContext:
             raise invalid("BaselineContext", "stop_cases", "the group 'stop'", strangers[0], remedy)
         self.log = log
         self.task = task
-        self.stop_cases = _sample(stop_cases, MAX_TUNING_CASES)
+        affordable = max(_MAX_TUNING_CELLS // len(log.items), MAX_TUNING_CASES // 10)
+        self.stop_cases = _sample(stop_cases, min(affordable, MAX_TUNING_CASES))
         self.text_encoder = text_encoder
         self.ties = TieOrder([item.item_id for item in log.items])
         self._fitted: dict[str, Ranker] = {}
