@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from onesearch_fast.models.linear import batched_product
+
 # Scores of one chunk stay within this many numbers (8 MiB in float32): they are written and read
 # back by softmax and by the second product, which is fastest from the processor's last cache.
 _CHUNK_SCORES = 1 << 21
@@ -85,26 +87,14 @@ def _attend_in_chunks(
     for begin in range(0, rows, size):
         chunk = slice(begin, begin + size)
         scores = query.new_empty(len(query[chunk]), queries, prompt + steps)
-        _product(query[chunk], key[chunk], None if bias is None else bias[chunk], scores, prompt)
+        inside = scores[..., :prompt]
+        batched_product(query[chunk], key[chunk].transpose(1, 2), inside)
+        if bias is not None:
+            inside += bias[chunk]
         if tail_scores is not None:
             scores[..., prompt:] = tail_scores[chunk]
         weights = torch.softmax(scores, -1)
-        torch.bmm(weights[..., :prompt], value[chunk], out=mixed[chunk])
+        batched_product(weights[..., :prompt], value[chunk], mixed[chunk])
         if tail_weights is not None:
             tail_weights[chunk] = weights[..., prompt:]
     return mixed, tail_weights
-
-
-def _product(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    bias: torch.Tensor | None,
-    scores: torch.Tensor,
-    prompt: int,
-) -> None:
-    """scores[..., :prompt] = query key^T + bias."""
-    out = scores[..., :prompt]
-    if bias is None:
-        torch.bmm(query, key.transpose(1, 2), out=out)
-    else:
-        torch.baddbmm(bias, query, key.transpose(1, 2), out=out)

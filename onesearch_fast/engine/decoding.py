@@ -10,6 +10,9 @@ from onesearch_fast.engine.kv_cache import BeamAttention, BeamKV, ContextKV, Pre
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.models import DecoderModel
 
+# Logits over the whole vocabulary exist for so many numbers at a time (64 MiB in float32).
+_CHUNK_LOGITS = 1 << 24
+
 
 @dataclass(frozen=True)
 class Prefilled:
@@ -54,3 +57,15 @@ class BeamDecoder:
         positions = self._context.lengths[:, None] + (self._beams.num_steps - 1)
         attention = BeamAttention(self._context, self._beams)
         return self._model.forward(self._model.embed(tokens), positions, attention)
+
+
+def vocab_log_normalizer(model: DecoderModel, hidden: torch.Tensor) -> torch.Tensor:
+    """Log-sum-exp of the logits over the whole vocabulary: [batch, beam, hidden] -> [batch, beam].
+
+    In float32, whatever the model's dtype; logits exist for a bounded number of beams at a time.
+    """
+    vocab = model.shape.vocab_size
+    rows = hidden.reshape(1, -1, hidden.shape[-1])
+    chunks = torch.split(rows, max(1, _CHUNK_LOGITS // vocab), dim=1)
+    parts = [model.logits(chunk, 0, vocab).float().logsumexp(-1) for chunk in chunks]
+    return torch.cat(parts, dim=1).view(hidden.shape[:2])

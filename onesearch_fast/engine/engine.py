@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -12,18 +13,19 @@ import torch
 from onesearch_fast.engine.beam_search import (
     Beams,
     CodeRanges,
+    SearchSpace,
     constrained_search,
-    score_codes,
     unconstrained_search,
 )
 from onesearch_fast.engine.expansion import ItemsByRank
-from onesearch_fast.engine.filters import FilterArgument, Filters, one_per_request
+from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.result import GenerateResult
+from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.models import DecoderModel, load_model, read_checkpoint
+from onesearch_fast.models import load_model, read_checkpoint
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -36,8 +38,6 @@ MAX_BEAMS = 1 << 16
 _BATCH_ROWS = 1 << 15
 _BATCH_BYTES = 128 << 20
 
-Search = Callable[[PromptBatch, Filters], Beams]
-
 
 class Engine:
     """Generates and scores the SIDs of a trie with a language model.
@@ -46,12 +46,8 @@ class Engine:
     waits for the searches that run.
     """
 
-    def __init__(
-        self, model: DecoderModel, trie: SidTrie, ranges: CodeRanges, deterministic: bool = False
-    ) -> None:
-        self._model = model
-        self._trie = trie
-        self._ranges = ranges
+    def __init__(self, space: SearchSpace, deterministic: bool = False) -> None:
+        self._space = space
         self._deterministic = deterministic
         self._lock = SharedLock()
         self._weight_version = 1
@@ -77,8 +73,10 @@ class Engine:
             dtype: "float32", "bfloat16" or "float16"; of weights, keys and values. Scores are
                 float32 whatever it is.
             code_token_offsets: token id of code 0 of every level; default: the config's own.
-            deterministic: the same bits for a request whatever its batch neighbours. Requests are
-                then run one at a time, since torch's products change bits with their row count.
+            deterministic: the same bits for a request whatever its batch neighbours and the number
+                of threads. Requests are then run one at a time on one thread, since torch's
+                products change bits with their rows and threads; several Python threads may run
+                such searches side by side.
             allow_download: whether a name that is no folder may be fetched from the hub.
 
         Raises:
@@ -90,12 +88,12 @@ class Engine:
         checkpoint = read_checkpoint(folder_or_module, allow_download)
         model = load_model(checkpoint, _dtype(dtype), device)
         ranges = _code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
-        return cls(model, trie, ranges, deterministic)
+        return cls(SearchSpace(model, trie, ranges), deterministic)
 
     @property
     def trie(self) -> SidTrie:
         """The trie it generates from."""
-        return self._trie
+        return self._space.trie
 
     @property
     def weight_version(self) -> int:
@@ -105,24 +103,24 @@ class Engine:
     @property
     def max_prompt_tokens(self) -> int:
         """The longest prompt that leaves room for an SID."""
-        return self._model.shape.max_positions - self._room
+        return self._space.model.shape.max_positions - self._room
 
     def batch_size(self, prompt_tokens: int, num_beams: int) -> int:
         """How many such requests to put in one batch: enough to fill the processor, no more."""
-        rows = prompt_tokens + self._room * min(num_beams, self._trie.num_sids)
-        shape = self._model.shape
+        rows = prompt_tokens + self._room * min(num_beams, self._space.trie.num_sids)
+        shape = self._space.model.shape
         row_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
-        row_bytes *= self._model.dtype.itemsize
+        row_bytes *= self._space.model.dtype.itemsize
         return max(1, min(_BATCH_ROWS, _BATCH_BYTES // row_bytes) // rows)
 
     @property
     def _room(self) -> int:
-        return self._trie.num_levels - 1
+        return self._space.trie.num_levels - 1
 
     @cached_property
     def items_by_rank(self) -> ItemsByRank:
         """The trie's items in rank order, made when first needed."""
-        return ItemsByRank(self._trie)
+        return ItemsByRank(self._space.trie)
 
     def generate(
         self,
@@ -162,17 +160,18 @@ class Engine:
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         filters = one_per_request("Engine", filter, len(prompts))
 
-        def search(part: PromptBatch, chosen: Filters) -> Beams:
-            if not constrained:
-                return unconstrained_search(self._model, part, self._trie, self._ranges, num_beams)
-            return constrained_search(
-                self._model, part, self._trie, self._ranges, num_beams, normalizer, chosen
-            )
-
-        with self._lock.shared():
+        with self._lock.shared(), self._threads():
             version = self._weight_version
-            run = self._one_by_one if self._deterministic else self._together
-            beams = run(search, prompts, filters)
+            beams = Beams.concatenate(
+                [
+                    constrained_search(
+                        self._space, part, num_beams, normalizer, filters and filters[rows]
+                    )
+                    if constrained
+                    else unconstrained_search(self._space, part, num_beams)
+                    for rows, part in self._parts(prompts)
+                ]
+            )
         return GenerateResult(
             beams.codes,
             beams.scores,
@@ -181,18 +180,6 @@ class Engine:
             version,
             lambda: self.items_by_rank,
             filters,
-        )
-
-    def _together(self, search: Search, prompts: PromptBatch, filters: Filters) -> Beams:
-        return search(prompts, filters)
-
-    def _one_by_one(self, search: Search, prompts: PromptBatch, filters: Filters) -> Beams:
-        """Every request by itself, so that shapes, and with them bits, depend on it alone."""
-        return Beams.concatenate(
-            [
-                search(prompts.request(index), filters and [filters[index]])
-                for index in range(len(prompts))
-            ]
         )
 
     def score(
@@ -217,14 +204,13 @@ class Engine:
         if normalizer not in NORMALIZERS:
             raise _bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
-        given = _check_codes(codes, len(prompts), self._trie.level_sizes).to(self._model.device)
-        batches = [(prompts, given)]
-        if self._deterministic:
-            batches = [(prompts.request(i), given[i : i + 1]) for i in range(len(prompts))]
-        with self._lock.shared():
+        given = _check_codes(codes, len(prompts), self.trie.level_sizes).to(
+            self._space.model.device
+        )
+        with self._lock.shared(), self._threads():
             parts = [
-                score_codes(self._model, part, chosen, self._trie, self._ranges, normalizer)
-                for part, chosen in batches
+                score_codes(self._space, part, given[rows], normalizer)
+                for rows, part in self._parts(prompts)
             ]
         scores = torch.cat(parts)
         return scores if codes.dim() == 3 else scores.squeeze(1)
@@ -237,7 +223,7 @@ class Engine:
         """
         checkpoint = read_checkpoint(module)
         with self._lock.alone():
-            self._model.load(checkpoint)
+            self._space.model.load(checkpoint)
             self._weight_version += 1
 
     def _prompts(
@@ -246,7 +232,33 @@ class Engine:
         attention_mask: torch.Tensor | None,
         prompt_embeds: torch.Tensor | None,
     ) -> PromptBatch:
-        return PromptBatch.make(self._model, input_ids, attention_mask, prompt_embeds, self._room)
+        return PromptBatch.make(
+            self._space.model, input_ids, attention_mask, prompt_embeds, self._room
+        )
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return _one_thread() if self._deterministic else nullcontext()
+
+    def _parts(self, prompts: PromptBatch) -> list[tuple[slice, PromptBatch]]:
+        """The batch as it is run: whole, or every request by itself, its bits then its own."""
+        if not self._deterministic:
+            return [(slice(None), prompts)]
+        return [(slice(row, row + 1), prompts.request(row)) for row in range(len(prompts))]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch from splitting what this Python thread does.
+
+    The setting is the calling thread's own (an OpenMP control variable); only a thread that uses
+    torch for the first time meanwhile inherits it.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _bad(
@@ -313,8 +325,8 @@ def _check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) 
         got = codes.dtype if isinstance(codes, torch.Tensor) else type(codes)
         raise _bad("codes", "an integer tensor", got, kind=TypeError)
     given = codes.unsqueeze(1) if codes.dim() == 2 else codes
-    if given.dim() != 3 or given.shape[::2] != (batch, len(level_sizes)):
-        expected = f"[batch, sid, level] = [{batch}, any, {len(level_sizes)}]"
+    if given.dim() != 3 or given.shape[::2] != (batch, len(level_sizes)) or not given.shape[1]:
+        expected = f"[batch, sid, level] = [{batch}, at least 1, {len(level_sizes)}]"
         raise _bad("codes", expected, tuple(codes.shape))
     outside = (given >= torch.tensor(level_sizes, device=given.device)) | (given < -1)
     if bool(outside.any()):

@@ -33,7 +33,8 @@ class ContextKV:
         keys, values = (
             torch.empty(sizes, dtype=model.dtype, device=model.device) for _ in range(2)
         )
-        return cls(keys, values, lengths, _padding_bias(lengths, padded_length, model.dtype))
+        bias = _padding_bias(lengths, padded_length, model.dtype)
+        return cls(keys, values, lengths, bias)
 
 
 def _padding_bias(
@@ -65,7 +66,8 @@ class PrefillAttention:
         keys.copy_(key.transpose(1, 2))
         values.copy_(value.transpose(1, 2))
         if layer == self._final:
-            return shared_context_attention(query, keys, values, self._context.bias)
+            context = self._context
+            return shared_context_attention(query, keys, values, context.bias)
         mixed = F.scaled_dot_product_attention(
             query.transpose(1, 2), keys, values, is_causal=True, enable_gqa=True
         )

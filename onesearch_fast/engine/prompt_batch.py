@@ -61,7 +61,7 @@ class PromptBatch:
         order = torch.argsort(kept.logical_not(), dim=1, stable=True)[:, : int(lengths.max())]
         if prompt_embeds is None:
             return cls((tokens * kept).gather(1, order), None, lengths)
-        embeds = prompt_embeds.to(model.device, model.dtype)
+        embeds = prompt_embeds.detach().to(model.device, model.dtype)
         rows = torch.arange(len(order), device=model.device)[:, None]
         return cls(tokens.gather(1, order), embeds[rows, order], lengths)
 

@@ -14,6 +14,10 @@ _onednn: Any = None
 if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
     _onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
+# One oneDNN product a batch row outruns MKL's batched product from so many multiply-adds on; below,
+# the calls cost more than they save (same machine, one thread).
+_LOOP_FROM = 1 << 21
+
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """x W^T + b: x [rows, in], weight [out, in], bias [out] -> [rows, out]."""
@@ -31,6 +35,16 @@ def linear_add(
         y: torch.Tensor = _onednn.binary(x, residual, weight, bias, "add")
         return y
     return F.linear(x, weight, bias).add_(residual)
+
+
+def batched_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
+    """out[i] = a[i] b[i]: a [batch, m, k], b [batch, k, n], out [batch, m, n]."""
+    work = a.shape[1] * a.shape[2] * b.shape[2]
+    if _takes_onednn(a) and work >= _LOOP_FROM:
+        for left, right, target in zip(a, b, out, strict=True):
+            target.copy_(linear(left, right.t()))
+    else:
+        torch.bmm(a, b, out=out)
 
 
 def _takes_onednn(x: torch.Tensor) -> bool:
