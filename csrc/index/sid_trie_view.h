@@ -62,8 +62,9 @@ struct SidTrieView {
   // Number of SIDs that sort before the subtree of `node`; `node` may be num_nodes(level).
   ONESEARCH_HD uint32_t rank_before(int level, uint32_t node) const {
     for (; level < num_levels; ++level) {
-      if (rank_begin[level] != nullptr) return least(rank_begin[level][node], num_sids());
-      node = least(child_begin[level][node], num_nodes[level + 1]);
+      if (rank_begin[level] != nullptr) return rank_begin[level][node];
+      const uint32_t child = child_begin[level][node];
+      node = child < num_nodes[level + 1] ? child : num_nodes[level + 1];
     }
     return node;
   }
@@ -83,8 +84,6 @@ struct SidTrieView {
   }
 
  private:
-  ONESEARCH_HD static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
-
   ONESEARCH_HD static NodeRange clamp(uint32_t begin, uint32_t end, uint32_t limit) {
     if (begin > end || end > limit) return {};
     return {begin, end};

@@ -1,0 +1,291 @@
+#include "beam_step.h"
+
+#include <cstring>
+#include <vector>
+
+#include "catalogue.h"
+#include "check.h"
+#include "core/error.h"
+#include "cpu/thread_pool.h"
+#include "index/item_filter.h"
+
+using namespace onesearch;
+using namespace onesearch::testing;
+
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr Normalizer kNormalizers[] = {Normalizer::kLevel, Normalizer::kChildren, Normalizer::kNone,
+                                       Normalizer::kVocab};
+
+std::shared_ptr<const SidTrie> some_trie() {
+  return SidTrie::build(random_catalogue(3, {50, 40, 30}, 3000).input());
+}
+
+// Random scores are distinct by far more than rounding, so ids must be those of brute force.
+void check_step(const Step& step) {
+  for (int64_t request = 0; request < step.batch; ++request) {
+    const size_t filters = step.input.filters.size();
+    const ItemFilterView* filter =
+        filters == 0 ? nullptr : step.input.filters[filters == 1 ? 0 : request];
+    const std::vector<Survivor> expected = brute_force(step, request, filter);
+    const int64_t count = std::min<int64_t>(step.num_beams, expected.size());
+    CHECK_EQUAL(step.count[request], count);
+    for (int64_t i = 0; i < step.num_beams; ++i) {
+      const int64_t at = request * step.num_beams + i;
+      const bool alive = i < count;
+      CHECK_EQUAL(step.parent_beam[at], alive ? expected[i].parent : -1);
+      CHECK_EQUAL(step.tokens[at], alive ? expected[i].token : -1);
+      CHECK_EQUAL(step.node_out[at], alive ? expected[i].node : -1);
+      if (alive) {
+        CHECK(std::abs(step.scores[at] - expected[i].score) < 2e-5);
+      } else {
+        CHECK_EQUAL(step.scores[at], -kInfinity);
+      }
+    }
+  }
+}
+
+// The five outputs as bytes.
+std::vector<unsigned char> bits_of(const Step& step) {
+  std::vector<unsigned char> bits;
+  const auto append = [&bits](const auto& values) {
+    const auto* first = reinterpret_cast<const unsigned char*>(values.data());
+    bits.insert(bits.end(), first, first + values.size() * sizeof values[0]);
+  };
+  append(step.scores);
+  append(step.parent_beam);
+  append(step.tokens);
+  append(step.node_out);
+  append(step.count);
+  return bits;
+}
+
+}  // namespace
+
+TEST(the_step_is_brute_force) {
+  const auto trie = some_trie();
+  uint32_t seed = 1;
+  for (const Normalizer normalizer : kNormalizers) {
+    for (int level = 0; level < 3; ++level) {
+      for (const int64_t num_beams : {1, 7, 300, 5000}) {
+        Step step(seed++, trie->view(), level, 3, level == 0 ? 1 : 12, num_beams, normalizer);
+        step.run();
+        check_step(step);
+      }
+    }
+  }
+}
+
+TEST(a_filtered_step_is_filtered_brute_force) {
+  const Catalogue catalogue = random_catalogue(3, {50, 40, 30}, 3000);
+  const auto trie = SidTrie::build(catalogue.input());
+  std::vector<std::shared_ptr<const ItemFilter>> filters;
+  for (const int64_t num_ids : {0, 3, 1500}) {
+    const ItemSelection allow{nullptr, catalogue.ids.data(), num_ids};
+    filters.push_back(ItemFilter::make(trie, &allow, nullptr));
+  }
+  const std::vector<ItemFilterView> views = {filters[0]->view(), filters[1]->view(),
+                                             filters[2]->view()};
+  uint32_t seed = 100;
+  for (const Normalizer normalizer : kNormalizers) {
+    for (int level = 0; level < 3; ++level) {
+      Step each(seed++, trie->view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
+      each.input.filters = {&views[0], &views[1], &views[2], nullptr};
+      each.run();
+      check_step(each);
+      Step shared(seed++, trie->view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
+      shared.input.filters = {&views[1]};
+      shared.run();
+      check_step(shared);
+    }
+  }
+}
+
+TEST(ties_go_to_the_lower_parent_then_the_lower_token) {
+  const auto trie = some_trie();
+  Step step(1, trie->view(), 1, 1, 10, 25, Normalizer::kNone);
+  std::fill(step.logits.begin(), step.logits.end(), 0.5f);
+  std::fill(step.beam_scores.begin(), step.beam_scores.end(), -1.0f);
+  step.run();
+  check_step(step);
+}
+
+TEST(strides_of_every_axis_are_followed) {
+  const auto trie = some_trie();
+  Step plain(5, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+  plain.run();
+  Step strided(5, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+  std::vector<float> spread(40 * 6 * 2 * 3, kInfinity);
+  TensorView& logits = strided.input.logits;
+  logits.data = spread.data();
+  logits.strides = {3, 6, 36};  // codes slowest, then beams, then requests
+  for (int64_t i = 0; i < 2; ++i) {
+    for (int64_t j = 0; j < 6; ++j) {
+      for (int64_t k = 0; k < 40; ++k) {
+        *logits.at<float>(i, j, k) = plain.logits[(i * 6 + j) * 40 + k];
+      }
+    }
+  }
+  strided.run();
+  CHECK(bits_of(plain) == bits_of(strided));
+}
+
+TEST(half_width_logits_are_widened_exactly) {
+  const auto trie = some_trie();
+  for (const bool brain : {true, false}) {
+    Step wide(7, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+    std::vector<uint16_t> narrow;
+    for (float& logit : wide.logits) {
+      // Truncation to 6 mantissa bits is exact in both formats.
+      logit = float_from_bits(bits_from_float(logit) & 0xfffe0000u);
+      const uint32_t bits = bits_from_float(logit);
+      const uint32_t exponent = (bits >> 23 & 255) - 112;
+      const uint32_t half = (bits >> 31) << 15 | exponent << 10 | (bits >> 13 & 1023);
+      if (!brain && static_cast<int32_t>(exponent) <= 0) logit = 0.0f;
+      narrow.push_back(brain           ? static_cast<uint16_t>(bits >> 16)
+                       : logit == 0.0f ? uint16_t{0}
+                                       : static_cast<uint16_t>(half));
+    }
+    wide.run();
+    const auto expected = bits_of(wide);
+    wide.input.logits.data = narrow.data();
+    wide.input.logits.dtype = brain ? DType::kBFloat16 : DType::kFloat16;
+    wide.run();
+    CHECK(bits_of(wide) == expected);
+  }
+}
+
+TEST(rows_with_nan_or_infinity_are_dead_for_every_normalizer) {
+  const auto trie = some_trie();
+  for (const Normalizer normalizer : kNormalizers) {
+    for (const float bad : {kInfinity, std::nanf("")}) {
+      Step step(9, trie->view(), 1, 1, 3, 200, normalizer);
+      step.node = {0, 1, 2};
+      step.logits[40 + 39] = bad;
+      step.run();
+      bool others = false;
+      for (int64_t i = 0; i < step.count[0]; ++i) {
+        CHECK(step.parent_beam[i] != 1);
+        others = others || step.parent_beam[i] == 2;
+      }
+      CHECK(others);
+    }
+  }
+}
+
+TEST(minus_infinity_is_never_selected) {
+  const auto trie = some_trie();
+  for (const Normalizer normalizer : kNormalizers) {
+    Step step(11, trie->view(), 1, 1, 3, 200, normalizer);
+    step.node = {0, 1, 2};
+    for (int token = 0; token < 40; ++token) {
+      step.logits[token] = -kInfinity;  // nothing left of beam 0
+      if (token % 2 == 0) step.logits[40 + token] = -kInfinity;
+    }
+    step.beam_scores[2] = -kInfinity;
+    step.run();
+    CHECK(step.count[0] > 0);
+    for (int64_t i = 0; i < step.count[0]; ++i) {
+      CHECK_EQUAL(step.parent_beam[i], 1);
+      CHECK_EQUAL(step.tokens[i] % 2, 1);
+      CHECK(std::isfinite(step.scores[i]));
+    }
+  }
+}
+
+TEST(a_log_normalizer_that_is_not_finite_kills_its_beam) {
+  const auto trie = some_trie();
+  Step step(13, trie->view(), 1, 1, 4, 200, Normalizer::kVocab);
+  step.node = {0, 1, 2, 3};
+  step.log_normalizer = {kInfinity, -kInfinity, std::nanf(""), 1.0f};
+  step.run();
+  CHECK(step.count[0] > 0);
+  for (int64_t i = 0; i < step.count[0]; ++i) CHECK_EQUAL(step.parent_beam[i], 3);
+}
+
+TEST(outputs_may_overwrite_node_and_scores) {
+  const auto trie = some_trie();
+  Step apart(15, trie->view(), 1, 3, 8, 8, Normalizer::kLevel);
+  apart.run();
+  Step shared(15, trie->view(), 1, 3, 8, 8, Normalizer::kLevel);
+  shared.output.node = shared.input.node;
+  shared.output.scores = shared.input.beam_scores;
+  shared.run();
+  CHECK(shared.node == apart.node_out);
+  CHECK(shared.beam_scores == apart.scores);
+}
+
+TEST(bits_do_not_depend_on_threads_or_neighbours) {
+  const auto trie = SidTrie::build(random_catalogue(3, {2000, 40, 30}, 5000).input());
+  Step whole(17, trie->view(), 1, 8, 500, 100, Normalizer::kLevel);
+  set_num_threads(1);
+  whole.run();
+  const auto expected = bits_of(whole);
+  for (const int threads : {2, 5}) {
+    set_num_threads(threads);
+    whole.run();
+    CHECK(bits_of(whole) == expected);
+  }
+  for (int64_t request = 0; request < 8; ++request) {
+    Step one(17, trie->view(), 1, 8, 500, 100, Normalizer::kLevel);
+    one.input.logits.data = one.input.logits.at<float>(request);
+    one.input.node.data = one.input.node.at<int32_t>(request);
+    one.input.beam_scores.data = one.input.beam_scores.at<float>(request);
+    for (TensorView* view :
+         {&one.input.logits, &one.input.node, &one.input.beam_scores, &one.output.scores,
+          &one.output.parent_beam, &one.output.tokens, &one.output.node, &one.output.count}) {
+      view->shape[0] = 1;
+    }
+    one.run();
+    const float* from = whole.scores.data() + request * 100;
+    CHECK(std::memcmp(one.scores.data(), from, 100 * sizeof(float)) == 0);
+  }
+}
+
+TEST(an_empty_batch_is_no_work) {
+  const auto trie = some_trie();
+  Step step(19, trie->view(), 1, 0, 4, 5, Normalizer::kLevel);
+  step.run();
+  CHECK_EQUAL(step.count.size(), size_t{0});
+}
+
+TEST(bad_arguments_are_refused) {
+  const auto trie = some_trie();
+  const auto refused = [&](const char* part, const auto& spoil) {
+    Step step(21, trie->view(), 1, 2, 4, 5, Normalizer::kLevel);
+    spoil(step);
+    CHECK_THROWS(InvalidArgument, part, step.run());
+  };
+  const auto mistyped = [&](const char* part, const auto& spoil) {
+    Step step(21, trie->view(), 1, 2, 4, 5, Normalizer::kLevel);
+    spoil(step);
+    CHECK_THROWS(TypeMismatch, part, step.run());
+  };
+  refused("num_beams: expected 1 to 65536, got 0", [](Step& s) { s.input.num_beams = 0; });
+  refused("num_beams", [](Step& s) { s.input.num_beams = 65537; });
+  refused("level: expected 0 to 2, got 3", [](Step& s) { s.input.level = 3; });
+  refused("level", [](Step& s) { s.input.level = -1; });
+  refused("normalizer", [](Step& s) { s.input.normalizer = static_cast<Normalizer>(4); });
+  refused("log_normalizer", [](Step& s) { s.input.normalizer = Normalizer::kVocab; });
+  refused("log_normalizer", [](Step& s) { s.input.log_normalizer = &s.log_normalizer_view; });
+  refused("shape [batch, beam_in, 40], got [2, 4, 39]",
+          [](Step& s) { s.input.logits.shape[2] = 39; });
+  refused("one beam at level 0, got 4", [](Step& s) {
+    s.input.level = 0;
+    s.input.logits.shape[2] = 50;
+  });
+  refused("1 to 65536 beams", [](Step& s) { s.input.logits.shape[1] = 0; });
+  refused("node: expected shape [2, 4], got [2, 3]", [](Step& s) { s.input.node.shape[1] = 3; });
+  refused("scores: expected shape [2, 5], got [2, 6]",
+          [](Step& s) { s.output.scores.shape[1] = 6; });
+  refused("count: expected writable", [](Step& s) { s.output.count.read_only = true; });
+  refused("logits: expected a CPU tensor", [](Step& s) { s.input.logits.device = Device::kCuda; });
+  refused("tokens: expected a CPU tensor", [](Step& s) { s.output.tokens.device = Device::kCuda; });
+  refused("filter: expected none, one, or one a request, got 3",
+          [](Step& s) { s.input.filters.assign(3, nullptr); });
+  mistyped("logits: expected float32, bfloat16 or float16, got float64",
+           [](Step& s) { s.input.logits.dtype = DType::kFloat64; });
+  mistyped("node: expected int32, got int64", [](Step& s) { s.input.node.dtype = DType::kInt64; });
+  mistyped("count: expected int32", [](Step& s) { s.output.count.dtype = DType::kFloat32; });
+}

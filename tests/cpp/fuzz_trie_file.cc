@@ -1,0 +1,190 @@
+#include "fuzz_trie_file.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "beam_step.h"
+#include "core/error.h"
+#include "core/hash.h"
+#include "index/item_filter.h"
+
+namespace onesearch::testing {
+namespace {
+
+// A file in memory.
+class MemoryFile {
+ public:
+  explicit MemoryFile(const std::vector<uint8_t>& bytes) : descriptor_(memfd_create("trie", 0)) {
+    if (write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+      std::abort();
+    }
+  }
+  ~MemoryFile() { close(descriptor_); }
+  MemoryFile(const MemoryFile&) = delete;
+  MemoryFile& operator=(const MemoryFile&) = delete;
+
+  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
+
+ private:
+  int descriptor_;
+};
+
+// Every section in a block of its own, so that AddressSanitizer sees a read past any of them; in
+// the file they lie side by side.
+class SeparateSections {
+ public:
+  explicit SeparateSections(const SidTrie& trie) {
+    auto& view = const_cast<SidTrieView&>(trie.view());
+    for (int level = 0; level < view.num_levels; ++level) {
+      const size_t nodes = view.num_nodes[level];
+      separate(view.child_begin[level], nodes + 1);
+      separate(view.child_token[level], view.num_nodes[level + 1]);
+      if (view.rank_begin[level] != nullptr) separate(view.rank_begin[level], nodes + 1);
+    }
+    separate(view.item_begin, size_t{view.num_sids()} + 1);
+    separate(view.item_id, view.num_items);
+    separate(view.item_row, view.num_items);
+    separate(view.item_by_id, view.num_items);
+  }
+
+ private:
+  template <class T>
+  void separate(const T*& section, size_t count) {
+    auto block = std::make_unique<unsigned char[]>(count * sizeof(T));
+    std::memcpy(block.get(), section, count * sizeof(T));
+    section = reinterpret_cast<const T*>(block.get());
+    blocks_.push_back(std::move(block));
+  }
+
+  std::vector<std::unique_ptr<unsigned char[]>> blocks_;
+};
+
+void query_items(const SidTrie& trie) {
+  const SidTrieView& view = trie.view();
+  for (int64_t rank = -1; rank < std::min<int64_t>(view.num_sids(), 200); ++rank) {
+    std::vector<int32_t> codes(view.num_levels);
+    trie.codes(&rank, 1, codes.data());
+    int64_t found;
+    trie.rank(tensor(codes, DType::kInt32, {1, view.num_levels}), &found);
+    int64_t offsets[2];
+    trie.item_offsets(&rank, 1, offsets);
+    std::vector<int64_t> items(static_cast<size_t>(offsets[1]));
+    trie.items(&rank, 1, offsets, items.data());
+  }
+}
+
+void query_nodes(const SidTrie& trie, const ItemFilter& filter) {
+  const SidTrieView& view = trie.view();
+  for (int level = 0; level <= view.num_levels; ++level) {
+    for (int64_t node = -1; node <= std::min<int64_t>(view.num_nodes[level], 200); ++node) {
+      int64_t begin;
+      int64_t end;
+      bool allowed;
+      trie.rank_range(level, &node, 1, &begin, &end);
+      filter.allows(level, &node, 1, &allowed);
+    }
+  }
+}
+
+void query_step(const SidTrie& trie, const ItemFilter& filter) {
+  const SidTrieView& view = trie.view();
+  const ItemFilterView filter_view = filter.view();
+  for (int level = 0; level < view.num_levels; ++level) {
+    // Logits of a hostile level size are memory of ours, so it is bounded.
+    if (view.level_sizes[level] > 4096) continue;
+    const Normalizer normalizer = level % 2 == 0 ? Normalizer::kLevel : Normalizer::kChildren;
+    Step step(static_cast<uint32_t>(level), view, level, 1, level == 0 ? 1 : 5, 8, normalizer);
+    step.input.filters = {&filter_view};
+    step.run();
+  }
+}
+
+template <class T>
+T* at(std::vector<uint8_t>& bytes, size_t offset) {
+  return reinterpret_cast<T*>(bytes.data() + offset);
+}
+
+}  // namespace
+
+std::shared_ptr<const SidTrie> load_bytes(const std::vector<uint8_t>& bytes, bool verify) {
+  const MemoryFile file(bytes);
+  try {
+    return SidTrie::load(file.path(), verify);
+  } catch (const FormatError&) {
+    return nullptr;
+  }
+}
+
+void reseal(std::vector<uint8_t>& bytes) {
+  if (bytes.size() < sizeof(TrieHeader)) return;
+  TrieHeader& header = *at<TrieHeader>(bytes, 0);
+  const uint64_t table_end =
+      sizeof(TrieHeader) + uint64_t{header.num_sections} * sizeof(SectionEntry);
+  const uint64_t header_bytes = (table_end + 63) / 64 * 64;
+  if (header_bytes > bytes.size()) return;
+  for (uint32_t i = 0; i < header.num_sections; ++i) {
+    SectionEntry& entry = *at<SectionEntry>(bytes, sizeof(TrieHeader) + i * sizeof(SectionEntry));
+    const uint64_t padded = (entry.bytes + 63) / 64 * 64;
+    if (entry.offset > bytes.size() || padded > bytes.size() - entry.offset) continue;
+    entry.checksum = xxh64(bytes.data() + entry.offset, padded);
+  }
+  header.checksum = 0;
+  header.checksum = xxh64(bytes.data(), header_bytes);
+}
+
+void query_everything(const std::shared_ptr<const SidTrie>& trie) {
+  const SeparateSections sections(*trie);
+  const std::vector<int64_t> ids = {0, 13, 7919 + 13, -5};
+  const ItemSelection deny{nullptr, ids.data(), static_cast<int64_t>(ids.size())};
+  const auto filter = ItemFilter::make(trie, nullptr, &deny);
+  const auto mask = std::make_unique<bool[]>(trie->view().num_items);
+  const ItemSelection allow{mask.get(), nullptr, 0};
+  ItemFilter::make(trie, &allow, nullptr);
+  query_items(*trie);
+  query_nodes(*trie, *filter);
+  query_step(*trie, *filter);
+}
+
+bool is_consistent(const SidTrie& trie) {
+  const SidTrieView& view = trie.view();
+  int64_t num_items = 0;
+  for (int64_t rank = 0; rank < view.num_sids(); ++rank) {
+    std::vector<int32_t> codes(view.num_levels);
+    trie.codes(&rank, 1, codes.data());
+    int64_t found = -1;
+    trie.rank(tensor(codes, DType::kInt32, {1, view.num_levels}), &found);
+    int64_t node = 0;
+    for (int level = 0; level < view.num_levels; ++level) {
+      node = view.child(level, node, codes[level]);
+      const NodeRange ranks = view.ranks(level + 1, node);
+      if (rank < ranks.begin || rank >= ranks.end) return false;
+    }
+    if (found != rank || view.items(rank).size() == 0) return false;
+    num_items += view.items(rank).size();
+  }
+  return num_items == view.num_items;
+}
+
+void exercise(const std::vector<uint8_t>& bytes) {
+  if (const auto trie = load_bytes(bytes, false)) query_everything(trie);
+  const auto verified = load_bytes(bytes, true);
+  if (verified == nullptr || is_consistent(*verified)) return;
+  std::fprintf(stderr, "verified, and yet inconsistent\n");
+  std::abort();
+}
+
+}  // namespace onesearch::testing
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
+  if (size == 0) return 0;
+  std::vector<uint8_t> file(bytes + 1, bytes + size);
+  if (bytes[0] % 2 == 1) onesearch::testing::reseal(file);
+  onesearch::testing::exercise(file);
+  return 0;
+}
