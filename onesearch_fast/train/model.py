@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +49,15 @@ def extended_model(
     titles: Sequence[str],
     codes: npt.NDArray[np.int32],
     seed: int,
-) -> PreTrainedModel:
-    """The model of `config.checkpoint` with rows added for the tokens that `tokenizer` added.
+) -> Any:
+    """`config.checkpoint` as a `transformers` model, with rows for the tokens that were added.
 
     A code's row begins as the mean of the text rows in the titles of the items that have the code;
     a code without items, and every marker, as the mean of all text rows. Each gets a little noise.
     """
     torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        config.checkpoint, dtype=torch.float32, local_files_only=True
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(config.checkpoint), dtype=torch.float32, local_files_only=True
     )
     model.resize_token_embeddings(max(tokenizer.vocab_size, model.config.vocab_size))
     # A set, because tied embeddings are one parameter.
@@ -79,7 +80,7 @@ def _fill_new_rows(
     )
     token_ids = torch.from_numpy(tokenizer.code_ids(codes))
     for of_level in token_ids.unbind(1):
-        used, owner = of_level.unique(return_inverse=True)
+        used, owner = torch.unique(of_level, return_inverse=True)
         sums = torch.zeros(len(used), rows.shape[1]).index_add_(0, owner, title_means)
         rows[used] = sums / torch.bincount(owner)[:, None]
     rows[new] += torch.randn(len(new), rows.shape[1]) * text.std() * _NEW_ROW_NOISE
