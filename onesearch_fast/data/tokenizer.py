@@ -93,7 +93,7 @@ class SidTokenizer:
             show_progress=False,
         )
         backend.train_from_iterator((_checked(text) for text in texts), trainer)
-        hf = PreTrainedTokenizerFast(
+        hf = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
             tokenizer_object=backend, pad_token=PAD, bos_token=BOS, eos_token=EOS
         )
         return cls.extend(hf, level_sizes, num_residual_levels, markers)

@@ -381,9 +381,9 @@ def _only_element(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tenso
 def quiet_transformers() -> Iterator[None]:
     """Keeps the library's own progress bars off the terminal."""
     shown = is_progress_bar_enabled()
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            enable_progress_bar()
+            enable_progress_bar()  # type: ignore[no-untyped-call]
