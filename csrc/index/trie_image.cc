@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -79,10 +80,25 @@ SectionEntry* table_of(const Bytes& image) {
 TrieShape shape_of(const TrieHeader& header) {
   TrieShape shape;
   shape.num_levels = static_cast<int>(header.num_levels);
-  std::memcpy(shape.level_sizes, header.level_sizes, sizeof shape.level_sizes);
-  std::memcpy(shape.num_nodes, header.num_nodes, sizeof shape.num_nodes);
+  std::copy_n(header.level_sizes, header.num_levels, shape.level_sizes);
+  std::copy_n(header.num_nodes, header.num_levels + 1, shape.num_nodes);
   shape.num_items = static_cast<uint32_t>(header.num_items);
   return shape;
+}
+
+// The one header of this shape, its checksum not set.
+TrieHeader make_header(const TrieShape& shape, const Layout& layout) {
+  TrieHeader header{};
+  std::memcpy(header.magic, kMagic, sizeof kMagic);
+  header.version = kTrieVersion;
+  header.byte_order = kByteOrder;
+  header.file_bytes = layout.file_bytes;
+  header.num_levels = static_cast<uint32_t>(shape.num_levels);
+  header.num_sections = static_cast<uint32_t>(layout.sections.size());
+  header.num_items = shape.num_items;
+  std::memcpy(header.level_sizes, shape.level_sizes, sizeof header.level_sizes);
+  std::memcpy(header.num_nodes, shape.num_nodes, sizeof header.num_nodes);
+  return header;
 }
 
 uint64_t header_checksum(const Bytes& image, uint64_t header_bytes) {
@@ -343,16 +359,7 @@ Bytes::~Bytes() {
 Bytes make_image(const TrieShape& shape) {
   const Layout layout = layout_of(shape);
   Bytes image = Bytes::allocate(layout.file_bytes);
-  TrieHeader& header = *header_of(image);
-  std::memcpy(header.magic, kMagic, sizeof kMagic);
-  header.version = kTrieVersion;
-  header.byte_order = kByteOrder;
-  header.file_bytes = layout.file_bytes;
-  header.num_levels = static_cast<uint32_t>(shape.num_levels);
-  header.num_sections = static_cast<uint32_t>(layout.sections.size());
-  header.num_items = shape.num_items;
-  std::memcpy(header.level_sizes, shape.level_sizes, sizeof header.level_sizes);
-  std::memcpy(header.num_nodes, shape.num_nodes, sizeof header.num_nodes);
+  *header_of(image) = make_header(shape, layout);
   std::memcpy(table_of(image), layout.sections.data(),
               layout.sections.size() * sizeof(SectionEntry));
   return image;
@@ -382,13 +389,15 @@ SidTrieView open_image(const Bytes& image, const std::string& where) {
           std::to_string(image.size()));
   require(header.checksum == header_checksum(image, layout.header_bytes), where, "header",
           "its checksum to match", "altered bytes");
-  bool table_sound = header.num_sections == layout.sections.size();
-  for (size_t i = 0; table_sound && i < layout.sections.size(); ++i) {
+  TrieHeader expected = make_header(shape, layout);
+  expected.checksum = header.checksum;
+  bool sound = std::memcmp(&expected, &header, sizeof expected) == 0;
+  for (size_t i = 0; sound && i < layout.sections.size(); ++i) {
     SectionEntry entry = table_of(image)[i];
     entry.checksum = 0;
-    table_sound = std::memcmp(&entry, &layout.sections[i], sizeof entry) == 0;
+    sound = std::memcmp(&entry, &layout.sections[i], sizeof entry) == 0;
   }
-  require(table_sound, where, "section table", "the sections of version 1 in order", "others");
+  require(sound, where, "header", "the sections of version 1 in order, unused fields 0", "others");
   return view_of(image, shape, layout);
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import stat
+import struct
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
@@ -384,3 +385,36 @@ def test_threads_share_a_trie(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert wrong == []
+
+
+def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
+    path = tmp_path / "sid_trie.bin"
+    trie = small_trie(level_sizes=(*SIZES, 70), codes=random_codes(500, (*SIZES, 70), skew=2.0))
+    trie.save(path)
+    content = path.read_bytes()
+    assert content[:8] == bytes.fromhex("4F 53 46 54 52 49 45 1A")
+    assert struct.unpack_from("<IIQIIQ", content, 8) == (1, 0x01020304, len(content), 4, 13, 500)
+    assert struct.unpack_from("<8I", content, 40) == (*SIZES, 70, 0, 0, 0, 0)
+    num_nodes = [trie.num_nodes(level) for level in range(5)]
+    assert struct.unpack_from("<9I", content, 72) == (*num_nodes, 0, 0, 0, 0)
+    table = [struct.unpack_from("<IIQQQ", content, 128 + 32 * i) for i in range(13)]
+    assert [kind for kind, *_ in table] == [1, 2, 1, 2, 3, 1, 2, 1, 2, 4, 5, 6, 7]
+    assert [level for _, level, *_ in table] == [0, 0, 1, 1, 1, 2, 2, 3, 3, 0, 0, 0, 0]
+    end = 128 + 32 * 13
+    for _, _, offset, size, _ in table:
+        assert offset % 64 == 0
+        assert content[end:offset] == bytes(offset - end)
+        end = offset + size
+    dtypes = {1: "<u4", 2: "<u2", 3: "<u4", 4: "<u4", 5: "<i8", 6: "<u4", 7: "<u4"}
+    sections = {
+        (kind, level): np.frombuffer(content[offset : offset + size], dtypes[kind])
+        for kind, level, offset, size, _ in table
+    }
+    assert (sections[1, 2] == trie.child_begin(2)).all()
+    assert (sections[2, 3] == trie.child_token(3)).all()
+    assert (sections[3, 1][:-1] == trie.rank_range(1, np.arange(num_nodes[1]))[0]).all()
+    item_ids, offsets = trie.items(np.arange(trie.num_sids))
+    assert (sections[4, 0] == offsets).all()
+    assert (sections[5, 0] == item_ids).all()
+    assert (sections[6, 0] == item_ids).all()  # the default ids are row numbers
+    assert (item_ids[sections[7, 0]] == np.arange(500)).all()
