@@ -23,7 +23,7 @@ _BATCH = 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("served", help="a served model folder")
-    parser.add_argument("query", nargs="*", help="queries; without any, they are read one by one")
+    parser.add_argument("query", nargs="*", help="queries, right behind it; none: read one by one")
     parser.add_argument("-k", type=int, default=10, help="items per query (10)")
     parser.add_argument("--num-beams", type=int, default=256, help="semantic IDs per query (256)")
     parser.add_argument(
@@ -153,9 +153,11 @@ def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:
     requests = []
     for number, line in enumerate(_lines(path), start=1):
         try:
-            requests.append(SearchRequest.from_json(json.loads(line)))
+            request = SearchRequest.from_json(json.loads(line.decode("utf-8")))
+            request.check()
         except ValueError as error:
             raise DataError(f"{path}:{number}: {error}") from error
+        requests.append(request)
         if len(requests) == _BATCH:
             yield requests
             requests = []
@@ -163,11 +165,11 @@ def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:
         yield requests
 
 
-def _lines(path: str) -> Iterator[str]:
+def _lines(path: str) -> Iterator[bytes]:
     if path == "-":
-        yield from sys.stdin
+        yield from sys.stdin.buffer
         return
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         yield from file
 
 

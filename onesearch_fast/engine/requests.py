@@ -55,6 +55,17 @@ class SearchRequest:
             None if user is None else UserContext.from_json(user),
         )
 
+    def check(self) -> None:
+        """Raises unless every text is one: a query that says something, in valid Unicode."""
+        _check_text("query", self.query)
+        if self.query is not None and not self.query.strip():
+            remedy = "leave the query out to ask for the user's next item"
+            raise _bad("query", "a text with something in it", self.query, remedy)
+        if self.user is not None:
+            _check_text("user.profile", self.user.profile)
+            for event in self.user.history:
+                _check_text("user.history", event.query)
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -100,5 +111,18 @@ def _text(argument: str, value: Any) -> str | None:
     return value
 
 
-def _bad(argument: str, expected: str, got: object) -> ValueError:
-    return invalid("SearchRequest", argument, expected, got)
+def _check_text(argument: str, text: str | None) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise invalid("SearchRequest", argument, "a text", type(text), kind=TypeError)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        got = f"a lone surrogate at character {error.start}"
+        remedy = "decode the input as UTF-8 with errors='replace'"
+        raise _bad(argument, "valid Unicode", got, remedy) from None
+
+
+def _bad(argument: str, expected: str, got: object, remedy: str | None = None) -> ValueError:
+    return invalid("SearchRequest", argument, expected, got, remedy)

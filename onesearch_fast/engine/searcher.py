@@ -201,11 +201,10 @@ class Searcher:
     def _case(self, request: SearchRequest) -> _Case:
         if not isinstance(request, SearchRequest):
             raise _bad("requests", "SearchRequest objects", type(request), TypeError)
+        request.check()
         if request.user is None:
-            _check_texts(request.query, None, [])
             return _Case(None, (), _cut(request.query))
-        past = list(request.user.history)
-        _check_texts(request.query, request.user.profile, [event.query for event in past])
+        past = request.user.history
         rows = self.items.rows([event.item_id for event in past]).tolist()
         known = zip(rows, past, strict=True)
         history = tuple(_Event(row, _cut(event.query)) for row, event in known if row >= 0)
@@ -333,28 +332,10 @@ def _check_range(k: int, offset: int) -> None:
         raise _bad("offset", "an integer of at least 0", offset)
 
 
-def _check_texts(query: str | None, profile: str | None, past: Sequence[str | None]) -> None:
-    if query is not None and not query.strip():
-        remedy = "leave the query out to ask for the user's next item"
-        raise _bad("query", "a text with something in it", query, remedy=remedy)
-    for argument, text in (("query", query), ("profile", profile), *(("history", t) for t in past)):
-        if text is None:
-            continue
-        if not isinstance(text, str):
-            raise _bad(argument, "a text", type(text), TypeError)
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            got = f"a lone surrogate at character {error.start}"
-            remedy = "decode the input as UTF-8 with errors='replace'"
-            raise _bad(argument, "valid Unicode", got, remedy=remedy) from None
-
-
 def _bad(
     argument: str,
     expected: str,
     got: object,
     kind: type[Exception] = ValueError,
-    remedy: str | None = None,
 ) -> Exception:
-    return invalid("Searcher", argument, expected, got, remedy, kind)
+    return invalid("Searcher", argument, expected, got, kind=kind)

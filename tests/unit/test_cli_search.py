@@ -1,0 +1,109 @@
+"""The verb `search`: once, in batch, and one query a line."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from onesearch_fast.cli.main import main
+
+SMALL = ["--num-beams", "20", "-k", "3"]
+
+
+def lines_of(text: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_queries_are_answered_for_people(
+    served_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(served_folder), "red kettle", "金色 mug", *SMALL]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if not line.startswith(" ")] == ["red kettle", "金色 mug"]
+    assert len(out) == 8 and "[item-" in out[1]
+
+
+def test_queries_are_answered_for_machines(
+    served_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = json.dumps({"profile": "x", "history": ["item-4"]})
+    arguments = ["search", str(served_folder), "red kettle", "--user", user, "--json", *SMALL]
+    assert main(arguments) == 0
+    document = json.loads(capsys.readouterr().out)
+    (result,) = document["results"]
+    assert result["query"] == "red kettle" and len(result["hits"]) == 3
+    assert set(result["hits"][0]) >= {"item_id", "score", "sid", "title", "price", "in_stock"}
+    assert main(["search", str(served_folder), "--next-item", "--json", *SMALL]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["query"] is None
+
+
+def test_a_batch_goes_from_lines_to_lines(
+    served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    batch.write_text('"red kettle"\n{"query": "mug", "user": {"history": ["item-1"]}}\n{}\n')
+    arguments = ["search", str(served_folder), "--batch", str(batch), *SMALL]
+    assert main(arguments) == 0
+    printed = lines_of(capsys.readouterr().out)
+    assert [line["query"] for line in printed] == ["red kettle", "mug", None]
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert lines_of(out.read_text(encoding="utf-8")) == printed
+
+
+def test_a_bad_line_is_named_and_nothing_is_written(
+    served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    for bad in ("{", '{"question": "mug"}', '"a \\ud800"', '""'):
+        batch.write_text(f'"red kettle"\n{bad}\n')
+        arguments = ["search", str(served_folder), "--batch", str(batch), "--out", str(out)]
+        assert main([*arguments, *SMALL]) == 2
+        assert "in.jsonl:2" in capsys.readouterr().err
+    batch.write_bytes(b'"red kettle"\n"\xff"\n')
+    assert main([*arguments, *SMALL]) == 2
+    assert "in.jsonl:2" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_conversation_goes_on_after_a_bad_query(
+    served_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("red kettle\n\n\udc80\nmug\n"))
+    assert main(["search", str(served_folder), *SMALL]) == 0
+    captured = capsys.readouterr()
+    answered = [line for line in captured.out.splitlines() if not line.startswith(" ")]
+    assert answered == ["red kettle", "mug"]
+    assert "lone surrogate" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["mug", "--batch", "x"], "one of QUERY"),
+        (["mug", "--next-item"], "one of QUERY"),
+        (["--batch", "x", "--json"], "--batch"),
+        (["mug", "--out", "x"], "--out"),
+        (["--json"], "--json"),
+        (["mug", "--user", "{"], "--user"),
+        (["mug", "--user", "[]"], "user"),
+        (["mug", "-k", "0"], "k:"),
+        (["mug", "--num-beams", "0"], "num_beams"),
+        (["  "], "query"),
+        (["--batch", "no-such-file"], "no-such-file"),
+    ],
+)
+def test_bad_arguments_are_refused(
+    served_folder: Path, arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(served_folder), *arguments]) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_model_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(tmp_path), "mug"]) == 2
+    assert "manifest.json" in capsys.readouterr().err

@@ -1,0 +1,239 @@
+"""Text in, items out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onesearch_fast.data.prompts import Turn
+from onesearch_fast.data.records import Item
+from onesearch_fast.engine.requests import Hit, PastEvent, SearchRequest, UserContext
+from onesearch_fast.engine.searcher import MAX_CHARACTERS, Searcher
+
+BEAMS = 40
+PAST = [PastEvent("item-3", "red lamp"), PastEvent("item-40"), PastEvent("item-9", "white mug")]
+USER = UserContext("18 to 23", PAST)
+REQUESTS = [
+    SearchRequest("red kettle", USER),
+    SearchRequest("金色 mug"),
+    SearchRequest(None, USER),
+    SearchRequest(),
+    SearchRequest("plough", UserContext()),
+]
+
+
+@pytest.fixture(scope="module")
+def searcher(served_folder: Path) -> Searcher:
+    return Searcher.load(served_folder)
+
+
+def ids(hits: list[Hit]) -> list[str]:
+    return [hit.item_id for hit in hits]
+
+
+def test_hits_are_the_items_of_the_beams(
+    searcher: Searcher, served_parts: dict[str, Any], catalogue: tuple[Item, ...]
+) -> None:
+    """Every step done by hand: codes of the query, prompt, beams, items."""
+    parts = served_parts
+    codes = dict(
+        zip(
+            ("red kettle", "red lamp", "white mug"),
+            parts["codebooks"].encode(
+                parts["text_encoder"].encode(["red kettle", "red lamp", "white mug"])
+            ),
+            strict=True,
+        )
+    )
+    titles = [item.title for item in catalogue]
+    item_codes = parts["codebooks"].encode(parts["text_encoder"].encode(titles))
+    turns = [
+        Turn(item_codes[3], "red lamp", codes["red lamp"]),
+        Turn(item_codes[40]),
+        Turn(item_codes[9], "white mug", codes["white mug"]),
+    ]
+    prompt = parts["prompts"].search_prompt("18 to 23", turns, "red kettle", codes["red kettle"])
+    out = searcher.engine.generate([prompt], num_beams=BEAMS)
+    expected = []
+    for beam, rank in enumerate(out.rank[0].tolist()):
+        for row in parts["trie"].items([rank])[0].tolist():
+            sid = tuple(out.codes[0, beam].tolist())
+            expected.append(Hit(f"item-{row}", float(out.scores[0, beam]), sid, rank))
+    past = {event.item_id for event in PAST}
+    expected = [hit for hit in expected if hit.item_id not in past]
+    hits = searcher.search(REQUESTS[:1], k=90, num_beams=BEAMS)[0]
+    assert sorted(hits, key=lambda hit: -hit.score) == hits
+    assert {hit.item_id: hit for hit in hits} == {hit.item_id: hit for hit in expected}
+
+
+def test_an_answer_does_not_depend_on_the_other_requests(searcher: Searcher) -> None:
+    together = searcher.search(REQUESTS, k=7, num_beams=BEAMS)
+    for request, hits in zip(REQUESTS, together, strict=True):
+        alone = searcher.search([request], k=7, num_beams=BEAMS)[0]
+        assert ids(alone) == ids(hits)
+        assert [hit.score for hit in alone] == pytest.approx([hit.score for hit in hits], abs=1e-4)
+    rows = searcher.search_rows(REQUESTS, 7, num_beams=BEAMS)
+    assert rows.dtype == np.int32
+    assert [[searcher.item_ids[row] for row in line] for line in rows] == list(map(ids, together))
+
+
+def test_pages_follow_each_other(searcher: Searcher) -> None:
+    whole = searcher.search(REQUESTS, k=20, num_beams=BEAMS)
+    pages = [searcher.search(REQUESTS, k=5, offset=at, num_beams=BEAMS) for at in range(0, 20, 5)]
+    for request, hits in enumerate(whole):
+        assert [one for page in pages for one in ids(page[request])] == ids(hits)
+    assert searcher.search(REQUESTS[:1], k=5, offset=10_000, num_beams=BEAMS) == [[]]
+
+
+def test_the_past_is_left_out_unless_asked_for(searcher: Searcher) -> None:
+    past = {event.item_id for event in PAST}
+    everything = searcher.search(REQUESTS[:1], k=90, num_beams=90, remove_history=False)[0]
+    without = searcher.search(REQUESTS[:1], k=90, num_beams=90)[0]
+    assert past <= set(ids(everything))
+    assert ids(without) == [one for one in ids(everything) if one not in past]
+    assert len(everything) == 90
+
+
+def test_past_items_that_are_gone_are_passed_over(searcher: Searcher) -> None:
+    gone = UserContext(USER.profile, [PastEvent("sold-in-1999", "old query"), *PAST])
+    got = searcher.search([SearchRequest("red kettle", gone)], k=9, num_beams=BEAMS)
+    assert got == searcher.search(REQUESTS[:1], k=9, num_beams=BEAMS)
+
+
+def test_filters_are_over_rows(searcher: Searcher) -> None:
+    cheap = np.array([searcher.items[row].price < 30 for row in range(90)])
+    out = searcher.search(REQUESTS, k=50, num_beams=90, filter=searcher.trie.filter(allow=cheap))
+    for hits in out:
+        assert hits and all(searcher.item(hit.item_id).price < 30 for hit in hits)
+    denied = searcher.trie.filter(deny=searcher.items.rows([out[0][0].item_id]))
+    filters = [denied, *[None] * (len(REQUESTS) - 1)]
+    again = searcher.search(REQUESTS, k=90, num_beams=90, filter=filters)
+    assert out[0][0].item_id not in ids(again[0])
+    with pytest.raises(ValueError, match="filter"):
+        searcher.search(REQUESTS, filter=[None])
+
+
+def test_out_of_stock(served_folder: Path, searcher: Searcher) -> None:
+    def sold_out(hits: list[Hit]) -> list[bool]:
+        return [not searcher.item(hit.item_id).in_stock for hit in hits]
+
+    keep = Searcher.load(served_folder, out_of_stock="keep")
+    drop = Searcher.load(served_folder, out_of_stock="drop")
+    kept, dropped, last = (
+        one.search(REQUESTS, k=90, num_beams=90) for one in (keep, drop, searcher)
+    )
+    for request in range(len(REQUESTS)):
+        assert any(sold_out(kept[request]))
+        assert not any(sold_out(dropped[request]))
+        assert sorted(ids(last[request])) == sorted(ids(kept[request]))
+        by_sid: dict[int, list[Hit]] = {}
+        for hit in last[request]:
+            by_sid.setdefault(hit.rank, []).append(hit)
+        assert all(sorted(flags) == flags for flags in map(sold_out, by_sid.values()))
+
+
+def test_at_most_so_many_items_of_one_sid(served_folder: Path) -> None:
+    one = Searcher.load(served_folder, items_per_sid=1)
+    hits = one.search(REQUESTS, k=90, num_beams=90, remove_history=False)
+    assert all(len({hit.rank for hit in found}) == len(found) for found in hits)
+
+
+def test_more_than_the_catalogue_gives_the_catalogue(searcher: Searcher) -> None:
+    hits = searcher.search([SearchRequest("mug")], k=10**9, num_beams=500)[0]
+    assert sorted(ids(hits)) == sorted(searcher.item_ids)
+    rows = searcher.search_rows([SearchRequest("mug")], 95, num_beams=500)
+    assert (rows[0, :90] >= 0).all() and (rows[0, 90:] == -1).all()
+
+
+def test_long_texts_and_long_pasts_are_cut(searcher: Searcher) -> None:
+    long = "red kettle " * 10_000
+    cut = SearchRequest(long[:MAX_CHARACTERS], UserContext(long[:MAX_CHARACTERS]))
+    got = searcher.search([SearchRequest(long, UserContext(long))], k=5, num_beams=BEAMS)
+    assert got == searcher.search([cut], k=5, num_beams=BEAMS)
+    past = [PastEvent(f"item-{row % 90}", "white mug") for row in range(500)]
+    hits = searcher.search(
+        [SearchRequest("lamp", UserContext(None, past))], k=5, num_beams=90, remove_history=False
+    )
+    assert len(hits[0]) == 5
+
+
+def test_valid_sid_rates_are_shares(searcher: Searcher) -> None:
+    rates = searcher.valid_sid_rates(REQUESTS, 16)
+    assert rates.shape == (len(REQUESTS),) and ((rates >= 0) & (rates <= 1)).all()
+
+
+def test_nothing_asked_nothing_answered(searcher: Searcher) -> None:
+    assert searcher.search([]) == []
+    assert searcher.search_rows([], 3).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (SearchRequest(""), "query"),
+        (SearchRequest("  \n"), "query"),
+        (SearchRequest("kettle \ud800"), "lone surrogate at character 7"),
+        (SearchRequest("mug", UserContext("a\udfff")), "profile"),
+        (SearchRequest("mug", UserContext(None, [PastEvent("item-1", "\ud800")])), "history"),
+    ],
+)
+def test_bad_texts_are_refused(searcher: Searcher, request_: SearchRequest, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        searcher.search([request_], num_beams=2)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"k": 0}, {"k": -1}, {"k": 1.5}, {"offset": -1}, {"num_beams": 0}]
+)
+def test_bad_numbers_are_refused(searcher: Searcher, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        searcher.search(REQUESTS[:1], **arguments)
+
+
+def test_bad_types_are_refused(searcher: Searcher, served_folder: Path) -> None:
+    with pytest.raises(TypeError, match="SearchRequest"):
+        searcher.search(["red kettle"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="query"):
+        searcher.search([SearchRequest(5)])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="items_per_sid"):
+        Searcher.load(served_folder, items_per_sid=0)
+    with pytest.raises(ValueError, match="out_of_stock"):
+        Searcher.load(served_folder, out_of_stock="hide")  # type: ignore[arg-type]
+    with pytest.raises(KeyError):
+        searcher.item("nowhere")
+
+
+def test_requests_are_read_from_json() -> None:
+    value = {
+        "query": "mug",
+        "user": {"profile": "p", "history": [{"item_id": 7, "query": "q"}, "item-2"]},
+    }
+    expected = SearchRequest("mug", UserContext("p", (PastEvent("7", "q"), PastEvent("item-2"))))
+    assert SearchRequest.from_json(value) == expected
+    assert SearchRequest.from_json("mug") == SearchRequest("mug")
+    assert SearchRequest.from_json({}) == SearchRequest()
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (7, "request"),
+        ({"q": "mug"}, "'q'"),
+        ({"query": 7}, "query"),
+        ({"user": "me"}, "user"),
+        ({"user": {"history": {}}}, None),
+        ({"user": {"history": "item-1"}}, "history"),
+        ({"user": {"history": [{"query": "x"}]}}, "item_id"),
+        ({"user": {"history": [{"item_id": True}]}}, "item_id"),
+        ({"user": {"profile": 3}}, "profile"),
+    ],
+)
+def test_json_that_is_no_request_is_refused(value: Any, named: str | None) -> None:
+    if named is None:
+        assert SearchRequest.from_json(value) == SearchRequest(None, UserContext())
+    else:
+        with pytest.raises(ValueError, match=named):
+            SearchRequest.from_json(value)
