@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -286,5 +287,6 @@ def windows(num_turns: int, max_history: int) -> Iterator[tuple[int, int, int]]:
         begin, learnt = end - overlap, end
 
 
-def _pieces(segment: str) -> list[str]:
-    return [piece for piece in _PIECE.split(segment) if piece]
+@lru_cache(maxsize=4096)
+def _pieces(segment: str) -> tuple[str, ...]:
+    return tuple(piece for piece in _PIECE.split(segment) if piece)
