@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +23,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _sibling(target, "tmp")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
         _sync(temporary)
@@ -43,7 +42,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    temporary = _sibling(target, "tmp")
+    temporary.mkdir()
     try:
         yield temporary
         for file in sorted(temporary.rglob("*")):
@@ -51,18 +51,20 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
                 _sync(file)
         if target.exists():
             # rename() cannot replace a non-empty folder, so the old one steps aside first.
-            retired = Path(
-                tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".old")
-            )
-            target.replace(retired / "old")
+            retired = _sibling(target, "old")
+            target.replace(retired)
             temporary.replace(target)
             shutil.rmtree(retired)
         else:
             temporary.replace(target)
-        target.chmod(0o755)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _sibling(target: Path, suffix: str) -> Path:
+    # Not `tempfile`: it makes files that only their owner can read, whatever the umask says.
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.{suffix}")
 
 
 def _sync(path: Path) -> None:

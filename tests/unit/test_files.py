@@ -58,3 +58,14 @@ def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
     assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_written_is_as_readable_as_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    files.write_json(tmp_path / "value.json", 1)
+    with files.atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "file").touch()
+    (tmp_path / "plain folder").mkdir()
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["value.json"] == modes["plain"]
+    assert modes["folder"] == modes["plain folder"]
