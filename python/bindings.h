@@ -5,7 +5,6 @@
 
 namespace onesearch::bindings {
 
-void register_errors(pybind11::module_& module);
 void register_index(pybind11::module_& module);
 void register_ops(pybind11::module_& module);
 void register_runtime(pybind11::module_& module);
