@@ -35,7 +35,7 @@ MAX_BEAMS = 1 << 16
 
 # A batch larger than so many tokens, prompts and beams together, or with more bytes of keys and
 # values, makes no product faster and only has its first request wait for its last.
-_BATCH_ROWS = 1 << 15
+_BATCH_ROWS = 1 << 13
 _BATCH_BYTES = 128 << 20
 
 

@@ -92,7 +92,7 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
     """Name of each tensor -> the file that holds it."""
     index, single = folder / INDEX_FILE, folder / SINGLE_FILE
     if index.is_file():
-        named = {name: folder / file for name, file in read_json(index)["weight_map"].items()}
+        named = _sharded(index)
         for file in sorted(set(named.values())):
             _names_in(file)
         return named
@@ -101,6 +101,19 @@ def _tensor_files(folder: Path) -> dict[str, Path]:
     expected = f"{SINGLE_FILE} or {INDEX_FILE}"
     remedy = "save the model with save_pretrained(safe_serialization=True)"
     raise invalid("read_checkpoint", str(folder), expected, "neither", remedy)
+
+
+def _sharded(index: Path) -> dict[str, Path]:
+    content = read_json(index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        expected = "a weight_map from tensor names to files"
+        raise invalid("read_checkpoint", str(index), expected, weight_map, kind=FormatError)
+    outside = [file for file in weight_map.values() if Path(str(file)).name != file]
+    if outside:
+        expected = "files of the same folder"
+        raise invalid("read_checkpoint", str(index), expected, outside[0], kind=FormatError)
+    return {name: index.parent / file for name, file in weight_map.items()}
 
 
 def _names_in(file: Path) -> list[str]:

@@ -173,6 +173,14 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("index", ["[]", "{}", '{"weight_map": {"a": "../x"}}', "{"])
+def test_a_bad_index_is_refused(saved: Path, tmp_path: Path, index: str) -> None:
+    shutil.copytree(saved, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(FormatError, match=r"index\.json"):
+        load_model(tmp_path / "model")
+
+
 def test_a_failed_load_changes_nothing() -> None:
     model = load_model(random_model("qwen3", VOCAB))
     before = last_logits(model, PROMPTS)

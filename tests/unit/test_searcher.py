@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,16 @@ def test_an_answer_does_not_depend_on_the_other_requests(searcher: Searcher) -> 
     rows = searcher.search_rows(REQUESTS, 7, num_beams=BEAMS)
     assert rows.dtype == np.int32
     assert [[searcher.item_ids[row] for row in line] for line in rows] == list(map(ids, together))
+
+
+def test_many_threads_may_search_at_once(searcher: Searcher) -> None:
+    expected = [ids(searcher.search([request], k=7, num_beams=BEAMS)[0]) for request in REQUESTS]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(searcher.search, [request], k=7, num_beams=BEAMS)
+            for request in REQUESTS * 4
+        ]
+        assert [ids(job.result()[0]) for job in jobs] == expected * 4
 
 
 def test_pages_follow_each_other(searcher: Searcher) -> None:
