@@ -72,9 +72,10 @@ def constrained_search(
     # More beams than a level has nodes would only be dead weight in the model.
     widths = [min(num_beams, trie.num_nodes(level)) for level in range(1, trie.num_levels)]
     decoder = BeamDecoder(model, read.context, len(widths), max(widths))
-    hidden, beams, codes = read.hidden, _root(len(prompts), model.device), None
+    hidden, beams = read.hidden, _root(len(prompts), model.device)
+    codes = torch.empty(len(prompts), 1, 0, dtype=torch.int32, device=model.device)
     for level, width in enumerate([*widths, num_beams]):
-        if codes is not None:
+        if level:
             tokens = beams.tokens.clamp(min=0) + space.ranges.offsets[level - 1]
             hidden = decoder.advance(tokens.long(), _parents(beams))
         beams = constrained_beam_step(
@@ -89,7 +90,6 @@ def constrained_search(
             filter=filters,
         )
         codes = _extend(codes, _parents(beams), beams.tokens)
-    assert codes is not None
     codes = codes.masked_fill_((beams.node < 0).unsqueeze(2), -1)
     return Beams(codes, beams.scores, beams.node.long(), beams.count)
 
@@ -107,10 +107,8 @@ def _parents(beams: BeamStepResult) -> torch.Tensor:
     return beams.parent_beam.clamp(min=0).long()
 
 
-def _extend(past: torch.Tensor | None, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def _extend(past: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Tokens [batch, beam, level] of re-parented beams, with one more level."""
-    if past is None:
-        return tokens.unsqueeze(2)
     inherited = past.gather(1, parents.unsqueeze(2).expand(*parents.shape, past.shape[2]))
     return torch.cat((inherited, tokens.unsqueeze(2)), dim=2)
 
@@ -126,18 +124,18 @@ def unconstrained_search(space: SearchSpace, prompts: PromptBatch, num_beams: in
     read = prefill(model, prompts)
     widths = [min(num_beams, vocab**level) for level in range(1, levels)]
     decoder = BeamDecoder(model, read.context, len(widths), max(widths))
-    hidden, tokens = read.hidden, None
+    hidden = read.hidden
+    tokens = torch.empty(len(prompts), 1, 0, dtype=torch.int64, device=model.device)
     scores = torch.zeros(len(prompts), 1, dtype=torch.float32, device=model.device)
     parents = torch.zeros(len(prompts), 1, dtype=torch.int64, device=model.device)
-    for width in (*widths, num_beams):
-        if tokens is not None:
+    for level, width in enumerate([*widths, num_beams]):
+        if level:
             hidden = decoder.advance(tokens[..., -1].clamp(min=0), parents)
         requests = zip(hidden, scores, strict=True)
         parts = [_best_tokens(model, states, past, width) for states, past in requests]
         scores, chosen = (torch.stack(column) for column in zip(*parts, strict=True))
         parents = chosen.clamp(min=0) // vocab
         tokens = _extend(tokens, parents, torch.where(chosen < 0, -1, chosen % vocab))
-    assert tokens is not None
     return _as_codes(space, tokens, scores)
 
 

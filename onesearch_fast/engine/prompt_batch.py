@@ -62,6 +62,8 @@ class PromptBatch:
         if prompt_embeds is None:
             return cls((tokens * kept).gather(1, order), None, lengths)
         embeds = prompt_embeds.detach().to(model.device, model.dtype)
+        # What is left out may hold anything, NaN as well, and zero times NaN is no zero.
+        embeds = embeds.masked_fill(~kept.unsqueeze(2), 0.0)
         rows = torch.arange(len(order), device=model.device)[:, None]
         return cls(tokens.gather(1, order), embeds[rows, order], lengths)
 

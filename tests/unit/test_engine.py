@@ -99,6 +99,8 @@ def test_embeddings_may_stand_for_tokens(trie: osf.SidTrie) -> None:
     assert embeds.requires_grad
     expected = engine.generate(ids, mask, num_beams=8)
     assert_same_bits(engine.generate(None, mask, num_beams=8, prompt_embeds=embeds), expected)
+    garbage = embeds.detach().masked_fill(mask[..., None] == 0, torch.nan)
+    assert_same_bits(engine.generate(None, mask, num_beams=8, prompt_embeds=garbage), expected)
     scores = engine.score(None, expected.codes, attention_mask=mask, prompt_embeds=embeds)
     torch.testing.assert_close(scores, expected.scores, atol=1e-4, rtol=0)
 
