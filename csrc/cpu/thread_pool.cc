@@ -151,7 +151,8 @@ class ThreadPool {
   std::atomic<int> joined_{0};
   std::atomic<bool> stop_{false};
   Loop* loop_ = nullptr;
-  ThreadPool* before_fork_;  // keeps the parent's pool reachable in a child
+  // Keeps the parent's pool reachable in a child.
+  [[maybe_unused]] ThreadPool* before_fork_;
 };
 
 std::atomic<ThreadPool*> current_pool{nullptr};
