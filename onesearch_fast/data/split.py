@@ -117,13 +117,10 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
     """
     if not 0.0 <= stop_fraction <= 1.0:
         raise invalid("leave_last_out", "stop_fraction", "a share in [0, 1]", stop_fraction)
-    rows = {item.item_id: row for row, item in enumerate(dataset.items)}
     profiles = {user.user_id: user.profile for user in dataset.users}
     histories: list[UserHistory] = []
     held_out: list[tuple[UserHistory, _Positive]] = []
-    logs = user_logs(dataset.interactions)
-    for user_id in {**profiles, **logs}:  # users of the table first, in its order
-        positives = _positives(logs.get(user_id, []), rows)
+    for user_id, positives in _positives_by_user(dataset).items():
         target = _target(positives)
         kept = positives if target is None else _before(positives, target.session_start)
         events = tuple(positive.event for positive in kept)
@@ -141,6 +138,20 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
     return Split(dataset.name, log, {SEARCH: search, NEXT_ITEM: without_query})
 
 
+def full_histories(dataset: Dataset) -> dict[str, UserHistory]:
+    """Every user's positive events with nothing held out, an order merged with its click.
+
+    For questions about what comes after the log; nothing may be fitted on it.
+    """
+    profiles = {user.user_id: user.profile for user in dataset.users}
+    return {
+        user_id: UserHistory(
+            user_id, profiles.get(user_id), tuple(positive.event for positive in positives)
+        )
+        for user_id, positives in _positives_by_user(dataset).items()
+    }
+
+
 def user_group(user_id: str, stop_fraction: float) -> str:
     """ "stop" for a fixed pseudo-random `stop_fraction` of all user ids, else "report"."""
     digest = hashlib.blake2b(user_id.encode(), digest_size=8).digest()
@@ -155,6 +166,14 @@ class _Positive:
     query_kind: str | None
     position: int
     session_start: int
+
+
+def _positives_by_user(dataset: Dataset) -> dict[str, list[_Positive]]:
+    """Users of the table first, in its order; then those that only the log knows."""
+    rows = {item.item_id: row for row, item in enumerate(dataset.items)}
+    logs = user_logs(dataset.interactions)
+    users = dict.fromkeys((*(user.user_id for user in dataset.users), *logs))
+    return {user_id: _positives(logs.get(user_id, []), rows) for user_id in users}
 
 
 def _absorb(digest: hashlib._Hash, value: object) -> None:

@@ -18,9 +18,7 @@ from onesearch_fast.data.split import (
     Event,
     Split,
     TrainLog,
-    UserHistory,
-    _positives,
-    user_logs,
+    full_histories,
 )
 from onesearch_fast.errors import DataError, complaint
 
@@ -83,7 +81,7 @@ class _CaseBuilder:
     def __init__(self, log: TrainLog, dataset: Dataset) -> None:
         self._items = dataset.items
         self._rows = {item.item_id: row for row, item in enumerate(dataset.items)}
-        self._histories = _full_histories(dataset, self._rows)
+        self._histories = full_histories(dataset)
         self._num_trained = {history.user_id: len(history.events) for history in log.histories}
         self._query_is_category = _query_is_category(dataset, self._rows)
         events = [event for history in log.histories for event in history.events]
@@ -125,16 +123,6 @@ def _history(events: Sequence[Event], target: int, time: int | None) -> tuple[Ev
     while kept and kept[-1].row == target:
         kept.pop()
     return tuple(kept)
-
-
-def _full_histories(dataset: Dataset, rows: Mapping[str, int]) -> dict[str, UserHistory]:
-    profiles = {user.user_id: user.profile for user in dataset.users}
-    logs = user_logs(dataset.interactions)
-    events = {
-        user: tuple(positive.event for positive in _positives(logs.get(user, []), rows))
-        for user in {**profiles, **logs}
-    }
-    return {user: UserHistory(user, profiles.get(user), events[user]) for user in events}
 
 
 def _query_is_category(dataset: Dataset, rows: Mapping[str, int]) -> bool:
