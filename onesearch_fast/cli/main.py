@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onesearch_fast
 from onesearch_fast import cli
@@ -55,6 +56,21 @@ def _unavailable_verb(name: str, error: ImportError) -> Verb:
     return Verb(name, f"not available here: {error}", add_arguments, run)
 
 
+class _VerbParser(argparse.ArgumentParser):
+    """Lets options stand between the words of a verb: `search FOLDER -k 5 QUERY`."""
+
+    _splitting = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._splitting:
+            return super().parse_known_args(args, namespace)
+        self._splitting = True  # parse_known_intermixed_args calls back twice
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._splitting = False
+
+
 def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="onesearch-fast", description="Generative product search, from catalogue to answers."
@@ -62,7 +78,9 @@ def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"onesearch-fast {onesearch_fast.__version__}"
     )
-    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, parser_class=_VerbParser
+    )
     for verb in verbs:
         subparser = subparsers.add_parser(verb.name, help=verb.help, description=verb.help)
         verb.add_arguments(subparser)

@@ -74,3 +74,21 @@ def test_a_verb_without_its_packages_says_so_and_harms_no_other(
     message = capsys.readouterr().err
     assert "No module named 'faiss'" in message
     assert "pip install 'onesearch-fast[train]'" in message
+
+
+def test_options_may_stand_between_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[argparse.Namespace] = []
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("folder")
+        parser.add_argument("words", nargs="*")
+        parser.add_argument("-k", type=int, default=10)
+
+    def run(arguments: argparse.Namespace) -> int:
+        seen.append(arguments)
+        return 0
+
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [cli.Verb("v", "v", add_arguments, run)])
+    for words in (["f", "-k", "5", "a", "b"], ["-k", "5", "f", "a", "b"], ["f", "a", "b", "-k5"]):
+        assert cli.main(["v", *words]) == 0
+        assert (seen[-1].folder, seen[-1].words, seen[-1].k) == ("f", ["a", "b"], 5)
