@@ -24,16 +24,19 @@ class ModelConfig:
         checkpoint: folder of a Hugging Face causal LM to extend; None trains a Qwen3 model with
             tied embeddings from scratch, of the sizes below.
         text_vocab_size: text pieces of the tokenizer trained for a model from scratch.
+        catalogue_start: the embeddings of words and codes of a model from scratch begin where the
+            items' vectors put them; the rest of it begins at random.
     """
 
     checkpoint: str | None = None
     text_vocab_size: int = 2000
-    hidden_size: int = 256
-    num_layers: int = 4
-    num_heads: int = 4
+    hidden_size: int = 128
+    num_layers: int = 3
+    num_heads: int = 2
     num_kv_heads: int = 2
     head_dim: int = 64
-    intermediate_size: int = 768
+    intermediate_size: int = 384
+    catalogue_start: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class StageConfig:
     tasks: Mapping[str, float]
     epochs: int = 1
     max_minutes: float | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     warmup: float = 0.05
     weight_decay: float = 0.05
-    tokens_per_batch: int = 4096
+    tokens_per_batch: int = 2048
     validations: int = 4
     keep_best: bool = False
 
@@ -125,27 +128,13 @@ class PipelineConfig:
 
 def demo_config() -> PipelineConfig:
     """The embedded synthetic catalogue: about 6.5 minutes of training on 2 cores."""
+    alignment = {"query_to_sid": 0.5, "title_to_sid": 1.0, "sid_to_category": 0.5}
     return PipelineConfig(
         stages=(
+            StageConfig("alignment", alignment, epochs=2, max_minutes=0.75),
+            StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=6, max_minutes=1.75),
             StageConfig(
-                "alignment",
-                {
-                    "query_to_sid": 0.5,
-                    "title_to_sid": 1.0,
-                    "query_to_category": 0.25,
-                    "sid_to_category": 0.5,
-                },
-                epochs=4,
-                max_minutes=1.0,
-            ),
-            StageConfig(
-                "cooccurrence", {"query_to_item": 1.0, "query_sid_to_item": 0.5}, 4, max_minutes=1.0
-            ),
-            StageConfig(
-                "personalisation",
-                {"search": 1.0, "next_item": 0.25},
-                epochs=20,
-                max_minutes=4.5,
+                "personalisation", {"search": 1.0, "next_item": 0.25}, epochs=10, max_minutes=4.0
             ),
         ),
     )
@@ -156,23 +145,20 @@ def real_config(query_sids: bool = True) -> PipelineConfig:
 
     query_sids: off where queries are category paths, whose own SIDs say nothing more.
     """
-    query_tasks = {"query_to_sid": 0.5} if query_sids else {}
+    alignment = {"title_to_sid": 1.0, "sid_to_category": 0.5}
+    if query_sids:
+        alignment["query_to_sid"] = 0.5
     return PipelineConfig(
         prompts=PromptConfig(query_sids=query_sids),
         stages=(
-            StageConfig(
-                "alignment",
-                {**query_tasks, "title_to_sid": 1.0, "sid_to_category": 0.5},
-                epochs=4,
-                max_minutes=1.5,
-            ),
-            StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=4, max_minutes=3.5),
+            StageConfig("alignment", alignment, epochs=2, max_minutes=1.0),
+            StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=4, max_minutes=5.0),
             StageConfig(
                 "personalisation",
                 {"search": 1.0, "next_item": 0.5},
-                epochs=12,
-                max_minutes=20.0,
-                validations=10,
+                epochs=15,
+                max_minutes=19.0,
+                validations=8,
             ),
         ),
     )

@@ -179,7 +179,10 @@ def _initial_model(
 ) -> Path:
     def make(folder: Path) -> None:
         if config.model.checkpoint is None:
-            model = new_model(config.model, tokenizer, config.seed)
+            texts = [item_text(item) for item in log.items]
+            model = new_model(
+                config.model, tokenizer, texts, sids.embeddings, sids.codes, config.seed
+            )
         else:
             titles = [item.title for item in log.items]
             model = extended_model(config.model, tokenizer, titles, sids.codes, config.seed)
