@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,17 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onesearch_fast.errors import FormatError
+from onesearch_fast.errors import FormatError, invalid
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary sibling of `path`; on success it is synced and renamed over `path`.
 
-    If the body raises, nothing is left behind and an existing `path` is untouched.
+    If the body raises, nothing is left behind and an existing `path` is untouched. A link is
+    followed, as by any write.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _target(path)
     temporary = _sibling(target, "tmp")
     temporary.touch(exist_ok=False)
     try:
@@ -38,10 +39,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields an empty temporary sibling folder; on success it takes the place of `path`.
 
-    If the body raises, nothing is left behind and an existing `path` is untouched.
+    If the body raises, nothing is left behind and an existing `path` is untouched. A link is
+    followed. A file at `path` is refused with NotADirectoryError before the body runs.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _target(path)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target))
     temporary = _sibling(target, "tmp")
     temporary.mkdir()
     try:
@@ -49,17 +52,32 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
                 _sync(file)
-        if target.exists():
-            # rename() cannot replace a non-empty folder, so the old one steps aside first.
-            retired = _sibling(target, "old")
-            target.replace(retired)
-            temporary.replace(target)
-            shutil.rmtree(retired)
-        else:
-            temporary.replace(target)
+        _replace_folder(target, temporary)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _replace_folder(target: Path, new: Path) -> None:
+    if not target.exists():
+        new.replace(target)
+        return
+    # rename() cannot replace a non-empty folder, so the old one steps aside first.
+    retired = _sibling(target, "old")
+    target.replace(retired)
+    try:
+        new.replace(target)
+    except BaseException:
+        retired.replace(target)
+        raise
+    shutil.rmtree(retired)
+
+
+def _target(path: str | os.PathLike[str]) -> Path:
+    # A rename would replace a link itself and leave what it points to stale.
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _sibling(target: Path, suffix: str) -> Path:
@@ -73,6 +91,14 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def path_bytes(where: str, path: str | os.PathLike[str]) -> bytes:
+    """The name of a file as the system takes it: for native code, which would stop at a NUL."""
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise invalid(where, "path", "a name without NUL characters", name)
+    return name
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

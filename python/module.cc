@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <exception>
+#include <string>
 
 #include "bindings.h"
 #include "core/error.h"
@@ -9,14 +10,22 @@ namespace py = pybind11;
 namespace onesearch::bindings {
 namespace {
 
+// Sentences may name files, and names of files are any bytes.
+py::object text_of(const std::string& bytes) {
+  return py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeFSDefaultAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
+}
+
 void raise_format_error(const FormatError& error) {
   const py::object kind = py::module_::import("onesearch_fast.errors").attr("TrieFormatError");
-  PyErr_SetString(kind.ptr(), error.what());
+  const py::object sentence = text_of(error.what());
+  if (sentence) PyErr_SetObject(kind.ptr(), sentence.ptr());
 }
 
 void raise_os_error(const IoError& error) {
+  const py::object path = text_of(error.path());
+  if (!path) return;
   errno = error.code();
-  const py::str path(error.path());
   PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path.ptr());
 }
 

@@ -69,3 +69,51 @@ def test_what_is_written_is_as_readable_as_any_new_file(tmp_path: Path) -> None:
     modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
     assert modes["value.json"] == modes["plain"]
     assert modes["folder"] == modes["plain folder"]
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "run1").mkdir()
+    (tmp_path / "latest").symlink_to("run1")
+    with files.atomic_folder(tmp_path / "latest") as temporary:
+        (temporary / "file").write_text("new")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "run1" / "file").read_text() == "new"
+    (tmp_path / "value.json").symlink_to(tmp_path / "run1" / "value.json")
+    files.write_json(tmp_path / "value.json", 1)
+    assert files.read_json(tmp_path / "run1" / "value.json") == 1
+    assert entries(tmp_path) == ["latest", "run1", "value.json"]
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    target = tmp_path / "notes.txt"
+    target.write_text("precious")
+    with pytest.raises(NotADirectoryError), files.atomic_folder(target):
+        raise AssertionError("the body must not run")
+    assert target.read_text() == "precious"
+    assert entries(tmp_path) == ["notes.txt"]
+
+
+def test_a_folder_comes_back_when_its_successor_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "file").write_text("old")
+    replace = Path.replace
+
+    def fail_for_the_new_folder(source: Path, name: Path) -> Path:
+        if source.suffix == ".tmp":
+            raise OSError("no")
+        return replace(source, name)
+
+    monkeypatch.setattr(Path, "replace", fail_for_the_new_folder)
+    with pytest.raises(OSError, match="no"), files.atomic_folder(target) as temporary:
+        (temporary / "file").write_text("new")
+    assert (target / "file").read_text() == "old"
+    assert entries(tmp_path) == ["model"]
+
+
+def test_native_code_gets_no_name_that_it_would_cut_short() -> None:
+    assert files.path_bytes("load", "caf\udce9") == b"caf\xe9"
+    with pytest.raises(ValueError, match="load: path: expected a name without NUL"):
+        files.path_bytes("load", "trie.bin\0.backup")
