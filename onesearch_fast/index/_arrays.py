@@ -2,34 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.errors import invalid
 
+Number = TypeVar("Number", bound=np.generic)
+
 
 def integer_array(where: str, argument: str, values: Any, axes: str) -> npt.NDArray[np.integer]:
     """`values` as an integer array with as many axes as `axes` names ("[n]", "[n, num_levels]")."""
-    array = _as_array(values)
+    array = _as_array(where, argument, values)
     if array.dtype.kind not in "iu":
-        raise invalid(where, argument, "an integer dtype", str(array.dtype), kind=TypeError)
+        remedy = "pass a list or an array of integers"
+        raise invalid(where, argument, "an integer dtype", str(array.dtype), remedy, TypeError)
     if array.ndim != axes.count(",") + 1:
         raise invalid(where, argument, f"shape {axes}", list(array.shape))
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return _aligned(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
 def index_vector(where: str, argument: str, values: Any) -> npt.NDArray[np.int64]:
     """`values` [n] as contiguous int64; a single integer counts as a vector of one."""
-    array = integer_array(where, argument, np.atleast_1d(_as_array(values)), "[n]")
+    array = integer_array(where, argument, np.atleast_1d(_as_array(where, argument, values)), "[n]")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise invalid(where, argument, "integers below 2^63", int(array.max()))
-    return np.ascontiguousarray(array, dtype=np.int64)
+    return _aligned(np.ascontiguousarray(array, dtype=np.int64))
 
 
-def _as_array(values: Any) -> npt.NDArray[Any]:
-    array = np.asarray(values)
+def float_vector(where: str, argument: str, values: Any) -> npt.NDArray[np.float64]:
+    """`values` [n] as contiguous float64; integers and booleans count as numbers."""
+    array = _as_array(where, argument, values)
+    if array.dtype.kind not in "biuf":
+        raise invalid(where, argument, "a real dtype", str(array.dtype), kind=TypeError)
+    if array.ndim != 1:
+        raise invalid(where, argument, "shape [n]", list(array.shape))
+    return _aligned(np.ascontiguousarray(array, dtype=np.float64))
+
+
+def item_set(
+    where: str, argument: str, items: Any, num_items: int
+) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_]:
+    """`items` as ids, or as a mask over the rows given to `build` when their dtype is bool."""
+    array = _as_array(where, argument, items)
+    if array.dtype != np.bool_:
+        return index_vector(where, argument, array)
+    if array.shape != (num_items,):
+        raise invalid(where, argument, f"a mask of shape [{num_items}]", list(array.shape))
+    return np.ascontiguousarray(array)
+
+
+def _aligned(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    # Fields of records and slices of byte buffers may lie anywhere; native code reads whole values.
+    return np.require(array, requirements="A")
+
+
+def _as_array(where: str, argument: str, values: Any) -> npt.NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, RuntimeError, TypeError) as error:
+        # Ragged lists, and tensors that torch will not show to numpy.
+        remedy = str(error).splitlines()[0]
+        raise invalid(where, argument, "an array", type(values), remedy, TypeError) from error
     # numpy makes an empty list float64, and integers are meant.
     empty_list = array.size == 0 and isinstance(values, list | tuple)
     return array.astype(np.int64) if empty_list else array

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast import _C
-from onesearch_fast.errors import invalid
-from onesearch_fast.index._arrays import index_vector
+from onesearch_fast.index._arrays import index_vector, item_set
 
 if TYPE_CHECKING:
     from onesearch_fast.index.sid_trie import SidTrie
@@ -33,12 +32,13 @@ class ItemFilter:
 
     @classmethod
     def _make(cls, trie: SidTrie, allow: Any, deny: Any) -> ItemFilter:
+        where = "SidTrie.filter"
         chosen = object.__new__(cls)
         chosen._trie = trie
         chosen._handle = _C.ItemFilter.make(
             trie._handle,
-            _item_set("allow", allow, trie.num_items),
-            _item_set("deny", deny, trie.num_items),
+            None if allow is None else item_set(where, "allow", allow, trie.num_items),
+            None if deny is None else item_set(where, "deny", deny, trie.num_items),
         )
         return chosen
 
@@ -86,18 +86,3 @@ class ItemFilter:
 
     def __repr__(self) -> str:
         return f"ItemFilter({self.num_allowed_items} of {self._trie.num_items} items)"
-
-
-def _item_set(
-    argument: str, items: Any, num_items: int
-) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_] | None:
-    if items is None:
-        return None
-    array = np.asarray(items)
-    if array.dtype != np.bool_:
-        return index_vector("SidTrie.filter", argument, items)
-    if array.shape != (num_items,):
-        raise invalid(
-            "SidTrie.filter", argument, f"a mask of shape [{num_items}]", list(array.shape)
-        )
-    return np.ascontiguousarray(array)

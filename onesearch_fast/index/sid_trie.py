@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
-from onesearch_fast.index._arrays import index_vector, integer_array
+from onesearch_fast.files import path_bytes
+from onesearch_fast.index._arrays import float_vector, index_vector, integer_array
 from onesearch_fast.index.item_filter import ItemFilter
 
 
@@ -60,16 +61,16 @@ class SidTrie:
         Raises:
             ValueError: an empty catalogue, a code out of range (the message names the first row and
                 level), a duplicate id, a wrong shape.
-            TypeError: codes or ids that are not integers.
+            TypeError: codes, sizes or ids that are not integers, priors that are not real numbers.
 
         Cost: a radix sort of num_items keys of 64 bits (128 when the levels need it) and two linear
         passes.
         """
         where = "SidTrie.build"
-        sizes = [int(size) for size in level_sizes]
+        sizes = index_vector(where, "level_sizes", level_sizes).tolist()
         rows = integer_array(where, "codes", codes, f"[num_items, {len(sizes)}]")
         ids = None if item_ids is None else index_vector(where, "item_ids", item_ids)
-        scores = None if item_scores is None else np.ascontiguousarray(item_scores, np.float64)
+        scores = None if item_scores is None else float_vector(where, "item_scores", item_scores)
         for argument, vector in (("item_ids", ids), ("item_scores", scores)):
             if vector is not None and vector.shape != rows.shape[:1]:
                 raise invalid(where, argument, f"shape [{rows.shape[0]}]", list(vector.shape))
@@ -88,14 +89,14 @@ class SidTrie:
             TrieFormatError: a truncated or altered file, or one of another version.
             OSError: a file that cannot be read.
         """
-        return cls._own(_C.SidTrie.load(os.fspath(path), verify))
+        return cls._own(_C.SidTrie.load(path_bytes("SidTrie.load", path), verify))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the trie; the file is whole or untouched, whatever happens.
+        """Writes the trie; the file is whole or untouched, whatever happens. A link is followed.
 
         Equal catalogues give equal bytes. docs/trie_file_format.md describes them.
         """
-        self._handle.save(os.fspath(path))
+        self._handle.save(os.path.realpath(path_bytes("SidTrie.save", path)))
 
     def verify(self) -> None:
         """Checks every checksum and rule of the format; raises TrieFormatError unless all hold."""
@@ -178,6 +179,22 @@ class SidTrie:
         Raises ValueError for a rank outside [-1, num_sids).
         """
         return self._handle.items(index_vector("SidTrie.items", "rank", rank))
+
+    def child_range(
+        self, level: int, nodes: Any
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(begin, end), int64 [n] each: the children, nodes of level + 1, of each of `nodes` [n].
+
+        Unlike `child_begin` it holds for any bytes: a node that does not exist, or whose range does
+        not fit in an unverified trie, has the empty range (0, 0).
+        """
+        wanted = index_vector("SidTrie.child_range", "nodes", nodes)
+        offsets = self.child_begin(level)
+        exists = (wanted >= 0) & (wanted < self.num_nodes(level))
+        node = np.where(exists, wanted, 0)
+        begin, end = offsets[node].astype(np.int64), offsets[node + 1].astype(np.int64)
+        sound = exists & (begin <= end) & (end <= self.num_nodes(level + 1))
+        return np.where(sound, begin, 0), np.where(sound, end, 0)
 
     def rank_range(
         self, level: int, nodes: Any

@@ -18,7 +18,7 @@ def child_nodes(trie: SidTrie, level: int, nodes: Nodes, codes: npt.ArrayLike) -
     """
     wanted = np.asarray(codes)
     tokens = trie.child_token(level)
-    low, end = _children(trie, level, nodes)
+    low, end = trie.child_range(level, nodes)
     high = end.copy()
     while (low < high).any():
         middle = (low + high) // 2
@@ -27,7 +27,8 @@ def child_nodes(trie: SidTrie, level: int, nodes: Nodes, codes: npt.ArrayLike) -
         open_range = low < high
         low = np.where(open_range & below, middle + 1, low)
         high = np.where(open_range & ~below, middle, high)
-    found = low < end
+    # An unverified trie may hold tokens past the level's size, which lead nowhere.
+    found = (low < end) & (wanted < trie.level_sizes[level])
     found[found] = tokens[low[found]] == wanted[found]
     return np.where(found, low, -1)
 
@@ -36,22 +37,15 @@ def valid_tokens(
     trie: SidTrie, level: int, nodes: Nodes, filter: ItemFilter | None = None
 ) -> npt.NDArray[np.bool_]:
     """Which codes lead from each node of `level` to an (allowed) item: bool [n, level size]."""
-    begin, end = _children(trie, level, nodes)
+    begin, end = trie.child_range(level, nodes)
     counts = end - begin
     rows = np.repeat(np.arange(len(nodes)), counts)
     edges = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(counts) - counts), counts)
-    valid = np.zeros((len(nodes), trie.level_sizes[level]), dtype=np.bool_)
+    tokens = trie.child_token(level)[edges]
+    size = trie.level_sizes[level]
+    kept = tokens < size
     if filter is not None:
-        allowed = filter.allows(level + 1, edges)
-        rows, edges = rows[allowed], edges[allowed]
-    valid[rows, trie.child_token(level)[edges]] = True
+        kept &= filter.allows(level + 1, edges)
+    valid = np.zeros((len(nodes), size), dtype=np.bool_)
+    valid[rows[kept], tokens[kept]] = True
     return valid
-
-
-def _children(trie: SidTrie, level: int, nodes: Nodes) -> tuple[Nodes, Nodes]:
-    """The range of each node's children; empty for node -1."""
-    offsets = trie.child_begin(level)
-    alive = nodes >= 0
-    begin = np.where(alive, offsets[np.where(alive, nodes, 0)], 0).astype(np.int64)
-    end = np.where(alive, offsets[np.where(alive, nodes, 0) + 1], 0).astype(np.int64)
-    return begin, end

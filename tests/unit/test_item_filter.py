@@ -115,6 +115,7 @@ def test_nodes_that_do_not_exist_are_not_allowed(trie: SidTrie) -> None:
         (TypeError, "allow: expected an integer dtype, got float64", {"allow": [0.5]}),
         (TypeError, "deny: expected an integer dtype", {"deny": ["item-1"]}),
         (ValueError, "allow: expected shape [n], got [1, 1]", {"allow": [[1]]}),
+        (TypeError, "got object; pass a list or an array of integers", {"allow": {1, 2}}),
     ],
 )
 def test_bad_sets_are_refused(

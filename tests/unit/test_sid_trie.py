@@ -187,6 +187,18 @@ def test_byte_order_and_read_only_memory_do_not_matter() -> None:
     assert small_trie(codes=codes.astype(">i4")).contains(codes).all()
 
 
+def test_memory_need_not_be_aligned() -> None:
+    codes = random_codes(200, SIZES, skew=1.0)
+    trie = SidTrie.build(codes, SIZES)
+    records = np.zeros(200, dtype=[("flag", "i1"), ("sid", "i4", (3,)), ("prior", "f8")])
+    records["sid"], records["prior"] = codes, np.arange(200)
+    assert (trie.rank(records["sid"]) == trie.rank(codes)).all()
+    ranks = np.arange(trie.num_sids)
+    got = SidTrie.build(records["sid"], SIZES, item_scores=records["prior"]).items(ranks)
+    want = SidTrie.build(codes, SIZES, item_scores=np.arange(200)).items(ranks)
+    assert (got[0] == want[0]).all()
+
+
 def test_views_are_read_only_and_outlive_the_trie() -> None:
     trie = small_trie()
     begin, token = trie.child_begin(1), trie.child_token(1)
@@ -257,6 +269,16 @@ BAD_BUILDS = [
     (ValueError, "integers below 2^63", {"item_ids": np.arange(500, dtype=np.uint64) + 2**63}),
     (ValueError, "item_scores: expected shape [500], got [2]", {"item_scores": [0.5, 1.5]}),
     (ValueError, "numbers, got NaN at row 0", {"item_scores": [float("nan")] * 500}),
+    (TypeError, "item_scores: expected a real dtype, got complex", {"item_scores": [1j] * 500}),
+    (TypeError, "item_scores: expected a real dtype", {"item_scores": ["1.5"] * 500}),
+    (
+        TypeError,
+        "item_scores: expected an array",
+        {"item_scores": torch.ones(500, requires_grad=True)},
+    ),
+    (TypeError, "codes: expected an array, got <class 'list'>", {"codes": [[1, 2, 3], [1]]}),
+    (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (40.9, 30, 20)}),
+    (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (2**70, 30, 20)}),
 ]
 
 
@@ -340,6 +362,50 @@ def test_unverified_loading_tolerates_what_verification_finds(tmp_path: Path) ->
     trie.items(np.arange(trie.num_sids))
     with pytest.raises(TrieFormatError, match=r"SidTrie\.verify: section"):
         trie.verify()
+
+
+def test_children_of_any_bytes_are_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "sid_trie.bin"
+    sound = small_trie()
+    for level in range(3):
+        nodes = np.arange(sound.num_nodes(level))
+        begin, end = sound.child_range(level, nodes)
+        assert (begin == sound.child_begin(level)[:-1]).all()
+        assert (end == sound.child_begin(level)[1:]).all()
+        outside = sound.child_range(level, [-1, sound.num_nodes(level), 2**40])
+        assert np.stack(outside).tolist() == [[0, 0, 0], [0, 0, 0]]
+    sound.save(path)
+    content = bytearray(path.read_bytes())
+    noise = np.random.default_rng(0).integers(0, 256, len(content), dtype=np.uint8)
+    content[1024:] = noise[1024:].tobytes()
+    path.write_bytes(content)
+    trie = SidTrie.load(path, verify=False)
+    for level in range(1, 3):
+        begin, end = trie.child_range(level, np.arange(trie.num_nodes(level)))
+        assert ((begin >= 0) & (begin <= end) & (end <= trie.num_nodes(level + 1))).all()
+
+
+def test_names_of_files_are_any_bytes(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/caf\xe9"
+    small_trie().save(path)
+    assert SidTrie.load(path).num_items == SidTrie.load(os.fsdecode(path)).num_items == 500
+    with pytest.raises(FileNotFoundError) as missing:
+        SidTrie.load(path + b"_")
+    assert missing.value.filename == os.fsdecode(path + b"_")
+    Path(os.fsdecode(path)).write_bytes(b"too short")
+    with pytest.raises(TrieFormatError, match="caf\udce9: file: expected"):
+        SidTrie.load(path)
+    for use in (small_trie().save, SidTrie.load):
+        with pytest.raises(ValueError, match="path: expected a name without NUL"):
+            use(f"{tmp_path}/trie.bin\0.backup")
+    assert [file.name for file in tmp_path.iterdir()] == ["caf\udce9"]
+
+
+def test_saving_to_a_link_writes_where_it_points(tmp_path: Path) -> None:
+    (tmp_path / "latest.bin").symlink_to("v1.bin")
+    small_trie().save(tmp_path / "latest.bin")
+    assert (tmp_path / "latest.bin").is_symlink()
+    assert SidTrie.load(tmp_path / "v1.bin").num_items == 500
 
 
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,26 @@ def test_codes_outside_a_level_lead_nowhere() -> None:
     wild = np.array([-1, -70000, 5, 70000, 2**40])
     assert child_nodes(trie, 0, np.zeros(5, dtype=np.int64), wild).tolist() == [-1] * 5
     assert child_nodes(trie, 1, np.array([-1]), np.array([0])).tolist() == [-1]
+
+
+def test_unverified_bytes_lead_nowhere_or_to_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "sid_trie.bin"
+    osf.SidTrie.build(random_codes(80, SIZES), SIZES).save(path)
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        content = np.frombuffer(sound, dtype=np.uint8).copy()
+        content[rng.integers(640, len(content), 40)] = rng.integers(0, 256, 40)
+        path.write_bytes(content.tobytes())
+        trie = osf.SidTrie.load(path, verify=False)
+        for level in range(3):
+            nodes = np.arange(trie.num_nodes(level))
+            valid = valid_tokens(trie, level, nodes)
+            assert valid.shape == (len(nodes), SIZES[level])
+            for code in (0, 1, 40000):
+                found = child_nodes(trie, level, nodes, np.full(len(nodes), code))
+                assert (found < trie.num_nodes(level + 1)).all()
+                assert code < SIZES[level] or (found == -1).all()
 
 
 def test_filters_take_away_what_leads_to_no_allowed_item() -> None:

@@ -72,11 +72,11 @@ def _best(candidates: list[_Candidates], num_beams: int) -> _Candidates:
 
 def _children(trie: SidTrie, level: int, node: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and nodes of the children of `node`, by token; none for a dead beam."""
-    if not 0 <= node < trie.num_nodes(level):
-        return _NO_IDS, _NO_IDS
-    begin, end = (int(edge) for edge in trie.child_begin(level)[node : node + 2])
-    tokens = trie.child_token(level)[begin:end].astype(np.int64)
-    return torch.from_numpy(tokens), torch.arange(begin, end)
+    begin, end = (int(edge[0]) for edge in trie.child_range(level, [node]))
+    token = torch.from_numpy(trie.child_token(level)[begin:end].astype(np.int64))
+    # An unverified trie may hold tokens past the level's size, which lead nowhere.
+    inside = token < trie.level_sizes[level]
+    return token[inside], torch.arange(begin, end)[inside]
 
 
 def _allowed(item_filter: ItemFilter | None, level: int, nodes: torch.Tensor) -> torch.Tensor:
