@@ -201,6 +201,10 @@ def _check_tensor(
         raise _bad(argument, f"[{axes}] = {tuple(shape)}", tuple(tensor.shape))
     if tensor.device != device:
         raise _bad(argument, f"a tensor on {device}, as the others are", tensor.device)
+    if tensor.is_neg():
+        # Its memory holds the opposite of what torch shows, and backends read memory.
+        remedy = f"pass {argument}.resolve_neg()"
+        raise _bad(argument, "a tensor as it lies in memory", "a negated view", remedy)
     if tensor.requires_grad:
         remedy = f"pass {argument}.detach(): the step is not differentiable"
         raise _bad(argument, "a tensor that does not require grad", "one that does", remedy)
@@ -220,6 +224,9 @@ def _check_normalizer(normalizer: str, log_normalizer: torch.Tensor | None) -> N
 def _one_filter_per_request(
     filter: ItemFilter | Sequence[ItemFilter | None], trie: SidTrie, batch: int
 ) -> tuple[ItemFilter | None, ...]:
+    if not isinstance(filter, ItemFilter | Sequence):
+        remedy = "make it with trie.filter"
+        raise _bad("filter", "an ItemFilter or a sequence", type(filter), remedy, TypeError)
     filters = (filter,) * batch if isinstance(filter, ItemFilter) else tuple(filter)
     if len(filters) != batch:
         raise _bad("filter", f"one, or one per request ({batch})", f"{len(filters)} filters")

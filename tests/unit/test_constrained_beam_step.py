@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ def same_bits(a: BeamStepResult, b: BeamStepResult) -> bool:
 
 def other_filter() -> Any:
     return SidTrie.build(np.zeros((1, 3), dtype=np.int32), (24, 37, 16)).filter(allow=[0])
+
+
+def negated_view() -> torch.Tensor:
+    return torch.zeros(3, 8, 37, dtype=torch.complex64).conj().imag
 
 
 REFUSED = [
@@ -62,6 +67,8 @@ REFUSED = [
     ),
     (ValueError, r"filter: expected one, or one per request \(3\)", {"filter": [None, None]}),
     (TypeError, "filter: expected an ItemFilter", {"filter": [None, None, "red"]}),
+    (TypeError, "filter: expected an ItemFilter or a sequence", {"filter": 7}),
+    (ValueError, r"negated view; pass logits\.resolve_neg\(\)", {"logits": negated_view()}),
     (ValueError, "filter: expected a filter of this trie", {"filter": other_filter()}),
     (TypeError, "out: expected a BeamStepResult", {"out": {}}),
     (ValueError, r"out\.scores: expected \[batch, num_b", {"out": BeamStepResult.empty(3, 9)}),
@@ -153,6 +160,22 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
         runtime.set_num_threads(before)
     assert same_bits(results[0], results[1])
     assert same_bits(results[0], results[2])
+
+
+def test_backends_agree_on_unverified_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "sid_trie.bin"
+    random_trie().save(path)
+    sound = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for trial in range(40):
+        content = np.frombuffer(sound, dtype=np.uint8).copy()
+        content[rng.integers(640, len(content), 60)] = rng.integers(0, 256, 60)
+        path.write_bytes(content.tobytes())
+        trie = SidTrie.load(path, verify=False)
+        arguments = random_step(torch.float32, trie, trial % 3, beam_in=12, normalizer="none")
+        arguments["filter"] = trie.filter(deny=np.arange(0, 600, 3))
+        results = [constrained_beam_step(**arguments, backend=backend) for backend in BACKENDS]
+        assert same_bits(*results)
 
 
 def test_inputs_are_left_untouched() -> None:
