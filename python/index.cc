@@ -48,16 +48,29 @@ Vector<int32_t> codes(const SidTrie& trie, const Vector<int64_t>& ranks) {
 py::tuple items(const SidTrie& trie, const Vector<int64_t>& ranks) {
   const py::ssize_t n = ranks.size();
   Vector<int64_t> offsets(n + 1);
-  trie.item_offsets(ranks.data(), n, offsets.mutable_data());
-  Vector<int64_t> item_ids(offsets.at(n));
-  trie.items(ranks.data(), n, offsets.data(), item_ids.mutable_data());
+  int64_t* const ends = offsets.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.item_offsets(ranks.data(), n, ends);
+  }
+  Vector<int64_t> item_ids(ends[n]);
+  int64_t* const ids = item_ids.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.items(ranks.data(), n, ends, ids);
+  }
   return py::make_tuple(item_ids, offsets);
 }
 
 py::tuple rank_range(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
   Vector<int64_t> begin(nodes.size());
   Vector<int64_t> end(nodes.size());
-  trie.rank_range(level, nodes.data(), nodes.size(), begin.mutable_data(), end.mutable_data());
+  int64_t* const begins = begin.mutable_data();
+  int64_t* const ends = end.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.rank_range(level, nodes.data(), nodes.size(), begins, ends);
+  }
   return py::make_tuple(begin, end);
 }
 
@@ -117,15 +130,19 @@ py::array rank_bits(const py::object& self) {
 Vector<bool> item_allowed(const ItemFilter& filter) {
   const uint32_t n = filter.trie().view().num_items;
   Vector<bool> allowed(n);
+  bool* const out = allowed.mutable_data();
+  const py::gil_scoped_release release;
   for (uint32_t position = 0; position < n; ++position) {
-    allowed.mutable_data()[position] = filter.item_allowed(position);
+    out[position] = filter.item_allowed(position);
   }
   return allowed;
 }
 
 Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& nodes) {
   Vector<bool> allowed(nodes.size());
-  filter.allows(level, nodes.data(), nodes.size(), allowed.mutable_data());
+  bool* const out = allowed.mutable_data();
+  const py::gil_scoped_release release;
+  filter.allows(level, nodes.data(), nodes.size(), out);
   return allowed;
 }
 
