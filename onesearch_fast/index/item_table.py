@@ -77,7 +77,7 @@ class ItemTable:
         columns = {name: [getattr(row, name) for row in rows] for name in _SCHEMA.names}
         columns["category"] = [list(path) for path in columns["category"]]
         table = cls(pa.table(columns, schema=_SCHEMA))
-        table._refuse_duplicates("ItemTable.build")
+        table._refuse_duplicates("ItemTable.build", ValueError)
         return table
 
     @classmethod
@@ -85,12 +85,12 @@ class ItemTable:
         """Reads what `save` wrote; raises FormatError when it is anything else."""
         try:
             table = pq.read_table(Path(path))
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError) as error:
             raise FormatError(f"{path}: not an item table: {error}") from error
         if table.schema.names != _SCHEMA.names or not table.schema.equals(_SCHEMA):
             raise FormatError(f"{path}: not an item table: columns are {table.schema.names}")
         loaded = cls(table)
-        loaded._refuse_duplicates(str(path))
+        loaded._refuse_duplicates(str(path), FormatError)
         return loaded
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -116,8 +116,9 @@ class ItemTable:
 
     @cached_property
     def in_stock(self) -> npt.NDArray[np.bool_]:
-        """Whether each row can be bought: bool [num_items]."""
+        """Whether each row can be bought: bool [num_items], read-only."""
         stock: npt.NDArray[np.bool_] = self._table["in_stock"].to_numpy()
+        stock.flags.writeable = False
         return stock
 
     @cached_property
@@ -131,8 +132,8 @@ class ItemTable:
         """
         return np.array([self._rows.get(one, -1) for one in item_ids], dtype=np.int64)
 
-    def _refuse_duplicates(self, where: str) -> None:
+    def _refuse_duplicates(self, where: str, kind: type[ValueError]) -> None:
         if len(self._rows) < len(self):
             seen: set[str] = set()
             doubled = next(one for one in self.item_ids if one in seen or seen.add(one))  # type: ignore[func-returns-value]
-            raise invalid(where, "item_id", "distinct ids", doubled, "keep one row per id")
+            raise invalid(where, "item_id", "distinct ids", doubled, "keep one row per id", kind)

@@ -63,3 +63,13 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"item_id": ["a"], "name": ["b"]}), path)
     with pytest.raises(FormatError, match="columns"):
         ItemTable.load(path)
+    ItemTable.build(ITEMS[:1]).save(path)
+    once = pq.read_table(path)
+    pq.write_table(pa.concat_tables([once, once]), path)
+    with pytest.raises(FormatError, match="distinct ids, got a-1"):
+        ItemTable.load(path)
+
+
+def test_a_table_cannot_be_altered() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        ItemTable.build(ITEMS).in_stock[0] = False
