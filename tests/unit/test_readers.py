@@ -16,17 +16,23 @@ def test_the_form_is_told_by_file_names(tmp_path):
 
 
 def test_no_folder_and_no_known_form_are_refused(tmp_path):
-    with pytest.raises(DataError, match="expected a folder"):
+    with pytest.raises(
+        DataError, match=r"a folder, got .*does not exist; give the folder"
+    ):
         read_dataset(tmp_path / "absent")
-    (tmp_path / "goods.csv").touch()
-    with pytest.raises(DataError, match=r"goods\.csv.*data_format\.md"):
+    with pytest.raises(DataError, match="with nothing in it"):
         read_dataset(tmp_path)
+    (tmp_path / "goods.csv").touch()
+    with pytest.raises(DataError, match=r"goods\.csv; name the files .*native: items and interact"):
+        read_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"goods\.csv, which is a file"):
+        read_dataset(tmp_path / "goods.csv")
 
 
 def test_two_forms_in_one_folder_are_refused(tmp_path):
     for name in ("items.jsonl", "items.tsv.gz", "sequences.tsv.gz"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match="exactly one form"):
+    with pytest.raises(DataError, match=r"exactly one form, .*keep the files of one"):
         find_reader(tmp_path)
 
 

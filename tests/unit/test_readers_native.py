@@ -126,7 +126,14 @@ def test_a_parquet_struct_of_attributes_skips_its_empty_members(tmp_path):
 
 def test_a_broken_parquet_file_is_named(tmp_path):
     write_tables(tmp_path).joinpath("items.jsonl").unlink()
-    (tmp_path / "items.parquet").write_bytes(b"PAR1 not really")
+    path = tmp_path / "items.parquet"
+    path.write_bytes(b"PAR1 not really")
+    with pytest.raises(DataError, match=r"items\.parquet: file: expected a sound parquet file"):
+        read_folder(tmp_path)
+    pq.write_table(pa.Table.from_pylist([MUG] * 100), path)
+    sound = bytearray(path.read_bytes())
+    sound[4:24] = b"\xff" * 20  # the head of the first page: pyarrow reports it as an OSError
+    path.write_bytes(bytes(sound))
     with pytest.raises(DataError, match=r"items\.parquet: file: expected a sound parquet file"):
         read_folder(tmp_path)
 
@@ -212,6 +219,15 @@ def test_invalid_utf8_is_named_with_its_byte(tmp_path):
     sound = json.dumps(MUG).encode() + b"\n"
     write_tables(tmp_path, items=sound + b'{"item_id": "\xff"}\n')
     with pytest.raises(DataError, match=rf"items\.jsonl:2: .*byte ff at offset {len(sound) + 13}"):
+        read_folder(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
+    mark = b"\xef\xbb\xbf"
+    write_tables(tmp_path, items=mark + json.dumps(MUG).encode() + b"\n")
+    assert [item.item_id for item in read_folder(tmp_path).items] == ["a"]
+    write_tables(tmp_path, items=mark + b'{"item_id": "\xff"}\n')
+    with pytest.raises(DataError, match=r"items\.jsonl:1: .*byte ff at offset 16"):
         read_folder(tmp_path)
 
 

@@ -1,6 +1,6 @@
 """Readers of data folders: one module per form, found by itself.
 
-A module of this package that binds `READER = Reader(name, detect, read)` is a form that
+A module of this package that binds `READER = Reader(name, files, detect, read)` is a form that
 `read_dataset` knows. Nothing else has to be edited.
 """
 
@@ -60,10 +60,12 @@ class Tables:
 class Reader:
     """One form of data. `detect(folder)` is cheap and looks at names; `orders` are its choices.
 
+    `files` tells people the names by which the form is known.
     `scan`, where a form has it, reports every broken row and gives the others, for validation.
     """
 
     name: str
+    files: str
     detect: Callable[[Path], bool]
     read: Callable[[Path, ReadOptions], Dataset]
     orders: tuple[str, ...] = ()
@@ -81,19 +83,21 @@ def find_reader(path: str | os.PathLike[str]) -> Reader:
     """The one reader that knows the folder's form; DataError when there is none."""
     folder = Path(path)
     if not folder.is_dir():
-        raise invalid("find_reader", "path", "a folder", str(folder), kind=DataError)
+        got = f"{folder}, which is a file" if folder.exists() else f"{folder}, which does not exist"
+        remedy = "give the folder that holds the tables"
+        raise invalid("find_reader", "path", "a folder", got, remedy, kind=DataError)
     readers = discover_readers()
     found = [reader for reader in readers if reader.detect(folder)]
     if len(found) == 1:
         return found[0]
-    forms = " or ".join(reader.name for reader in readers)
-    names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "an empty folder"
+    names = ", ".join(sorted(entry.name for entry in folder.iterdir())[:10]) or "nothing in it"
+    forms = "; ".join(f"{reader.name}: {reader.files}" for reader in found or readers)
     raise invalid(
         "find_reader",
         "path",
-        f"a folder of exactly one form ({forms})",
+        "a folder of exactly one form",
         f"{folder} with {names}",
-        "docs/data_format.md tells the file names",
+        f"{'keep the files of one form' if found else 'name the files as a form does'} ({forms})",
         kind=DataError,
     )
 

@@ -15,6 +15,7 @@ has a larger id" is a leak; the shuffled file breaks it.
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ SEQUENCE_COLUMNS = ("user_id", "item_ids", "timestamps")
 PATH_SEPARATOR = " > "
 UNKNOWN_BRAND = "Unknown"
 UNKNOWN_TIME = "-"
+_SECONDS = re.compile(r"-?[0-9]{1,12}")
 
 
 def read_beauty2014(
@@ -41,12 +43,14 @@ def read_beauty2014(
         raise invalid("read_beauty2014", "order", f"one of {tuple(SEQUENCES)}", order)
     items = tuple(_items(folder / ITEMS, allow_untitled))
     queries = {item.item_id: PATH_SEPARATOR.join(item.category) or None for item in items}
-    users: list[User] = []
+    users: dict[str, User] = {}
     interactions: list[Interaction] = []
     for where, (user_id, item_ids, timestamps) in _rows(
         folder / SEQUENCES[order], SEQUENCE_COLUMNS
     ):
-        users.append(User(user_id))
+        if user_id in users:
+            raise _refuse(where, "user_id", "an id of its own", user_id, "keep one row per id")
+        users[user_id] = User(user_id)
         row_items = item_ids.split()
         for item_id in row_items:
             if item_id not in queries:
@@ -56,11 +60,15 @@ def read_beauty2014(
             Interaction(user_id, time, item_id, "click", queries[item_id], str(position))
             for position, (item_id, time) in enumerate(zip(row_items, times, strict=True))
         )
-    return Dataset(f"beauty2014-{order}", items, tuple(users), tuple(interactions))
+    return Dataset(f"beauty2014-{order}", items, tuple(users.values()), tuple(interactions))
 
 
 def _items(path: Path, allow_untitled: bool) -> Iterator[Item]:
+    seen: set[str] = set()
     for where, (item_id, _, title, brand, categories) in _rows(path, ITEM_COLUMNS):
+        if item_id in seen:
+            raise _refuse(where, "item_id", "an id of its own", item_id, "keep one row per id")
+        seen.add(item_id)
         known_brand = None if brand in ("", UNKNOWN_BRAND) else brand
         category = tuple(part for part in categories.split(PATH_SEPARATOR) if part)
         item = Item(item_id, title, known_brand, category)
@@ -74,7 +82,7 @@ def _times(where: str, texts: Sequence[str], count: int) -> list[int]:
     if len(texts) != count:
         raise _refuse(where, "timestamps", f"one per item ({count})", str(len(texts)))
     known = [text for text in texts if text != UNKNOWN_TIME]
-    wrong = [text for text in known if not text.lstrip("-").isdecimal()]
+    wrong = [text for text in known if not _SECONDS.fullmatch(text)]
     if wrong:
         raise _refuse(where, "timestamps", "unix seconds or '-'", wrong[0])
     last = int(known[0]) if known else 0
@@ -127,4 +135,10 @@ def _read(folder: Path, options: ReadOptions) -> Dataset:
     )
 
 
-READER = Reader("beauty2014", _detect, _read, orders=tuple(SEQUENCES))
+READER = Reader(
+    "beauty2014",
+    f"{ITEMS} and {' or '.join(SEQUENCES.values())}",
+    _detect,
+    _read,
+    orders=tuple(SEQUENCES),
+)

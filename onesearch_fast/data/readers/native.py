@@ -7,6 +7,7 @@ is the page for users. `scan_folder` meets every broken row with a `Problem` and
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import os
@@ -42,7 +43,7 @@ Record = TypeVar("Record", Item, User, Interaction, JudgedQuery)
 
 def read_folder(path: str | os.PathLike[str], *, allow_untitled: bool = False) -> Dataset:
     """Reads a folder of our form; raises DataError with file and line at the first broken row."""
-    tables = scan_folder(path, _raise, allow_untitled=allow_untitled)
+    tables = scan_folder(path, raise_problem, allow_untitled=allow_untitled)
     return Dataset(
         name=Path(path).resolve().name,
         items=tables.items,
@@ -227,7 +228,7 @@ class _Scan:
         if path is None:
             return
         known = {column.name for column in dataclasses.fields(_RECORDS[name])}
-        rows = _jsonl_rows if path.suffix == ".jsonl" else _parquet_rows
+        rows = jsonl_rows if path.suffix == ".jsonl" else _parquet_rows
         for where, values in rows(path, self.report):
             if not values.keys() <= known:
                 self.unread.setdefault(name, set()).update(values.keys() - known)
@@ -312,7 +313,8 @@ _RECORDS: Mapping[str, type] = {
 }
 
 
-def _raise(problem: Problem) -> None:
+def raise_problem(problem: Problem) -> None:
+    """The `Report` that stops at the first problem."""
     raise DataError(str(problem))
 
 
@@ -325,13 +327,16 @@ def _or_empty(row: _Row, field: str) -> tuple[str, ...]:
     return () if value is None else row.texts(field, value)
 
 
-def _jsonl_rows(path: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
+def jsonl_rows(path: Path, report: Report) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("FILE:LINE", object) of every line that is a JSON object; `report` hears of the others."""
     begin = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{path.name}:{number}"
-            if line.strip():
-                value = _json_line(line, where, begin, report)
+            # Some editors mark UTF-8 by these bytes, which are no part of the first row.
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                value = _json_line(text, where, begin + len(line) - len(text), report)
                 if value is not None:
                     yield where, value
             begin += len(line)
@@ -361,7 +366,7 @@ def _parquet_rows(path: Path, report: Report) -> Iterator[tuple[str, dict[str, A
                 for value in batch.to_pylist():
                     number += 1
                     yield f"{path.name}:{number}", value
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         report(Problem(path.name, "file", "a sound parquet file", str(error), "write it again"))
 
 
@@ -388,4 +393,6 @@ def _scan_reader(folder: Path, options: ReadOptions, report: Report) -> Tables:
     return scan_folder(folder, report, allow_untitled=options.allow_untitled)
 
 
-READER = Reader("native", _detect, _read, scan=_scan_reader)
+READER = Reader(
+    "native", "items and interactions, .jsonl or .parquet", _detect, _read, scan=_scan_reader
+)
