@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.codes import LevelSizes, suggest_level_sizes
+from onesearch_fast.sid.nearest import count_distinct
 from onesearch_fast.sid.quality import SidQuality, quality
 from onesearch_fast.sid.text_encoder import SETTINGS_FILE, TextEncoder, load_text_encoder
 
@@ -109,7 +110,7 @@ def open_encoder(item_texts: Sequence[str], config: SidConfig) -> TextEncoder:
 
 def choose_level_sizes(embeddings: npt.NDArray[np.float32], config: SidConfig) -> LevelSizes:
     """The sizes that `config` gives; what it leaves open follows the number of distinct vectors."""
-    suggested = suggest_level_sizes(len(np.unique(embeddings, axis=0)))
+    suggested = suggest_level_sizes(count_distinct(embeddings))
     residual = suggested.residual if config.level_sizes is None else config.level_sizes
     opq = suggested.opq if config.opq is None else config.opq
     return LevelSizes(tuple(residual), tuple(opq))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import atomic_path
-from onesearch_fast.sid.nearest import FloatArray, IntArray, nearest, residual
+from onesearch_fast.sid.nearest import FloatArray, IntArray, check_seed, nearest, residual
 
 MAX_LEVELS = 8
 MAX_LEVEL_SIZE = 1 << 16
@@ -93,6 +93,7 @@ class Codebooks:
             raise invalid("Codebooks.fit", "embeddings", "at least one row", "none")
         opq = () if opq is None else opq
         _check_sizes(level_sizes, opq, iterations)
+        check_seed("Codebooks.fit", seed)
         with threadpool_limits(limits=1):
             return cls(
                 *_fit(x, level_sizes, opq, normalize_residuals, seed, iterations, on_level),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.errors import invalid
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
@@ -13,6 +15,8 @@ _BLOCK_ENTRIES = 1 << 20
 _UNIT_ROUNDOFF = 2.0**-24
 # A residual this small beside its vector is rounding of the subtraction, not information.
 _NO_RESIDUAL = 1e-6
+# faiss keeps seeds in 32 signed bits, and each level adds its number.
+_SEED_LIMIT = 1 << 30
 
 
 def nearest(x: FloatArray, centroids: FloatArray) -> IntArray:
@@ -67,6 +71,19 @@ def residual(x: FloatArray, centroids: FloatArray, codes: IntArray, normalize: b
         r = (r / np.where(vanished, 1.0, norms)[:, None]).astype(np.float32)
     r[vanished] = 0.0
     return r
+
+
+def check_seed(where: str, seed: int) -> None:
+    """Raises ValueError unless faiss, numpy and scikit-learn all take the seed."""
+    if not 0 <= seed < _SEED_LIMIT:
+        raise invalid(where, "seed", f"an integer in [0, {_SEED_LIMIT})", seed)
+
+
+def count_distinct(x: FloatArray) -> int:
+    """Number of distinct rows of x [n, dim], 0.0 and -0.0 alike. Cost: one sort of the rows."""
+    rows = np.ascontiguousarray(x + np.float32(0.0))  # -0.0 becomes 0.0
+    # As opaque bytes: `np.unique` by axis would compare number by number.
+    return len(np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))))
 
 
 def _norms(x: FloatArray) -> npt.NDArray[np.float64]:

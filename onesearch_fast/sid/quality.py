@@ -13,6 +13,9 @@ from onesearch_fast.errors import invalid
 
 IntArray = npt.NDArray[np.int64]
 
+# Float64 copies of all columns of a million items would take gigabytes.
+_COLUMNS_AT_ONCE = 32
+
 
 @dataclass(frozen=True)
 class SidQuality:
@@ -129,22 +132,29 @@ def _reconstruction_error(
 ) -> tuple[float, ...] | None:
     if embeddings is None:
         return None
-    x = np.asarray(embeddings, np.float64)
+    x = np.asarray(embeddings)
     if x.ndim != 2 or len(x) != num_items:
         expected = f"shape [{num_items}, dim], a row an item"
         raise invalid("quality", "embeddings", expected, f"shape {list(x.shape)}")
-    total = float(((x - x.mean(axis=0)) ** 2).sum())
+    everyone = np.zeros(num_items, np.int64)
+    total = _squared_error(x, everyone)
     if total == 0.0:
         return (0.0,) * len(prefixes)
-    return tuple(float(((x - _group_means(x, ids)) ** 2).sum()) / total for ids in prefixes)
+    return tuple(_squared_error(x, ids) / total for ids in prefixes)
 
 
-def _group_means(x: npt.NDArray[np.float64], groups: IntArray) -> npt.NDArray[np.float64]:
+def _squared_error(x: npt.NDArray[Any], groups: IntArray) -> float:
+    """sum ||x_n - mean of the group of n||^2, in float64; x [n, dim], groups [n] without gaps."""
     order = np.argsort(groups, kind="stable")
-    begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
-    sums = np.add.reduceat(x[order], begins, axis=0)
-    means: npt.NDArray[np.float64] = (sums / np.bincount(groups)[:, None])[groups]
-    return means
+    counts = np.bincount(groups)
+    begins = np.cumsum(counts) - counts
+    error = 0.0
+    for column in range(0, x.shape[1], _COLUMNS_AT_ONCE):
+        values = x[order, column : column + _COLUMNS_AT_ONCE].astype(np.float64)
+        means = np.add.reduceat(values, begins, axis=0) / counts[:, None]
+        values -= np.repeat(means, counts, axis=0)
+        error += float(np.square(values, out=values).sum())
+    return error
 
 
 def largest_buckets(

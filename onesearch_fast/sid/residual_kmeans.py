@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.sid.nearest import FloatArray, nearest
+from onesearch_fast.sid.nearest import FloatArray, count_distinct, nearest
 
 # As faiss's default: more points per centroid cost time and move the centroids very little.
 MAX_POINTS_PER_CENTROID = 256
@@ -25,7 +25,7 @@ def fit_centroids(x: FloatArray, k: int, seed: int, iterations: int, argument: s
 
 def check_distinct(x: FloatArray, k: int, argument: str) -> None:
     """Raises ValueError when x [n, dim] has fewer than k distinct rows."""
-    distinct = _count_distinct(x)
+    distinct = count_distinct(x)
     if distinct < k:
         raise invalid(
             "Codebooks.fit",
@@ -34,11 +34,6 @@ def check_distinct(x: FloatArray, k: int, argument: str) -> None:
             k,
             f"the largest usable size is {distinct}; suggest_level_sizes gives smaller ones",
         )
-
-
-def _count_distinct(x: FloatArray) -> int:
-    rows = np.ascontiguousarray(x + np.float32(0.0))  # -0.0 becomes 0.0
-    return len(np.unique(rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))))
 
 
 def lloyd(

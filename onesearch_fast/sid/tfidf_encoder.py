@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +17,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import atomic_path, read_json, sha256, write_json
 from onesearch_fast.sid.analyzer import ANALYZER_VERSION, analyze
+from onesearch_fast.sid.nearest import check_seed
 from onesearch_fast.sid.text_encoder import (
     check_texts,
     normalize_rows,
@@ -21,6 +25,9 @@ from onesearch_fast.sid.text_encoder import (
     register_text_encoder,
     write_settings,
 )
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -72,15 +79,16 @@ class TfidfEncoder:
         check_texts("TfidfEncoder.fit", texts)
         if dim < 1:
             raise invalid("TfidfEncoder.fit", "dim", "at least 1", dim)
-        counts = [Counter(analyze(text)) for text in texts]
-        vocabulary, document_frequency = _select_features(counts, max_features)
-        if not vocabulary:
+        check_seed("TfidfEncoder.fit", seed)
+        found = _count_features(texts)
+        kept, document_frequency = _select_features(found, len(texts), max_features)
+        if len(kept) == 0:
             raise invalid(
                 "TfidfEncoder.fit", "texts", "texts that hold words", f"{len(texts)} without any"
             )
         idf = (np.log((1 + len(texts)) / (1 + document_frequency)) + 1).astype(np.float32)
-        components = _fit_components(counts, vocabulary, idf, dim, seed)
-        return cls(vocabulary, idf, components)
+        components = _fit_components(found, len(texts), kept, idf, dim, seed)
+        return cls([found.names[number] for number in kept], idf, components)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """texts [n] -> float32 [n, dim]; a text without a known feature is a zero row."""
@@ -157,54 +165,85 @@ def _check_settings(folder: Path, settings: dict[str, object]) -> None:
             raise FormatError(f"{path}: content differs from its checksum; save the encoder again")
 
 
+@dataclass(frozen=True, eq=False)
+class _Occurrences:
+    """How often each text holds each feature: flat arrays, since millions of texts would not fit
+    as dictionaries. names: the features by number; rows, features, counts: one entry per pair."""
+
+    names: list[str]
+    rows: npt.NDArray[np.int32]
+    features: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+
+
+def _count_features(texts: Sequence[str]) -> _Occurrences:
+    numbers: dict[str, int] = {}
+    rows, features, counts = array("i"), array("i"), array("i")
+    for row, text in enumerate(texts):
+        for feature, count in Counter(analyze(text)).items():
+            rows.append(row)
+            features.append(numbers.setdefault(feature, len(numbers)))
+            counts.append(count)
+    flat = (np.array(values, np.int32) for values in (rows, features, counts))
+    return _Occurrences(list(numbers), *flat)
+
+
 def _select_features(
-    counts: Sequence[Counter[str]], max_features: int
-) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Features by falling document frequency, equal frequencies by the feature itself."""
-    frequency: Counter[str] = Counter()
-    for row in counts:
-        frequency.update(row.keys())
-    least = 1 if len(counts) < _SMALL_CORPUS else 2
+    found: _Occurrences, num_texts: int, max_features: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(feature number, document frequency) by falling frequency, equal ones by the feature."""
+    frequency = np.bincount(found.features, minlength=len(found.names))
+    least = 1 if num_texts < _SMALL_CORPUS else 2
     kept = sorted(
-        (item for item in frequency.items() if item[1] >= least),
-        key=lambda item: (-item[1], item[0]),
+        np.flatnonzero(frequency >= least).tolist(),
+        key=lambda number: (-frequency[number], found.names[number]),
     )[:max_features]
-    return [feature for feature, _ in kept], np.array([n for _, n in kept], np.int64)
+    numbers = np.array(kept, np.int64)
+    return numbers, frequency[numbers]
 
 
 def _fit_components(
-    counts: Sequence[Counter[str]], vocabulary: Sequence[str], idf: FloatArray, dim: int, seed: int
+    found: _Occurrences,
+    num_texts: int,
+    kept: npt.NDArray[np.int64],
+    idf: FloatArray,
+    dim: int,
+    seed: int,
 ) -> FloatArray:
-    from scipy.sparse import csr_matrix
-    from sklearn.preprocessing import normalize
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 
-    feature_ids = {feature: row for row, feature in enumerate(vocabulary)}
-    entries = np.array(list(_entries(counts, feature_ids)), np.float64).reshape(-1, 3)
-    rows, columns = entries[:, 0].astype(np.int64), entries[:, 1].astype(np.int64)
-    values = entries[:, 2] * idf[columns]
-    matrix = normalize(csr_matrix((values, (rows, columns)), (len(counts), len(vocabulary))))
+    matrix = _weighted_matrix(found, num_texts, kept, idf)
     # One thread: products split over threads add in another order, and the seed would not decide.
     with threadpool_limits(limits=1):
         _, strengths, components = randomized_svd(
             matrix, min(dim, *matrix.shape), n_iter=4, random_state=seed
         )
     # Repeated texts lower the rank; what lies beyond it is rounding.
-    kept = strengths > 1e-6 * strengths[0]
-    weights = np.sqrt(strengths[0] / strengths[kept])
-    out = np.zeros((len(vocabulary), dim), np.float32)
-    out[:, : len(weights)] = _fix_signs(components[kept]).T * weights
+    used = strengths > 1e-6 * strengths[0]
+    weights = np.sqrt(strengths[0] / strengths[used])
+    out = np.zeros((len(kept), dim), np.float32)
+    out[:, : len(weights)] = _fix_signs(components[used]).T * weights
     return out
 
 
-def _entries(
-    counts: Sequence[Counter[str]], feature_ids: dict[str, int]
-) -> Iterator[tuple[int, int, float]]:
-    for row, features in enumerate(counts):
-        for feature, count in features.items():
-            if feature in feature_ids:
-                yield row, feature_ids[feature], 1 + math.log(count)
+def _weighted_matrix(
+    found: _Occurrences, num_texts: int, kept: npt.NDArray[np.int64], idf: FloatArray
+) -> csr_matrix:
+    """The row-normalised TF-IDF matrix float64 [num_texts, len(kept)]."""
+    from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import normalize
+
+    column_of = np.full(len(found.names), -1, np.int64)
+    column_of[kept] = np.arange(len(kept))
+    columns = column_of[found.features]
+    inside = columns >= 0
+    columns = columns[inside]
+    # From a table: the vectorised logarithm may differ from this one in its last bit.
+    damped = np.array([0.0, *(1 + math.log(n) for n in range(1, int(found.counts.max()) + 1))])
+    values = damped[found.counts[inside]] * idf[columns]
+    shape = (num_texts, len(kept))
+    return normalize(csr_matrix((values, (found.rows[inside], columns)), shape))
 
 
 def _fix_signs(components: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

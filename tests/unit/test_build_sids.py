@@ -130,6 +130,7 @@ def test_two_runs_write_equal_bytes(data: Path, tmp_path: Path) -> None:
         (["--level-sizes", "500"], "largest usable size is 90"),
         (["--encoder", "/no/folder"], "existing folder"),
         (["--text-dim", "0"], "dim"),
+        (["--seed", "-1"], "TfidfEncoder.fit: seed: expected an integer in [0,"),
     ],
 )
 def test_a_failed_run_says_why_and_leaves_nothing(
