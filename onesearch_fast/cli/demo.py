@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = demo_config() if arguments.data is None else suggest_config(split.log)
     if arguments.minutes is not None:
         config = config.with_minutes(arguments.minutes)
-    folder = arguments.run_folder or Path("runs") / f"demo-{split.name.replace('/', '-')}"
+    folder = arguments.run_folder or default_run_folder(split.name)
     events = sum(len(history.events) for history in split.log.histories)
     progress.say(f"{split.name}: {len(split.log.items):,} items, {events:,} events to learn from")
 
@@ -68,6 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     _print_steps([*result.steps, *steps.reports])
     print(f"\nserved model: {result.served_folder}\ncurves: {folder / 'curves.png'}")
     return 0
+
+
+def default_run_folder(split_name: str) -> Path:
+    """Where the demo of a data set runs, and `evaluate` looks for its served model."""
+    return Path("runs") / f"demo-{split_name.replace('/', '-')}"
 
 
 def _load(arguments: argparse.Namespace) -> tuple[Split, Mapping[str, Sequence[Ranker]]]:

@@ -5,12 +5,27 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from onesearch_fast.cli.demo import default_run_folder
 from onesearch_fast.cli.main import Verb
+from onesearch_fast.errors import BackendUnavailable, invalid
+
+if TYPE_CHECKING:
+    from onesearch_fast.data.split import Split
+    from onesearch_fast.evaluate.report import EvaluationReport
+
+_NUM_BEAMS = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("served", type=Path, help="served model folder")
+    parser.add_argument(
+        "served",
+        type=Path,
+        nargs="?",
+        metavar="SERVED",
+        help="served model folder; default: that of `demo` on the same data",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder the model was trained on")
     parser.add_argument("--order", help="order of the log, where the data has several")
     parser.add_argument(
@@ -19,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="JSONL of {user_id, item_id, query?, time?}: targets in place of the last events",
     )
     parser.add_argument("--tasks", help="comma-separated: search,next_item (default: all)")
-    parser.add_argument("--num-beams", type=int, default=64, help="beams of the search (64)")
+    parser.add_argument(
+        "--num-beams", type=int, default=_NUM_BEAMS, help=f"beams of the search ({_NUM_BEAMS})"
+    )
     parser.add_argument("--cases", type=int, help="at most so many reported cases per task")
     parser.add_argument("--device", default="cpu", help="where the model runs (cpu)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write metrics.json to this file")
@@ -33,32 +50,89 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.evaluate.holdout import with_holdout
     from onesearch_fast.evaluate.served import evaluate_served
     from onesearch_fast.evaluate.tables import print_tables
-    from onesearch_fast.files import write_json
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
-    searcher = Searcher.load(arguments.served, device=arguments.device)
+    _check_outputs(arguments.json, arguments.out)
+    _check_device(arguments.device)
     dataset = read_dataset(arguments.data, order=arguments.order)
     split = leave_last_out(dataset)
+    served = arguments.served or _served_by_demo(split.name)
+    _check_training_log(served, split)
     if arguments.holdout is not None:
         held_out = with_holdout(split, dataset, arguments.holdout)
         split = held_out.split
         if held_out.num_repeats:
             _say(f"{held_out.num_repeats} targets stand in their user's history: left out")
     report = evaluate_served(
-        searcher,
+        Searcher.load(served, device=arguments.device),
         split,
-        load_text_encoder(arguments.served / "text_encoder"),
+        load_text_encoder(served / "text_encoder"),
         tasks=arguments.tasks.split(",") if arguments.tasks else None,
         num_beams=arguments.num_beams,
         max_cases=arguments.cases,
         say=_say,
     )
-    if arguments.json is not None:
-        write_json(arguments.json, report.metrics_json())
-    if arguments.out is not None:
-        report.write(arguments.out)
     print_tables(report)
+    _write(report, arguments.json, arguments.out)
     return 0
+
+
+def _check_outputs(metrics: Path | None, folder: Path | None) -> None:
+    """Before the long work, not after it."""
+    if metrics is not None and metrics.is_dir():
+        raise invalid("evaluate", "--json", "a file to write", f"the folder {metrics}")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise invalid("evaluate", "--out", "a folder to write into", f"the file {folder}")
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    from onesearch_fast import runtime
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        raise invalid("evaluate", "--device", "cpu, cuda or cuda:N", device) from None
+    reason = runtime.gpu_why_not() if kind == "cuda" else None
+    if reason is not None:
+        raise BackendUnavailable(f"evaluate: --device {device}: {reason}; use --device cpu")
+
+
+def _served_by_demo(split_name: str) -> Path:
+    served = default_run_folder(split_name) / "served"
+    if not served.is_dir():
+        remedy = "name the served model's folder, or run `onesearch-fast demo` on the data first"
+        raise invalid("evaluate", "SERVED", "a served model folder", f"no {served}", remedy)
+    return served
+
+
+def _check_training_log(served: Path, split: Split) -> None:
+    """A model that saw another log may have been trained on the very targets it is asked for."""
+    from onesearch_fast.files import read_json
+
+    record = served.resolve().parent / "run.json"
+    if not record.is_file():
+        _say(f"{served} stands outside its run folder: it is taken to be trained on {split.name}")
+        return
+    trained = read_json(record)
+    if trained.get("data") != split.log.content_hash():
+        raise invalid(
+            "evaluate",
+            "--data",
+            f"the log that {served} was trained on ({trained.get('data_name')})",
+            f"another one ({split.name}), which may hold out what the model has seen",
+            "give the same folder and --order as in training, or train on this log",
+        )
+
+
+def _write(report: EvaluationReport, metrics: Path | None, folder: Path | None) -> None:
+    from onesearch_fast.files import write_json
+
+    if metrics is not None:
+        write_json(metrics, report.metrics_json())
+    if folder is not None:
+        report.write(folder)
 
 
 def _say(message: str) -> None:

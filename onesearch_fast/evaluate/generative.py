@@ -15,7 +15,7 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.evaluate.metrics import FloatArray
 from onesearch_fast.evaluate.protocol import GENERATIVE
 
-DEFAULT_BEAMS = 64
+DEFAULT_BEAMS = 128
 VALID_SID_RATE = "valid_sid_rate"
 VALIDITY_CASES = 256
 VALIDITY_BEAMS = 32

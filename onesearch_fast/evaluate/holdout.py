@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from onesearch_fast.data.readers.native import jsonl_rows, raise_problem
 from onesearch_fast.data.records import Dataset
 from onesearch_fast.data.split import (
     NEXT_ITEM,
@@ -56,7 +56,7 @@ def with_holdout(split: Split, dataset: Dataset, path: str | os.PathLike[str]) -
     Raises DataError, naming file and line, for a row that is not such an object, an unknown user or
     item, or a time inside what was trained on.
     """
-    rows = list(_read(Path(path)))
+    rows = [_row(place, values) for place, values in jsonl_rows(Path(path), raise_problem)]
     if not rows:
         raise DataError(f"{path}: no rows; give one JSON object with user_id and item_id per line")
     builder = _CaseBuilder(split.log, dataset)
@@ -134,23 +134,7 @@ def _query_is_category(dataset: Dataset, rows: Mapping[str, int]) -> bool:
     return bool(asked) and all(query == path for query, path in asked)
 
 
-def _read(path: Path) -> Iterator[_Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _row(f"{path}:{number}", line)
-
-
-def _row(place: str, line: str) -> _Row:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{place}: expected a JSON object: {error}") from error
-    if not isinstance(value, dict):
-        raise _refuse(place, "line", "a JSON object", value)
+def _row(place: str, value: Mapping[str, Any]) -> _Row:
     query, time = value.get("query"), value.get("time")
     if query is not None and not (isinstance(query, str) and query.strip()):
         raise _refuse(place, "query", "a non-empty string", query)
@@ -159,7 +143,7 @@ def _row(place: str, line: str) -> _Row:
     return _Row(place, _id(place, "user_id", value), _id(place, "item_id", value), query, time)
 
 
-def _id(place: str, key: str, value: dict[str, Any]) -> str:
+def _id(place: str, key: str, value: Mapping[str, Any]) -> str:
     given = value.get(key)
     if isinstance(given, bool) or not isinstance(given, (str, int)) or given == "":
         raise _refuse(place, key, "a string or an integer", given)

@@ -45,6 +45,9 @@ def evaluate_served(
     """
     if tasks is None:
         tasks = [task for task, cases in split.cases.items() if _reported(cases)]
+    if not tasks:
+        expected, remedy = "reported cases", "the log needs users with two clicks or orders"
+        raise invalid(_WHERE, "split", expected, "none in any task", remedy)
     for task in tasks:
         if task not in split.cases:
             raise invalid(_WHERE, "tasks", f"tasks of {sorted(split.cases)}", task)

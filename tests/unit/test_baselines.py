@@ -307,6 +307,7 @@ def test_bm25_by_hand():
     assert scores[0] == 0
     assert scores[3] > scores[5] > scores[4] > 0
     assert ranker.first_hits("green tea", 10) == [3, 5, 4]
+    assert ranker.first_hits("green tea", 2) == [3, 5]
     assert ranker.first_hits("nothing here", 10) == []
     assert ranker.query_scores("").tolist() == [0] * 7
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from onesearch_fast.cli.main import main
+from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import Dataset, Interaction, Item, User
 from onesearch_fast.data.split import EvalCase, Event, Split, TrainLog, leave_last_out
 from onesearch_fast.errors import DataError
@@ -15,6 +16,7 @@ from onesearch_fast.evaluate.holdout import with_holdout
 from onesearch_fast.evaluate.protocol import evaluate
 from onesearch_fast.evaluate.served import evaluate_served, sample_reported
 from onesearch_fast.evaluate.slices import slices_of
+from onesearch_fast.files import write_json
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 
 NUM_ITEMS = 30
@@ -326,8 +328,9 @@ def test_holdout_queries_follow_data_whose_queries_are_category_paths(tmp_path):
         ({"user_id": "a", "item_id": "i9", "query": ""}, ":1: query: expected a non-empty"),
         ({"user_id": "a", "item_id": "i9", "time": "now"}, ":1: time: expected whole"),
         ({"user_id": "a", "item_id": "i9", "time": 1}, ":1: time: expected a target that comes"),
-        ("{", ":1: expected a JSON object"),
+        ("{", ":1: line: expected one JSON object"),
         ("[]", ":1: line: expected a JSON object"),
+        ("[" * 100_000, ":1: line: expected one JSON object"),
         ("", "no rows"),
     ],
 )
@@ -398,3 +401,56 @@ def test_the_verb_takes_targets_from_a_file(served_and_data, tmp_path, capsys):
     write_jsonl(holdout_file, [{"user_id": "nobody", "item_id": "i1"}])
     assert main(arguments) == 2
     assert "holdout.jsonl:1: user_id: expected a user" in capsys.readouterr().err
+
+
+def test_the_verb_refuses_a_model_of_another_log(served_and_data, capsys):
+    served, data = served_and_data
+    arguments = ["evaluate", str(served), "--data", str(data), "--tasks", "search"]
+    record = served.parent / "run.json"
+    split = leave_last_out(read_dataset(data))
+    write_json(record, {"data": split.log.content_hash(), "data_name": "data"})
+    assert main(arguments) == 0
+    write_json(record, {"data": "0" * 64, "data_name": "data-in-another-order"})
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "trained on (data-in-another-order), got another one (data)" in capsys.readouterr().err
+
+
+def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeypatch, capsys):
+    served, data = served_and_data
+    monkeypatch.chdir(tmp_path)
+    arguments = ["evaluate", "--data", str(data), "--json", "metrics.json"]
+    assert main(arguments) == 2
+    assert "run `onesearch-fast demo` on the data first" in capsys.readouterr().err
+    (tmp_path / "runs" / "demo-data").mkdir(parents=True)
+    served.rename(tmp_path / "runs" / "demo-data" / "served")
+    assert main(arguments) == 0
+    assert "onesearch" in json.loads((tmp_path / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--json", "."], "--json: expected a file to write"),
+        (["--out", __file__], "--out: expected a folder to write into"),
+        (["--device", "abacus"], "--device: expected cpu, cuda or cuda:N, got abacus"),
+        (["--device", "cuda"], "no GPU today; use --device cpu"),
+        (["--holdout", "/no/file"], "No such file"),
+        (["--tasks", "serch"], "expected tasks of"),
+    ],
+)
+def test_the_verb_refuses_wrong_options_before_any_work(
+    served_and_data, options, message, monkeypatch, capsys
+):
+    monkeypatch.setattr("onesearch_fast.runtime.gpu_why_not", lambda: "no GPU today")
+    served, data = served_and_data
+    assert main(["evaluate", str(served), "--data", str(data), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "fitting baselines" not in error
+
+
+def test_a_split_without_reported_cases_says_what_it_needs():
+    nobody = replace(split_of(CASES), cases={"search": (), "next_item": ()})
+    with pytest.raises(ValueError, match="two clicks or orders"):
+        evaluate_served(FakeSearcher([item.item_id for item in ITEMS]), nobody)

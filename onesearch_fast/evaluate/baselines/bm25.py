@@ -52,8 +52,12 @@ class Bm25Ranker(DenseRanker):
     def first_hits(self, query: str, k: int) -> list[int]:
         """Rows of at most k items, best first, that score above an item without any match."""
         scores = self.query_scores(query)
-        order = np.lexsort((self._ties.place, -scores))[:k]
-        return [int(row) for row in order if scores[row] > scores.min()]
+        matching = np.flatnonzero(scores > scores.min())
+        if len(matching) > k:  # a whole sort for each query would take hours in a large catalogue
+            worst = np.partition(scores[matching], len(matching) - k)[len(matching) - k]
+            matching = matching[scores[matching] >= worst]
+        order = np.lexsort((self._ties.place[matching], -scores[matching]))
+        return [int(row) for row in matching[order][:k]]
 
     def scores(self, cases: Sequence[EvalCase]) -> Scores:
         queries = [case.query or "" for case in cases]
