@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onesearch_fast.errors import DataError, invalid
 
 EVENTS = ("show", "click", "order")
 POSITIVE_EVENTS = ("click", "order")
+CATEGORY_SEPARATOR = " > "
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ def item_text(item: Item) -> str:
     """What an encoder sees of an item: title, brand, category path, attribute values, spaced."""
     values = (value for kind in sorted(item.attributes) for value in item.attributes[kind])
     return " ".join(part for part in (item.title, item.brand, *item.category, *values) if part)
+
+
+def category_text(path: Sequence[str]) -> str:
+    """A category path as text, "A > B > C": the query of data that has no real ones."""
+    return CATEGORY_SEPARATOR.join(path)
 
 
 def _refuse(argument: str, expected: str, got: object, remedy: str | None = None) -> DataError:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from onesearch_fast.data.records import Item
+from onesearch_fast.data.records import Item, category_text
 from onesearch_fast.data.split import TrainLog
 
 Path = tuple[str, ...]
@@ -29,7 +29,7 @@ class CategoryTable:
         self.paths: tuple[Path, ...] = tuple(item.category for item in items)
         known = sorted({path[:depth] for path in self.paths for depth in range(1, len(path) + 1)})
         self._ids = {path: number for number, path in enumerate(known)}
-        self._by_text = {normalise_query(" > ".join(path)): path for path in known}
+        self._by_text = {normalise_query(category_text(path)): path for path in known}
         depth = max((len(path) for path in self.paths), default=0)
         self._prefixes = np.full((depth, len(items)), -1, dtype=np.int32)
         self._leaf = np.full(len(items), -1, dtype=np.int32)

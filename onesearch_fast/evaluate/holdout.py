@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onesearch_fast.data.readers.native import jsonl_rows, raise_problem
-from onesearch_fast.data.records import Dataset
+from onesearch_fast.data.records import Dataset, category_text
 from onesearch_fast.data.split import (
     NEXT_ITEM,
     SEARCH,
@@ -104,7 +104,7 @@ class _CaseBuilder:
             return None
         query = row.query
         if query is None and self._query_is_category:
-            query = " > ".join(self._items[target].category) or None
+            query = category_text(self._items[target].category) or None
         return EvalCase(
             user_id=row.user_id,
             profile=user.profile,
@@ -127,7 +127,7 @@ def _history(events: Sequence[Event], target: int, time: int | None) -> tuple[Ev
 
 def _query_is_category(dataset: Dataset, rows: Mapping[str, int]) -> bool:
     asked = [
-        (interaction.query, " > ".join(dataset.items[rows[interaction.item_id]].category))
+        (interaction.query, category_text(dataset.items[rows[interaction.item_id]].category))
         for interaction in dataset.interactions
         if interaction.query is not None
     ]

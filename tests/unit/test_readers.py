@@ -16,9 +16,7 @@ def test_the_form_is_told_by_file_names(tmp_path):
 
 
 def test_no_folder_and_no_known_form_are_refused(tmp_path):
-    with pytest.raises(
-        DataError, match=r"a folder, got .*does not exist; give the folder"
-    ):
+    with pytest.raises(DataError, match=r"a folder, got .*does not exist; give the folder"):
         read_dataset(tmp_path / "absent")
     with pytest.raises(DataError, match="with nothing in it"):
         read_dataset(tmp_path)

@@ -61,6 +61,12 @@ def test_each_order_reads_its_own_file(tmp_path):
         read_beauty2014(tmp_path, order="random")
 
 
+def test_an_order_whose_file_is_absent_names_the_other(tmp_path):
+    folder_with(tmp_path, name="sequences.tsv.gz")
+    with pytest.raises(DataError, match=r"got shuffled; .*another order: canonical"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [

@@ -21,14 +21,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from onesearch_fast.data.readers import Reader, ReadOptions
-from onesearch_fast.data.records import Dataset, Interaction, Item, User, item_text
+from onesearch_fast.data.records import (
+    CATEGORY_SEPARATOR,
+    Dataset,
+    Interaction,
+    Item,
+    User,
+    category_text,
+    item_text,
+)
 from onesearch_fast.errors import DataError, invalid
 
 ITEMS = "items.tsv.gz"
 SEQUENCES = {"shuffled": "sequences_day_shuffled.tsv.gz", "canonical": "sequences.tsv.gz"}
 ITEM_COLUMNS = ("item_id", "asin", "title", "brand", "categories")
 SEQUENCE_COLUMNS = ("user_id", "item_ids", "timestamps")
-PATH_SEPARATOR = " > "
 UNKNOWN_BRAND = "Unknown"
 UNKNOWN_TIME = "-"
 _SECONDS = re.compile(r"-?[0-9]{1,12}")
@@ -39,15 +46,12 @@ def read_beauty2014(
 ) -> Dataset:
     """Reads the folder in one of its two orders; raises DataError with file and line."""
     folder = Path(path)
-    if order not in SEQUENCES:
-        raise invalid("read_beauty2014", "order", f"one of {tuple(SEQUENCES)}", order)
+    sequences = _sequence_file(folder, order)
     items = tuple(_items(folder / ITEMS, allow_untitled))
-    queries = {item.item_id: PATH_SEPARATOR.join(item.category) or None for item in items}
+    queries = {item.item_id: category_text(item.category) or None for item in items}
     users: dict[str, User] = {}
     interactions: list[Interaction] = []
-    for where, (user_id, item_ids, timestamps) in _rows(
-        folder / SEQUENCES[order], SEQUENCE_COLUMNS
-    ):
+    for where, (user_id, item_ids, timestamps) in _rows(sequences, SEQUENCE_COLUMNS):
         if user_id in users:
             raise _refuse(where, "user_id", "an id of its own", user_id, "keep one row per id")
         users[user_id] = User(user_id)
@@ -63,6 +67,17 @@ def read_beauty2014(
     return Dataset(f"beauty2014-{order}", items, tuple(users.values()), tuple(interactions))
 
 
+def _sequence_file(folder: Path, order: str) -> Path:
+    if order not in SEQUENCES:
+        raise invalid("read_beauty2014", "order", f"one of {tuple(SEQUENCES)}", order)
+    path = folder / SEQUENCES[order]
+    if not path.is_file():
+        others = [name for name, file in SEQUENCES.items() if (folder / file).is_file()]
+        remedy = f"add {path.name}, or read another order: {', '.join(others) or 'none is there'}"
+        raise _refuse("read_beauty2014", "order", "one whose file is there", order, remedy)
+    return path
+
+
 def _items(path: Path, allow_untitled: bool) -> Iterator[Item]:
     seen: set[str] = set()
     for where, (item_id, _, title, brand, categories) in _rows(path, ITEM_COLUMNS):
@@ -70,7 +85,7 @@ def _items(path: Path, allow_untitled: bool) -> Iterator[Item]:
             raise _refuse(where, "item_id", "an id of its own", item_id, "keep one row per id")
         seen.add(item_id)
         known_brand = None if brand in ("", UNKNOWN_BRAND) else brand
-        category = tuple(part for part in categories.split(PATH_SEPARATOR) if part)
+        category = tuple(part for part in categories.split(CATEGORY_SEPARATOR) if part)
         item = Item(item_id, title, known_brand, category)
         if not allow_untitled and not item_text(item):
             raise _refuse(where, "title", "some text in an item", "none", "or allow untitled items")
