@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 
@@ -52,6 +55,25 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(tmp_path):
     other = written(make_synthetic(seed=1, **sizes).dataset, tmp_path / "c")
     assert first == again
     assert all(first[name] != other[name] for name in first)
+
+
+def test_another_process_with_other_hashes_of_strings_draws_the_same(small):
+    command = (
+        "from onesearch_fast.data import leave_last_out, make_synthetic;"
+        "data = make_synthetic(seed=3, num_items=600, num_users=300).dataset;"
+        "print(leave_last_out(data).log.content_hash())"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", command],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert hashes == {leave_last_out(small.dataset).log.content_hash()}
 
 
 def test_it_reads_back_from_a_folder(small, tmp_path):
