@@ -15,6 +15,13 @@ namespace {
 
 constexpr char kWhere[] = "constrained_beam_step";
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+// A checked build is for finding the model that computes NaN, so it refuses what is else a dead
+// beam.
+#if defined(ONESEARCH_CHECKED)
+constexpr bool kChecked = true;
+#else
+constexpr bool kChecked = false;
+#endif
 // Elements of logits that make a task worth handing to another thread.
 constexpr int64_t kElementsPerTask = 16384;
 
@@ -178,6 +185,14 @@ const T* contiguous(const T* row, int64_t n, int64_t stride) {
   return copy.data();
 }
 
+// NaN or +inf among the logits or as log_normalizer of a live beam.
+[[noreturn]] void reject_poisoned(const char* argument, int64_t request, int64_t beam) {
+  throw InvalidArgument(
+      complaint(kWhere, argument, "neither NaN nor +inf",
+                "one at [" + std::to_string(request) + ", " + std::to_string(beam) + "]",
+                "look for the first layer of the model whose output is not finite"));
+}
+
 template <class T>
 Parent prepare(const BeamStepInput& input, int64_t request, int64_t beam) {
   const SidTrieView& trie = input.trie;
@@ -192,6 +207,7 @@ Parent prepare(const BeamStepInput& input, int64_t request, int64_t beam) {
   const int64_t n = input.logits.shape[2];
   const T* row = contiguous(logits, n, stride);
   const RowMaximum maximum = row_maximum(row, n);
+  if (kChecked && maximum.poisoned) reject_poisoned("logits", request, beam);
   if (maximum.poisoned || maximum.value == -kInfinity) return parent;
   switch (input.normalizer) {
     case Normalizer::kLevel:
@@ -206,6 +222,8 @@ Parent prepare(const BeamStepInput& input, int64_t request, int64_t beam) {
       parent.normalizer = *input.log_normalizer->at<const float>(request, beam);
       break;
   }
+  const bool poisoned = std::isnan(parent.normalizer) || parent.normalizer == kInfinity;
+  if (kChecked && poisoned) reject_poisoned("log_normalizer", request, beam);
   if (!std::isfinite(parent.normalizer)) return parent;
   // Rounding is monotone, so no child's score exceeds that of the row's maximum.
   parent.bound = candidate_score(parent, maximum.value);

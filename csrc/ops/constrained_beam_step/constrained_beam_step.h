@@ -22,15 +22,14 @@ enum class Normalizer : int {
 };
 
 struct BeamStepInput {
-  TensorView
-      logits;  // [batch, beam_in, level_sizes[level]] float32, bfloat16 or float16, any strides
+  // [batch, beam_in, level_sizes[level]] float32, bfloat16 or float16, any strides
+  TensorView logits;
   TensorView node;         // [batch, beam_in] int32, nodes of `level`; out of range: dead beam
   TensorView beam_scores;  // [batch, beam_in] float32
   const TensorView* log_normalizer = nullptr;  // [batch, beam_in] float32, for kVocab only
   SidTrieView trie;
-  std::vector<const ItemFilterView*>
-      filters;            // none, one for all requests, or one (or null) a request
-  int64_t num_beams = 0;  // 1 to 65536
+  std::vector<const ItemFilterView*> filters;  // none, one for all, or one (or null) a request
+  int64_t num_beams = 0;                       // 1 to 65536
   int level = 0;
   Normalizer normalizer = Normalizer::kLevel;
 };
@@ -46,7 +45,8 @@ struct BeamStepOutput {
 };
 
 // A row that holds NaN or +inf is dead, for every normaliser; with kVocab also one whose
-// log_normalizer is not finite. The same bits for a request, whatever its neighbours in the batch
+// log_normalizer is not finite. In a build with ONESEARCH_CHECKED, NaN and +inf in either are
+// InvalidArgument. The same bits for a request, whatever its neighbours in the batch
 // and the number of threads. Cost: one read of the logits, then the children of live beams.
 void constrained_beam_step(const BeamStepInput& input, const BeamStepOutput& output);
 
