@@ -106,15 +106,17 @@ ONESEARCH_HD float to_float(BFloat16 value) {
   return float_from_bits(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// Exact for every input: the exponent is rebased by one multiplication, which also renormalises
-// subnormals.
+// Exact for every input. Subnormals are made from integers: as floats they would be lost on threads
+// that flush subnormals to zero (torch.set_flush_denormal), and kept on others.
 ONESEARCH_HD float to_float(Float16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
-  const uint32_t magnitude = static_cast<uint32_t>(value.bits & 0x7fffu) << 13;
-  const float rebase = float_from_bits(0x77800000u);  // 2^112
-  const bool special = (value.bits & 0x7c00u) == 0x7c00u;
-  const uint32_t finite = bits_from_float(float_from_bits(magnitude) * rebase);
-  return float_from_bits(sign | (special ? magnitude | 0x7f800000u : finite));
+  const uint32_t magnitude = value.bits & 0x7fffu;
+  const uint32_t subnormal =
+      bits_from_float(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+  const uint32_t normal = (magnitude << 13) + (112u << 23);
+  const uint32_t finite = magnitude < 0x400u ? subnormal : normal;
+  const uint32_t special = magnitude << 13 | 0x7f800000u;
+  return float_from_bits(sign | (magnitude < 0x7c00u ? finite : special));
 }
 
 }  // namespace onesearch
