@@ -3,9 +3,10 @@
 `ops/<name>.py` binds `OPERATOR` and holds the public function `<name>`. The rest of an operator is
 found by its name, so a new kernel is one new file and nothing above it changes:
 
-    kernels/<backend>/<name>.py    binds IMPLEMENTATION; kernels/torch/<name>.py is the reference,
-    the meaning testing/cases/<name>.py        inputs on which every implementation must agree with
-    the reference benchmarks/bench_<name>.py     its speed
+    kernels/<backend>/<name>.py    binds IMPLEMENTATION
+    kernels/torch/<name>.py        the reference: what the operator means
+    testing/cases/<name>.py        inputs on which every implementation must agree with it
+    benchmarks/bench_<name>.py     its speed
 
 A backend named by `backend=`, by `use_backend` or by ONESEARCH_BACKEND never falls back to another
 one.
@@ -147,7 +148,7 @@ def select(
         BackendUnavailable: the named backend (or, unnamed, every backend of the device) cannot run;
             says why.
     """
-    named = backend or _named.get()
+    named = _named.get() if backend is None else backend
     key = (operator.name, named, device_type, dtype)
     chosen = _chosen.get(key)
     if chosen is None:
@@ -158,7 +159,7 @@ def select(
 def _choose(
     operator: Operator, device_type: str, dtype: torch.dtype, named: str | None
 ) -> Implementation:
-    candidates = (named,) if named else _ORDER.get(device_type, ())
+    candidates = _ORDER.get(device_type, ()) if named is None else (named,)
     reasons = {name: why_not(operator, name, device_type, dtype) for name in candidates}
     for name, reason in reasons.items():
         if reason is None:
@@ -168,7 +169,7 @@ def _choose(
         operator.name,
         "backend",
         f"one that runs here on {device_type} tensors of {dtype} ({', '.join(working) or 'none'})",
-        named or "no name",
+        "no name" if named is None else repr(named),
         "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
         BackendUnavailable,
     )

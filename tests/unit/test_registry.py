@@ -76,10 +76,14 @@ def test_the_environment_names_the_default(value: str, outcome: str) -> None:
     assert result.stdout.strip() == outcome
 
 
-def test_a_named_backend_never_falls_back(operator: Operator) -> None:
-    with pytest.raises(BackendUnavailable, match=r"abacus: there is no backend of this name") as e:
-        select(operator, "cpu", torch.float32, "abacus")
-    assert "cpu, torch" in str(e.value)  # what works instead
+@pytest.mark.parametrize("backend", ["abacus", ""])
+def test_a_named_backend_never_falls_back(operator: Operator, backend: str) -> None:
+    refused = pytest.raises(BackendUnavailable, match="there is no backend of this name")
+    with refused as error:
+        select(operator, "cpu", torch.float32, backend)
+    assert f"(cpu, torch), got {backend!r}; " in str(error.value)  # what works instead
+    with refused, use_backend(backend):
+        select(operator, "cpu", torch.float32)
 
 
 def test_unsupported_tensors_are_refused_with_the_reason(operator: Operator) -> None:
