@@ -15,8 +15,7 @@ struct BorrowedTensor {
 };
 
 // By the DLPack exchange table of the object's type when it has one (torch), as an array (numpy),
-// else through its
-// `__dlpack__`. Raises TypeError for anything else, naming `where` and `argument`.
+// else through its `__dlpack__`. Raises TypeError for anything else, naming `where` and `argument`.
 BorrowedTensor borrow_tensor(pybind11::handle object, const char* where, const char* argument);
 
 }  // namespace onesearch::bindings

@@ -40,8 +40,8 @@ void for_each_block(const T* row, int64_t n, Take take) {
 // exp(x) for x <= 0 within 2 ulp, as straight arithmetic that compilers vectorise: 2^k times a
 // Taylor polynomial in the rest r, |r| <= ln(2) / 2, whose eighth term is below half an ulp.
 inline float exp_of_nonpositive(float x) {
-  constexpr float kShift =
-      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
+  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
+  constexpr float kShift = 12582912.0f;
   const float shifted = x * 1.44269504f + kShift;
   const float k = shifted - kShift;
   // ln(2) in two parts, the first with few enough bits that k times it is exact.

@@ -22,8 +22,8 @@ typedef struct {
 } OnesearchCudaDevice;
 
 int onesearch_cuda_abi(void);
-int onesearch_cuda_versions(int* driver,
-                            int* runtime); /* 13000 is 13.0; driver 0: none installed */
+/* 13000 is 13.0; driver 0: none installed */
+int onesearch_cuda_versions(int* driver, int* runtime);
 int onesearch_cuda_device_count(int* count);
 int onesearch_cuda_device(int index, OnesearchCudaDevice* device);
 const char* onesearch_cuda_last_error(void);

@@ -13,8 +13,8 @@ struct ItemFilterView {
   static constexpr uint32_t kBlockBits = 512;
 
   const uint64_t* rank_bits = nullptr;  // [ceil(num_ranks / 64)]
-  const uint32_t* rank_directory =
-      nullptr;  // [num_ranks / 512 + 1], allowed ranks before each block
+  // [num_ranks / 512 + 1], allowed ranks before each block
+  const uint32_t* rank_directory = nullptr;
 
   // Allowed ranks among [0, rank).
   ONESEARCH_HD uint32_t allowed_before(uint32_t rank) const {
