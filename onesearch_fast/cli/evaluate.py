@@ -63,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         split = held_out.split
         if held_out.num_repeats:
             _say(f"{held_out.num_repeats} targets stand in their user's history: left out")
+        if held_out.num_stop:
+            _say(f"{held_out.num_stop} targets are of users that tuning has seen: left out")
     report = evaluate_served(
         Searcher.load(served, device=arguments.device),
         split,

@@ -20,16 +20,20 @@ from onesearch_fast.data.split import (
     TrainLog,
     full_histories,
 )
-from onesearch_fast.errors import DataError, complaint
+from onesearch_fast.errors import DataError, complaint, invalid
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """A split whose reported cases come from a file; `num_repeats` rows were left out because
-    their item stands in their user's history already, and no history item is ever returned."""
+    """A split whose reported cases come from a file, and how many of its rows were left out.
+
+    num_repeats: the item stands in the user's history already, and no history item is ever
+    returned. num_stop: the user is of the group "stop", on which parameters were chosen.
+    """
 
     split: Split
     num_repeats: int
+    num_stop: int
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,10 @@ def with_holdout(split: Split, dataset: Dataset, path: str | os.PathLike[str]) -
     `TrainLog` stays as well, so that rankers fitted on `split.log` can be compared.
 
     Raises DataError, naming file and line, for a row that is not such an object, an unknown user or
-    item, or a time inside what was trained on.
+    item, a time inside what was trained on, or a row that stands twice; and for a file that leaves
+    nothing to report.
     """
-    rows = [_row(place, values) for place, values in jsonl_rows(Path(path), raise_problem)]
-    if not rows:
-        raise DataError(f"{path}: no rows; give one JSON object with user_id and item_id per line")
+    rows = _rows(Path(path))
     builder = _CaseBuilder(split.log, dataset)
     stop = {case.user_id for old in split.cases.values() for case in old if case.group == "stop"}
     made = [(row.user_id, builder.case(row)) for row in rows]
@@ -72,7 +75,13 @@ def with_holdout(split: Split, dataset: Dataset, path: str | os.PathLike[str]) -
         task: (*(case for case in old if case.group == "stop"), *by_task[task])
         for task, old in split.cases.items()
     }
-    return Holdout(replace(split, cases=merged), len(reported) - len(cases))
+    found = Holdout(
+        replace(split, cases=merged), len(reported) - len(cases), len(made) - len(reported)
+    )
+    if not cases:
+        got = f"{found.num_repeats} in their user's history, {found.num_stop} of stopping users"
+        raise invalid(str(path), "rows", "at least one to report", got, kind=DataError)
+    return found
 
 
 class _CaseBuilder:
@@ -132,6 +141,18 @@ def _query_is_category(dataset: Dataset, rows: Mapping[str, int]) -> bool:
         if interaction.query is not None
     ]
     return bool(asked) and all(query == path for query, path in asked)
+
+
+def _rows(path: Path) -> list[_Row]:
+    rows = [_row(place, values) for place, values in jsonl_rows(path, raise_problem)]
+    if not rows:
+        raise DataError(f"{path}: no rows; give one JSON object with user_id and item_id per line")
+    places: dict[_Row, str] = {}
+    for row in rows:
+        first = places.setdefault(replace(row, place=""), row.place)
+        if first != row.place:
+            raise _refuse(row.place, "line", "a row of its own", f"the same as {first}")
+    return rows
 
 
 def _row(place: str, value: Mapping[str, Any]) -> _Row:

@@ -305,9 +305,29 @@ def test_holdout_leaves_out_what_the_user_has_already(tmp_path):
 
 
 def test_holdout_keeps_the_stop_group_and_never_reports_it(tmp_path):
-    stopped = leave_last_out(DATASET, stop_fraction=1.0)
-    row = {"user_id": "a", "item_id": "i9"}
-    assert holdout(tmp_path, row, split=stopped).split.cases == stopped.cases
+    stopped = replace(
+        SPLIT,
+        cases={
+            task: tuple(replace(one, group="stop") for one in cases if one.user_id == "a")
+            for task, cases in SPLIT.cases.items()
+        },
+    )
+    rows = {"user_id": "a", "item_id": "i9"}, {"user_id": "b", "item_id": "i9"}
+    found = holdout(tmp_path, *rows, split=stopped)
+    assert found.num_stop == 1
+    assert found.split.cases["search"] == stopped.cases["search"]
+    stop, reported = found.split.cases["next_item"]
+    assert stop == stopped.cases["next_item"][0]
+    assert (reported.user_id, reported.group) == ("b", "report")
+    with pytest.raises(DataError, match="0 in their user's history, 1 of stopping users"):
+        holdout(tmp_path, rows[0], split=stopped)
+
+
+def test_holdout_refuses_a_row_that_stands_twice(tmp_path):
+    row = {"user_id": "b", "item_id": "i9", "query": "tea"}
+    assert len(holdout(tmp_path, row, {**row, "query": "mug"}).split.cases["search"]) == 2
+    with pytest.raises(DataError, match=r"holdout\.jsonl:3: line: .*same as holdout\.jsonl:1"):
+        holdout(tmp_path, row, {**row, "query": "mug"}, row)
 
 
 def test_holdout_queries_follow_data_whose_queries_are_category_paths(tmp_path):
