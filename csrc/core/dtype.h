@@ -106,13 +106,14 @@ ONESEARCH_HD float to_float(BFloat16 value) {
   return float_from_bits(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// Exact for every input. Subnormals are made from integers: as floats they would be lost on threads
-// that flush subnormals to zero (torch.set_flush_denormal), and kept on others.
+// Exact for every input. No float here is subnormal: it would be lost on threads that flush those to
+// zero (torch.set_flush_denormal), and kept on others.
 ONESEARCH_HD float to_float(Float16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;
-  const uint32_t subnormal =
-      bits_from_float(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
+  // 0.5 + magnitude * 2^-24, as the lowest bit of 0.5 is worth 2^-24.
+  const float above_half = float_from_bits(0x3f000000u | magnitude);
+  const uint32_t subnormal = bits_from_float(above_half - 0.5f);
   const uint32_t normal = (magnitude << 13) + (112u << 23);
   const uint32_t finite = magnitude < 0x400u ? subnormal : normal;
   const uint32_t special = magnitude << 13 | 0x7f800000u;
