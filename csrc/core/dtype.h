@@ -106,8 +106,8 @@ ONESEARCH_HD float to_float(BFloat16 value) {
   return float_from_bits(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// Exact for every input. No float here is subnormal: it would be lost on threads that flush those to
-// zero (torch.set_flush_denormal), and kept on others.
+// Exact for every input. No float here is subnormal: it would be lost on threads that flush those
+// to zero (torch.set_flush_denormal), and kept on others.
 ONESEARCH_HD float to_float(Float16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;

@@ -62,6 +62,12 @@ class BeamStepResult:
         for name in ("parent_beam", "tokens", "node"):
             _check_tensor(f"out.{name}", getattr(self, name), _INT, beams, device)
         _check_tensor("out.count", self.count, _INT, beams[:1], device)
+        columns = (self.scores, self.parent_beam, self.tokens, self.node, self.count)
+        # Tensors without memory, empty or meta, have the address 0.
+        addresses = [column.data_ptr() for column in columns if column.data_ptr()]
+        if len(set(addresses)) < len(addresses):
+            remedy = "use BeamStepResult.empty"
+            raise _bad("out", "memory of its own for each tensor", "memory shared", remedy)
 
     @classmethod
     def empty(

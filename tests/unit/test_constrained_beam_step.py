@@ -104,6 +104,13 @@ def test_a_result_is_consistent(
         BeamStepResult(**vars(BeamStepResult.empty(3, 8)) | changes)
 
 
+def test_the_tensors_of_a_result_lie_apart() -> None:
+    columns_of = vars(BeamStepResult.empty(3, 8))
+    with pytest.raises(ValueError, match="out: expected memory of its own for each tensor"):
+        BeamStepResult(**columns_of | {"node": columns_of["tokens"]})
+    BeamStepResult.empty(0, 8)
+
+
 def test_out_must_not_be_the_input() -> None:
     arguments = step()
     last = constrained_beam_step(**arguments)
