@@ -110,7 +110,9 @@ def _evaluate(
         )
         report.write(folder)
 
-    return steps.step("evaluation", make)
+    # A step is found by its name, and other options give another table.
+    sampled = "" if arguments.cases is None else f"_{arguments.cases}_cases"
+    return steps.step(f"evaluation_{arguments.num_beams}_beams{sampled}", make)
 
 
 def _print_examples(searcher: Searcher, split: Split) -> None:

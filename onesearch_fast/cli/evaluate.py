@@ -57,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = read_dataset(arguments.data, order=arguments.order)
     split = leave_last_out(dataset)
     served = arguments.served or _served_by_demo(split.name)
-    _check_training_log(served, split)
+    searcher = Searcher.load(served, device=arguments.device)
+    _check_training_log(searcher.training_log, split)
     if arguments.holdout is not None:
         held_out = with_holdout(split, dataset, arguments.holdout)
         split = held_out.split
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         if held_out.num_stop:
             _say(f"{held_out.num_stop} targets are of users that tuning has seen: left out")
     report = evaluate_served(
-        Searcher.load(served, device=arguments.device),
+        searcher,
         split,
         load_text_encoder(served / "text_encoder"),
         tasks=arguments.tasks.split(",") if arguments.tasks else None,
@@ -109,20 +110,16 @@ def _served_by_demo(split_name: str) -> Path:
     return served
 
 
-def _check_training_log(served: Path, split: Split) -> None:
+def _check_training_log(trained_on: str | None, split: Split) -> None:
     """A model that saw another log may have been trained on the very targets it is asked for."""
-    from onesearch_fast.files import read_json
-
-    record = served.resolve().parent / "run.json"
-    if not record.is_file():
-        _say(f"{served} stands outside its run folder: it is taken to be trained on {split.name}")
+    if trained_on is None:
+        _say(f"the served model does not say its log: it is taken to be trained on {split.name}")
         return
-    trained = read_json(record)
-    if trained.get("data") != split.log.content_hash():
+    if trained_on != split.log.content_hash():
         raise invalid(
             "evaluate",
             "--data",
-            f"the log that {served} was trained on ({trained.get('data_name')})",
+            "the log that the model was trained on",
             f"another one ({split.name}), which may hold out what the model has seen",
             "give the same folder and --order as in training, or train on this log",
         )

@@ -115,6 +115,11 @@ class Searcher:
         return self.items.item_ids
 
     @property
+    def training_log(self) -> str | None:
+        """Hash of the log it was trained on, where the folder says it."""
+        return self._served.training_log
+
+    @property
     def trie(self) -> SidTrie:
         """The trie whose item ids are rows of `items`; filters are made with `trie.filter`."""
         return self._served.trie

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class ServedModel:
         items: the catalogue.
         codebooks, text_encoder: from the text of a query to its codes.
         prompts: from query codes and a user to a prompt; holds the tokenizer.
+        training_log: `TrainLog.content_hash` of what it was trained on, where its maker said it.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class ServedModel:
     codebooks: Codebooks
     text_encoder: TextEncoder
     prompts: PromptEncoder
+    training_log: str | None = None
 
     @staticmethod
     def write(
@@ -63,6 +65,7 @@ class ServedModel:
         codebooks: Codebooks,
         text_encoder: TextEncoder,
         prompts: PromptEncoder,
+        training_log: str | None = None,
     ) -> None:
         """Writes a folder, whole or not at all; one that is there already is replaced.
 
@@ -82,7 +85,7 @@ class ServedModel:
             codebooks.save(temporary / CODEBOOKS)
             text_encoder.save(temporary / TEXT_ENCODER)
             items.save(temporary / ITEMS)
-            _write_manifest(temporary)
+            _write_manifest(temporary, training_log)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], verify: bool = True) -> ServedModel:
@@ -95,7 +98,8 @@ class ServedModel:
             ServedModelError: naming the missing, altered or unexpected file, and the remedy.
         """
         root = Path(folder)
-        _check_manifest(root, verify)
+        manifest = _Manifest.read(root)
+        _check_files(root, manifest, verify)
         try:
             tokenizer = SidTokenizer.load(root)
             served = cls(
@@ -105,6 +109,7 @@ class ServedModel:
                 codebooks=Codebooks.load(root / CODEBOOKS),
                 text_encoder=load_text_encoder(root / TEXT_ENCODER),
                 prompts=PromptEncoder.load(root / PROMPTS, tokenizer),
+                training_log=manifest.training_log,
             )
         except FormatError as error:
             raise ServedModelError(f"{root}: {error}; {_REMEDY}") from error
@@ -152,7 +157,7 @@ def _save_model(model: torch.nn.Module, folder: Path, tokenizer: SidTokenizer) -
     write_json(folder / CONFIG, config)
 
 
-def _write_manifest(folder: Path) -> None:
+def _write_manifest(folder: Path, training_log: str | None) -> None:
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)}
         for name in _file_names(folder)
@@ -161,6 +166,7 @@ def _write_manifest(folder: Path) -> None:
         "format": _FORMAT,
         "version": _FORMAT_VERSION,
         "library_version": onesearch_fast.__version__,
+        "training_log": training_log,
         "files": files,
     }
     write_json(folder / MANIFEST, manifest)
@@ -176,18 +182,17 @@ def _file_names(folder: Path) -> list[str]:
     )
 
 
-def _check_manifest(folder: Path, verify: bool) -> None:
-    files = _read_manifest(folder)
-    for name, known in files.items():
+def _check_files(folder: Path, manifest: _Manifest, verify: bool) -> None:
+    for name, known in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise _damaged(folder, name, "a file of the manifest", "no such file")
         size = path.stat().st_size
-        if size != known["bytes"]:
-            raise _damaged(folder, name, f"{known['bytes']} bytes", f"{size} bytes")
-        if verify and sha256(path) != known["sha256"]:
+        if size != known.num_bytes:
+            raise _damaged(folder, name, f"{known.num_bytes} bytes", f"{size} bytes")
+        if verify and sha256(path) != known.sha256:
             raise _damaged(folder, name, "the checksum of the manifest", "an altered file")
-    surplus = sorted(set(_file_names(folder)) - files.keys()) if verify else []
+    surplus = sorted(set(_file_names(folder)) - manifest.files.keys()) if verify else []
     if surplus:
         remedy = "move it out of the folder, or load with verify=False"
         raise _damaged(
@@ -195,27 +200,38 @@ def _check_manifest(folder: Path, verify: bool) -> None:
         )
 
 
-def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        got = "no such file" if folder.is_dir() else "no such folder"
-        remedy = "give the path of a served model folder"
-        raise _damaged(folder, MANIFEST, "the manifest of a served model", got, remedy)
-    try:
-        manifest = read_json(path)
-        if manifest["format"] != _FORMAT or manifest["version"] != _FORMAT_VERSION:
-            expected = f"{_FORMAT} version {_FORMAT_VERSION}"
-            got = f"{manifest['format']} version {manifest['version']}"
+@dataclass(frozen=True)
+class _File:
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    files: dict[str, _File]
+    training_log: str | None
+
+    @classmethod
+    def read(cls, folder: Path) -> _Manifest:
+        path = folder / MANIFEST
+        if not path.is_file():
+            got = "no such file" if folder.is_dir() else "no such folder"
+            remedy = "give the path of a served model folder"
+            raise _damaged(folder, MANIFEST, "the manifest of a served model", got, remedy)
+        try:
+            value = read_json(path)
+            found = f"{value['format']} version {value['version']}"
+            files = {
+                str(name): _File(int(entry["bytes"]), str(entry["sha256"]))
+                for name, entry in value["files"].items()
+            }
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _damaged(folder, MANIFEST, "a manifest", repr(error)) from error
+        expected = f"{_FORMAT} version {_FORMAT_VERSION}"
+        if found != expected:
             remedy = "export the model again with this version of the library"
-            raise _damaged(folder, MANIFEST, expected, got, remedy)
-        return {
-            str(name): {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
-            for name, entry in manifest["files"].items()
-        }
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ServedModelError):
-            raise
-        raise _damaged(folder, MANIFEST, "a manifest", repr(error)) from error
+            raise _damaged(folder, MANIFEST, expected, found, remedy)
+        return cls(files, value.get("training_log"))
 
 
 def _damaged(

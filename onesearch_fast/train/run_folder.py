@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,7 @@ class RunFolder:
         if not reused:
             self.progress.say(f"{name} ...")
             began = time.monotonic()
+            self._remove_torn(name)
             with atomic_folder(folder) as temporary:
                 make(temporary)
             write_json(cost_file, {"seconds": time.monotonic() - began, "peak_mib": peak_mib()})
@@ -67,6 +69,11 @@ class RunFolder:
         self.progress.say(f"{name} {state}: {report.seconds:.1f} s, {report.peak_mib:,.0f} MiB")
         self.reports.append(report)
         return folder
+
+    def _remove_torn(self, name: str) -> None:
+        """Removes what a kill left of earlier attempts at a step."""
+        for torn in self.path.glob(f".{name}.*"):
+            shutil.rmtree(torn)
 
 
 def peak_mib() -> float:

@@ -30,7 +30,16 @@ def write_served(
     trie = SidTrie.build(sids.codes, sids.codebooks.level_sizes, item_scores=log.item_popularity())
     model = AutoModelForCausalLM.from_pretrained(model_folder)
     items = ItemTable.build(log.items)
-    ServedModel.write(folder, model, trie, items, sids.codebooks, sids.encoder, prompts)
+    ServedModel.write(
+        folder,
+        model,
+        trie,
+        items,
+        sids.codebooks,
+        sids.encoder,
+        prompts,
+        training_log=log.content_hash(),
+    )
 
 
 def export_served(
@@ -53,4 +62,5 @@ def export_served(
         served.codebooks,
         served.text_encoder,
         served.prompts,
+        training_log=served.training_log,
     )

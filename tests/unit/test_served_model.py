@@ -186,3 +186,8 @@ def test_parts_that_do_not_belong_together_are_refused(
         with pytest.raises(ValueError, match=f"ServedModel.write: {argument}"):
             ServedModel.write(tmp_path / "served", **(served_parts | {argument: part}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_remembers_the_log_it_was_trained_on(served_parts, tmp_path):
+    ServedModel.write(tmp_path / "served", **served_parts, training_log="a" * 64)
+    assert ServedModel.load(tmp_path / "served").training_log == "a" * 64
