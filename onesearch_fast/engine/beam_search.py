@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -74,6 +75,11 @@ def constrained_search(
     decoder = BeamDecoder(model, read.context, len(widths), max(widths))
     hidden, beams = read.hidden, _root(len(prompts), model.device)
     codes = torch.empty(len(prompts), 1, 0, dtype=torch.int32, device=model.device)
+    # A step reads the result before it, so two of each width take turns.
+    results = {
+        width: cycle([BeamStepResult.empty(len(prompts), width, model.device) for _ in range(2)])
+        for width in {*widths, num_beams}
+    }
     for level, width in enumerate([*widths, num_beams]):
         if level:
             tokens = beams.tokens.clamp(min=0) + space.ranges.offsets[level - 1]
@@ -88,6 +94,7 @@ def constrained_search(
             normalizer=normalizer,
             log_normalizer=vocab_log_normalizer(model, hidden) if normalizer == "vocab" else None,
             filter=filters,
+            out=next(results[width]),
         )
         codes = _extend(codes, _parents(beams), beams.tokens)
     codes = codes.masked_fill_((beams.node < 0).unsqueeze(2), -1)

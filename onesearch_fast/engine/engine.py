@@ -20,6 +20,7 @@ from onesearch_fast.engine.beam_search import (
 from onesearch_fast.engine.expansion import ItemsByRank
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.locks import SharedLock
+from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.scoring import score_codes
@@ -107,7 +108,8 @@ class Engine:
 
     def batch_size(self, prompt_tokens: int, num_beams: int) -> int:
         """How many such requests to put in one batch: enough to fill the processor, no more."""
-        rows = prompt_tokens + self._room * min(num_beams, self._space.trie.num_sids)
+        beams = whole_number("Engine", "num_beams", num_beams, 1, MAX_BEAMS)
+        rows = prompt_tokens + self._room * min(beams, self._space.trie.num_sids)
         shape = self._space.model.shape
         row_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
         row_bytes *= self._space.model.dtype.itemsize
@@ -156,7 +158,8 @@ class Engine:
         Cost: one pass over the prompts, num_levels - 1 passes over the beams. With equal inputs,
         scores agree within float tolerance whatever the batch; in every bit with `deterministic`.
         """
-        _check_generate(num_beams, normalizer, filter, constrained)
+        num_beams = whole_number("Engine", "num_beams", num_beams, 1, MAX_BEAMS)
+        _check_generate(normalizer, filter, constrained)
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         filters = one_per_request("Engine", filter, len(prompts))
 
@@ -304,11 +307,7 @@ def _code_ranges(
     return CodeRanges(tuple(int(offset) for offset in offsets), trie.level_sizes)
 
 
-def _check_generate(
-    num_beams: int, normalizer: str, filter: FilterArgument, constrained: bool
-) -> None:
-    if not isinstance(num_beams, int) or not 1 <= num_beams <= MAX_BEAMS:
-        raise _bad("num_beams", f"an integer from 1 to {MAX_BEAMS}", num_beams)
+def _check_generate(normalizer: str, filter: FilterArgument, constrained: bool) -> None:
     if normalizer not in NORMALIZERS:
         raise _bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
     if not constrained and normalizer in ("children", "none"):

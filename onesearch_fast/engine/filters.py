@@ -19,6 +19,11 @@ def one_per_request(where: str, filter: FilterArgument, batch: int) -> Filters:
     """A list with one filter (or None) per request, or None when nothing is filtered."""
     if filter is None:
         return None
+    if not isinstance(filter, ItemFilter | Sequence):
+        remedy = "make it with trie.filter"
+        raise invalid(
+            where, "filter", "an ItemFilter or a sequence", type(filter), remedy, TypeError
+        )
     filters = [filter] * batch if isinstance(filter, ItemFilter) else list(filter)
     if len(filters) != batch:
         expected = f"one, or one per request ({batch})"

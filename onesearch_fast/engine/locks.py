@@ -34,9 +34,13 @@ class SharedLock:
         """Held by one writer, with no reader inside."""
         with self._changed:
             self._writers_waiting += 1
-            self._changed.wait_for(lambda: not (self._writing or self._readers))
-            self._writers_waiting -= 1
-            self._writing = True
+            try:
+                self._changed.wait_for(lambda: not (self._writing or self._readers))
+                self._writing = True
+            finally:
+                # A wait that is interrupted must not keep the readers out for good.
+                self._writers_waiting -= 1
+                self._changed.notify_all()
         try:
             yield
         finally:

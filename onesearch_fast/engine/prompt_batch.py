@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -50,6 +51,7 @@ class PromptBatch:
         """
         if prompt_embeds is not None:
             _check_embeds(prompt_embeds, model)
+            _check_is_tensor("attention_mask", attention_mask)
             tokens = torch.zeros(prompt_embeds.shape[:2], dtype=torch.int64, device=model.device)
         else:
             tokens, attention_mask = _token_matrix(input_ids, attention_mask)
@@ -74,22 +76,52 @@ def _token_matrix(
     if input_ids is None:
         raise invalid(_WHERE, "input_ids", "token ids, or prompt_embeds instead", None)
     if isinstance(input_ids, torch.Tensor):
+        _check_is_tensor("attention_mask", mask)
         return input_ids, mask
     if mask is not None:
         remedy = "leave attention_mask out: lists have their own lengths"
         raise invalid(_WHERE, "input_ids", "a tensor beside attention_mask", "lists", remedy)
-    longest = max((len(row) for row in input_ids), default=0)
-    tokens = torch.zeros(len(input_ids), longest, dtype=torch.int64)
-    mask = torch.zeros(len(input_ids), longest, dtype=torch.bool)
-    for index, row in enumerate(input_ids):
-        tokens[index, : len(row)] = torch.as_tensor(row)
+    rows = [_token_row(row) for row in _listed(input_ids)]
+    longest = max(map(len, rows), default=0)
+    tokens = torch.zeros(len(rows), longest, dtype=torch.int64)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
         mask[index, : len(row)] = True
     return tokens, mask
 
 
+def _listed(input_ids: Any) -> list[Any]:
+    expected = "a tensor, or lists of token ids, one a request"
+    try:
+        rows = list(input_ids)
+    except TypeError:
+        raise invalid(_WHERE, "input_ids", expected, type(input_ids), kind=TypeError) from None
+    flat = next((row for row in rows if isinstance(row, str) or not hasattr(row, "__len__")), None)
+    if flat is not None:
+        raise invalid(_WHERE, "input_ids", expected, repr(flat), "one request is a batch of one")
+    return rows
+
+
+def _token_row(row: Any) -> torch.Tensor:
+    """One request's list as int64 [tokens]."""
+    try:
+        ids = torch.as_tensor(row) if len(row) else torch.zeros(0, dtype=torch.int64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise invalid(_WHERE, "input_ids", "lists of integers", str(error)) from error
+    if ids.dim() != 1:
+        raise invalid(_WHERE, "input_ids", "one list of token ids a request", tuple(ids.shape))
+    _check_integers(ids)
+    return ids.long()
+
+
+def _check_integers(ids: torch.Tensor) -> None:
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype is torch.bool:
+        raise invalid(_WHERE, "input_ids", "integers", ids.dtype, kind=TypeError)
+
+
 def _check_tokens(tokens: torch.Tensor, mask: torch.Tensor | None, vocab_size: int) -> None:
-    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype is torch.bool:
-        raise invalid(_WHERE, "input_ids", "integers", tokens.dtype, kind=TypeError)
+    _check_integers(tokens)
     if tokens.dim() != 2 or not tokens.numel():
         remedy = "one request is a batch of one, and no prompt is empty"
         raise invalid(_WHERE, "input_ids", "[batch, prompt]", tuple(tokens.shape), remedy)
@@ -101,8 +133,15 @@ def _check_tokens(tokens: torch.Tensor, mask: torch.Tensor | None, vocab_size: i
         raise invalid(_WHERE, "input_ids", expected, int(outside[0]), remedy)
 
 
+def _check_is_tensor(argument: str, value: object) -> None:
+    if value is not None and not isinstance(value, torch.Tensor):
+        remedy = "use torch.as_tensor"
+        raise invalid(_WHERE, argument, "a torch.Tensor", type(value), remedy, TypeError)
+
+
 def _check_embeds(embeds: torch.Tensor, model: DecoderModel) -> None:
     hidden = model.shape.hidden_size
+    _check_is_tensor("prompt_embeds", embeds)
     if embeds.dim() != 3 or embeds.shape[2] != hidden or not embeds.numel():
         expected = f"[batch, prompt, {hidden}]"
         raise invalid(_WHERE, "prompt_embeds", expected, tuple(embeds.shape))

@@ -28,7 +28,9 @@ class UserContext:
     def from_json(cls, value: Any) -> UserContext:
         """From {"profile": text, "history": [{"item_id": id, "query": text} or id, ...]}."""
         fields = _object("user", value, {"profile", "history"})
-        history = fields.get("history") or []
+        history = fields.get("history")
+        if history is None:
+            history = []
         if not isinstance(history, list):
             raise _bad("user.history", "a list of past events", history)
         return cls(
@@ -61,10 +63,14 @@ class SearchRequest:
         if self.query is not None and not self.query.strip():
             remedy = "leave the query out to ask for the user's next item"
             raise _bad("query", "a text with something in it", self.query, remedy)
-        if self.user is not None:
-            _check_text("user.profile", self.user.profile)
-            for event in self.user.history:
-                _check_text("user.history", event.query)
+        if self.user is None:
+            return
+        _check_type("user", self.user, UserContext, "UserContext.from_json reads plain objects")
+        _check_text("user.profile", self.user.profile)
+        for event in self.user.history:
+            _check_type("user.history", event, PastEvent, "wrap ids as PastEvent(item_id)")
+            _check_type("user.history.item_id", event.item_id, str, "item ids are texts here")
+            _check_text("user.history", event.query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +117,16 @@ def _text(argument: str, value: Any) -> str | None:
     return value
 
 
+def _check_type(argument: str, value: object, kind: type, remedy: str) -> None:
+    if not isinstance(value, kind):
+        expected = f"a {kind.__name__}"
+        raise invalid("SearchRequest", argument, expected, type(value), remedy, TypeError)
+
+
 def _check_text(argument: str, text: str | None) -> None:
     if text is None:
         return
-    if not isinstance(text, str):
-        raise invalid("SearchRequest", argument, "a text", type(text), kind=TypeError)
+    _check_type(argument, text, str, "give a text, or None")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -9,7 +9,7 @@ import torch
 
 from onesearch_fast.engine.expansion import Bools, Ints, ItemsByRank, RankedItems
 from onesearch_fast.engine.filters import Filters, allowed_items
-from onesearch_fast.errors import invalid
+from onesearch_fast.engine.numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,7 @@ class GenerateResult:
             (item_ids, counts): int64 [batch, k] padded with -1, and int64 [batch]. Fewer than `k`
             when the beams hold fewer.
         """
-        if not isinstance(k, int) or k < 1:
-            raise invalid("GenerateResult.item_ids", "k", "an integer of at least 1", k)
-        found = self.ranked_items(k)
+        found = self.ranked_items(whole_number("GenerateResult.item_ids", "k", k, 1))
         device = self.rank.device
         return (
             torch.from_numpy(found.item_ids).to(device),

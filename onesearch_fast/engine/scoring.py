@@ -48,6 +48,7 @@ def _score_chunk(
     nodes = np.zeros(batch * sids, dtype=np.int64)
     hidden, inside = read.hidden, codes.clamp(min=0)
     scores = torch.zeros(batch, sids, dtype=torch.float32, device=device)
+    dead = (codes < 0).any(2)
     for level in range(levels):
         if level:
             hidden = decoder.advance(
@@ -59,8 +60,10 @@ def _score_chunk(
         scores = scores + (
             chosen - _log_normalizer(space, hidden, logits, level, nodes, normalizer)
         )
+        # As in a search, NaN or +inf anywhere in a row ends it, whatever the normaliser reads.
+        dead |= ~(logits.amax(-1) < math.inf)
         nodes = child_nodes(space.trie, level, nodes, codes[..., level].reshape(-1).cpu().numpy())
-    dead = (codes < 0).any(2) | ~scores.isfinite()
+    dead |= ~scores.isfinite()
     if normalizer == "children":
         dead |= torch.from_numpy(nodes < 0).view(batch, sids).to(device)
     return scores.masked_fill(dead, -math.inf)

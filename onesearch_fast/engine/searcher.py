@@ -16,6 +16,7 @@ from onesearch_fast.data.prompts import Turn
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.expansion import RankedItems
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
+from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.requests import Hit, SearchRequest
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.served_model import ServedModel
@@ -68,13 +69,11 @@ class Searcher:
         items_per_sid: int = 5,
         out_of_stock: OutOfStock = "last",
     ) -> None:
-        if items_per_sid < 1:
-            raise _bad("items_per_sid", "at least 1", items_per_sid)
         if out_of_stock not in ("last", "drop", "keep"):
             raise _bad("out_of_stock", "'last', 'drop' or 'keep'", out_of_stock)
         self._served = served
         self._engine = engine
-        self._items_per_sid = items_per_sid
+        self._items_per_sid = whole_number("Searcher", "items_per_sid", items_per_sid, 1)
         self._out_of_stock = out_of_stock
 
     @classmethod
@@ -161,7 +160,10 @@ class Searcher:
         Raises:
             ValueError: a blank query, text that is not valid Unicode, a number out of range.
         """
-        _check_range(k, offset)
+        k, offset = (
+            whole_number("Searcher", "k", k, 1),
+            whole_number("Searcher", "offset", offset, 0),
+        )
         cases = [self._case(request) for request in requests]
         hits: list[list[Hit]] = [[] for _ in cases]
         ids = self.item_ids
@@ -182,7 +184,7 @@ class Searcher:
 
         The way to put tens of thousands of requests: it makes no object per hit.
         """
-        _check_range(k, 0)
+        k = whole_number("Searcher", "k", k, 1)
         cases = [self._case(request) for request in requests]
         rows = np.full((len(cases), k), -1, dtype=np.int32)
         for found in self._find(cases, k, num_beams, filter, remove_history):
@@ -250,7 +252,7 @@ class Searcher:
         """The SID of every query in sight, each text encoded once."""
         texts: dict[str, None] = {}
         for case in cases:
-            asked = (case.query, *(event.query for event in case.history))
+            asked = (case.query, *(event.query for event in self._shown(case)))
             texts.update((text, None) for text in asked if text is not None)
         if not texts:
             return {}
@@ -259,12 +261,17 @@ class Searcher:
 
     def _prompt(self, case: _Case, codes_of: dict[str, Codes]) -> list[int]:
         """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
-        turns = [self._turn(event, codes_of) for event in case.history]
+        turns = [self._turn(event, codes_of) for event in self._shown(case)]
         while True:
             ids = self._render(case, turns, codes_of)
             if len(ids) <= self._engine.max_prompt_tokens or not turns:
                 return ids
             turns = turns[len(turns) // 2 + 1 :]
+
+    def _shown(self, case: _Case) -> tuple[_Event, ...]:
+        """The past that a prompt can show; a long one costs no more than this."""
+        most = self._served.prompts.config.max_history_events
+        return case.history[max(0, len(case.history) - most) :]
 
     def _render(self, case: _Case, turns: Sequence[Turn], codes_of: dict[str, Codes]) -> list[int]:
         prompts = self._served.prompts
@@ -328,13 +335,6 @@ def _history_rows(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:
 def _cut(text: str | None) -> str | None:
     """What is read of a text; None for one that says nothing."""
     return text[:MAX_CHARACTERS] if text and text.strip() else None
-
-
-def _check_range(k: int, offset: int) -> None:
-    if not isinstance(k, int) or k < 1:
-        raise _bad("k", "an integer of at least 1", k)
-    if not isinstance(offset, int) or offset < 0:
-        raise _bad("offset", "an integer of at least 0", offset)
 
 
 def _bad(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from onesearch_fast.models.checkpoint import Checkpoint, read_checkpoint
 from onesearch_fast.models.decoder import Attention, DecoderModel, DecoderShape
-from onesearch_fast.models.registry import load_model, model_types, register
+from onesearch_fast.models.registry import check_served, load_model, model_types, register
 
 __all__ = [
     "Attention",
     "Checkpoint",
     "DecoderModel",
     "DecoderShape",
+    "check_served",
     "load_model",
     "model_types",
     "read_checkpoint",

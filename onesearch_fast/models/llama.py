@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -214,6 +214,13 @@ class LlamaModel:
         return self._embedding.device
 
     def load(self, checkpoint: Checkpoint) -> None:
+        given = LlamaConfig.from_hugging_face(checkpoint.config)
+        for one in fields(given):
+            # Shapes alone do not tell: other heads, rotary bases or untied outputs may fit as well.
+            wanted, got = getattr(self._config, one.name), getattr(given, one.name)
+            if wanted != got:
+                remedy = "make a new engine for another architecture"
+                raise invalid("load_model", one.name, str(wanted), got, remedy)
         unused = {"lm_head.weight"} if self._config.tied else set()
         fill(dict(self._slots()), checkpoint, unused)
 

@@ -54,11 +54,21 @@ def load_model(
     checkpoint = (
         source if isinstance(source, Checkpoint) else read_checkpoint(source, allow_download)
     )
-    model_type = checkpoint.config.get("model_type")
-    known = model_types()
+    model = _empty_model(checkpoint.config, dtype, torch.device(device))
+    model.load(checkpoint)
+    return model
+
+
+def check_served(config: Mapping[str, Any]) -> None:
+    """Raises ValueError where `load_model` would for this Hugging Face config; takes no memory."""
+    _empty_model(config, torch.float32, torch.device("meta"))
+
+
+def _empty_model(
+    config: Mapping[str, Any], dtype: torch.dtype, device: torch.device
+) -> DecoderModel:
+    model_type, known = config.get("model_type"), model_types()
     if model_type not in known:
         remedy = "register the architecture with onesearch_fast.models.register"
         raise invalid("load_model", "model_type", f"one of {', '.join(known)}", model_type, remedy)
-    model = _builders[model_type](checkpoint.config, dtype, torch.device(device))
-    model.load(checkpoint)
-    return model
+    return _builders[model_type](config, dtype, device)

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import onesearch_fast as osf
+from onesearch_fast.engine import beam_search
+from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.random_models import random_model
@@ -263,10 +265,28 @@ def test_updated_weights_are_used_and_counted(trie: osf.SidTrie) -> None:
     assert not torch.equal(second.scores, first.scores)
     assert (first.weight_version, second.weight_version, engine.weight_version) == (1, 2, 2)
     assert all(torch.equal(before[name], t) for name, t in new.state_dict().items())
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="intermediate_size"):
         engine.update_weights(random_model("qwen3", VOCAB, intermediate_size=64))
     assert engine.weight_version == 2
     assert_same_bits(engine.generate(PROMPTS, num_beams=8), second)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [({"rope_theta": 500.0}, "rope_theta"), ({"rms_norm_eps": 1e-3}, "norm_eps")],
+)
+def test_weights_that_fit_by_shape_alone_are_refused(
+    engine: osf.Engine, other: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ValueError, match=f"load_model: {named}"):
+        engine.update_weights(random_model("qwen3", VOCAB, seed=1, **other))
+
+
+def test_an_untied_head_is_not_dropped_in_silence(trie: osf.SidTrie) -> None:
+    tied = random_model("qwen3", VOCAB, tie_word_embeddings=True)
+    engine = osf.Engine.from_pretrained(tied, trie, code_token_offsets=OFFSETS)
+    with pytest.raises(ValueError, match="tied"):
+        engine.update_weights(random_model("qwen3", VOCAB, tie_word_embeddings=False))
 
 
 def test_a_search_sees_old_or_new_weights_never_both(trie: osf.SidTrie) -> None:
@@ -309,6 +329,12 @@ def test_a_folder_carries_its_code_ranges(tmp_path: Path, trie: osf.SidTrie) -> 
         ({"num_beams": -3}, "num_beams"),
         ({"num_beams": 2.0}, "num_beams"),
         ({"num_beams": 10**9}, "num_beams"),
+        ({"num_beams": True}, "num_beams"),
+        ({"num_beams": "8"}, "num_beams"),
+        ({"input_ids": [1, 2, 3]}, "input_ids"),
+        ({"input_ids": "red mug"}, "input_ids"),
+        ({"input_ids": [["red"]]}, "input_ids"),
+        ({"input_ids": [[[1], [2]]]}, "input_ids"),
         ({"normalizer": "softmax"}, "normalizer"),
         ({"input_ids": [[1, 2], []]}, "attention_mask"),
         ({"input_ids": []}, "input_ids"),
@@ -344,6 +370,17 @@ def test_bad_arguments_are_refused_by_name(
 def test_bad_types_are_refused(engine: osf.Engine, trie: osf.SidTrie) -> None:
     with pytest.raises(TypeError, match="input_ids"):
         engine.generate(torch.ones(1, 3))
+    with pytest.raises(TypeError, match="input_ids"):
+        engine.generate([[1.5, 2.7]])
+    with pytest.raises(TypeError, match="input_ids"):
+        engine.generate(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="attention_mask"):
+        engine.generate(torch.ones(1, 3).long(), [[1, 1, 1]])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="prompt_embeds"):
+        engine.generate(prompt_embeds=np.ones((1, 3, 48)))  # type: ignore[arg-type]
+    for no_filter in (5, np.ones(NUM_ITEMS, dtype=bool)):
+        with pytest.raises(TypeError, match="filter"):
+            engine.generate(PROMPTS[:1], filter=no_filter)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="codes"):
         engine.score(PROMPTS[:1], torch.zeros(1, 1, 4))
     with pytest.raises(ValueError, match="filter"):
@@ -385,6 +422,60 @@ def test_the_trie_must_be_a_trie() -> None:
         osf.Engine.from_pretrained(random_model("qwen3", VOCAB), [[1, 2]])  # type: ignore[arg-type]
 
 
-def test_item_ids_needs_a_number(engine: osf.Engine) -> None:
-    with pytest.raises(ValueError, match="k"):
-        engine.generate(PROMPTS[:1], num_beams=2).item_ids(0)
+@pytest.mark.parametrize("k", [0, True, 2.0])
+def test_item_ids_needs_a_number(engine: osf.Engine, k: Any) -> None:
+    with pytest.raises(ValueError, match="k:"):
+        engine.generate(PROMPTS[:1], num_beams=2).item_ids(k)
+
+
+def test_numbers_may_be_of_numpy(engine: osf.Engine) -> None:
+    out = engine.generate(np.array([[1, 2, 3]]), num_beams=np.int64(4))  # type: ignore[arg-type]
+    assert_same_bits(out, engine.generate([[1, 2, 3]], num_beams=4))
+    assert out.item_ids(np.int32(3))[0].shape == (1, 3)  # type: ignore[arg-type]
+
+
+def test_a_batch_size_needs_beams(engine: osf.Engine) -> None:
+    with pytest.raises(ValueError, match="num_beams"):
+        engine.batch_size(6, -2)
+
+
+@pytest.mark.parametrize("normalizer", ["level", "children", "none", "vocab"])
+def test_a_broken_row_scores_as_it_is_searched(normalizer: str) -> None:
+    """NaN in the logits of one code ends every SID, whether a normaliser reads it or not."""
+    model = random_model("qwen3", VOCAB)
+    trie = osf.SidTrie.build([[0, 0, 0, 0], [1, 1, 1, 1], [1, 2, 0, 0]], SIZES)
+    model.get_output_embeddings().weight.data[OFFSETS[0] + 5] = math.nan  # type: ignore[operator]
+    engine = osf.Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
+    codes = torch.from_numpy(trie.codes(np.arange(3)))[None]
+    assert engine.generate([[1, 2]], num_beams=4, normalizer=normalizer).count.tolist() == [0]
+    assert engine.score([[1, 2]], codes, normalizer=normalizer).tolist() == [[-math.inf] * 3]
+
+
+def test_an_interrupted_update_keeps_no_search_out() -> None:
+    """As Ctrl-C in an update that waits for a search."""
+    lock = SharedLock()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with lock.shared():
+        wait_for, lock._changed.wait_for = lock._changed.wait_for, interrupt  # type: ignore[assignment,method-assign]
+        with pytest.raises(KeyboardInterrupt), lock.alone():
+            pass
+        lock._changed.wait_for = wait_for  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: lock.shared().__enter__()).result(timeout=10) is None
+
+
+def test_steps_take_turns_in_two_results(
+    engine: osf.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, step = [], beam_search.constrained_beam_step
+
+    def recorded(*args: Any, out: Any, **options: Any) -> Any:
+        memory.append(out.node.data_ptr())
+        return step(*args, out=out, **options)
+
+    monkeypatch.setattr(beam_search, "constrained_beam_step", recorded)
+    engine.generate(PROMPTS, num_beams=8)
+    assert len(memory) == len(SIZES) and memory[0] == memory[2] != memory[1] == memory[3]

@@ -184,9 +184,9 @@ def test_a_bad_index_is_refused(saved: Path, tmp_path: Path, index: str) -> None
 def test_a_failed_load_changes_nothing() -> None:
     model = load_model(random_model("qwen3", VOCAB))
     before = last_logits(model, PROMPTS)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="intermediate_size"):
         model.load(read_checkpoint(random_model("qwen3", VOCAB, intermediate_size=64)))
-    with pytest.raises(ValueError, match="self_attn"):
+    with pytest.raises(ValueError, match="query_key_norm"):
         model.load(read_checkpoint(random_model("llama", VOCAB)))
     assert torch.equal(last_logits(model, PROMPTS), before)
 

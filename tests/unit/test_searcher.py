@@ -217,6 +217,47 @@ def test_bad_types_are_refused(searcher: Searcher, served_folder: Path) -> None:
         searcher.item("nowhere")
 
 
+@pytest.mark.parametrize(
+    ("user", "named"),
+    [
+        ({"history": ["item-1"]}, "UserContext"),
+        (UserContext(history=["item-1"]), "PastEvent"),  # type: ignore[list-item]
+        (UserContext(history=[PastEvent(1)]), "item_id"),  # type: ignore[arg-type]
+        (UserContext(profile=7), "profile"),  # type: ignore[arg-type]
+    ],
+)
+def test_users_that_are_none_are_refused(searcher: Searcher, user: Any, named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        searcher.search([SearchRequest("mug", user)], num_beams=4)
+
+
+def test_numbers_are_checked_before_anything_runs(searcher: Searcher) -> None:
+    request = [SearchRequest("mug")]
+    assert len(searcher.search(request, k=np.int64(2), num_beams=np.int32(8))[0]) == 2  # type: ignore[arg-type]
+    length = len(searcher._prompts([searcher._case(request[0])])[0])
+    for bad in (0, -1, -length, True, "8"):
+        with pytest.raises(ValueError, match="num_beams"):
+            searcher.search(request, num_beams=bad)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="num_beams"):
+            searcher.valid_sid_rates(request, bad)  # type: ignore[arg-type]
+    for name in ("k", "offset"):
+        with pytest.raises(ValueError, match=name):
+            searcher.search(request, **{name: True})
+
+
+def test_only_the_queries_of_the_past_that_is_shown_are_encoded(
+    searcher: Searcher, served_parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = served_parts["prompts"].config.max_history_events
+    past = [PastEvent("item-1", f"query {number}") for number in range(most + 7)]
+    seen: list[str] = []
+    encoder = searcher._served.text_encoder
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda texts: seen.extend(texts) or encode(texts))
+    searcher.search([SearchRequest("mug", UserContext(history=past))], num_beams=4)
+    assert seen == ["mug", *(event.query for event in past[7:])]
+
+
 def test_requests_are_read_from_json() -> None:
     value = {
         "query": "mug",
@@ -235,7 +276,9 @@ def test_requests_are_read_from_json() -> None:
         ({"q": "mug"}, "'q'"),
         ({"query": 7}, "query"),
         ({"user": "me"}, "user"),
-        ({"user": {"history": {}}}, None),
+        ({"user": {"history": None}}, None),
+        ({"user": {"history": {}}}, "history"),
+        ({"user": {"history": ""}}, "history"),
         ({"user": {"history": "item-1"}}, "history"),
         ({"user": {"history": [{"query": "x"}]}}, "item_id"),
         ({"user": {"history": [{"item_id": True}]}}, "item_id"),
