@@ -51,7 +51,8 @@ class PromptConfig:
     profiles: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("max_history_events", 0), ("max_query_tokens", 1)):
+        least_of = {"max_history_events": 0, "max_query_tokens": 1, "max_text_tokens": 1}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise invalid("PromptConfig", name, f"at least {least}", getattr(self, name))
 
@@ -94,6 +95,11 @@ class Templates:
     personalised: Mapping[str, Mapping[str, Sequence[str]]]
     pairs: Mapping[str, Mapping[str, Any]]
 
+    @staticmethod
+    def names() -> list[str]:
+        """The templates that come with the package."""
+        return sorted(file.stem for file in TEMPLATE_FOLDER.glob("*.json"))
+
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> Templates:
         """Reads a template by name, or from a JSON file; raises FormatError when it is unsound."""
@@ -101,8 +107,8 @@ class Templates:
         if not path.is_file():
             path = Path(name_or_path)
         if not path.is_file():
-            known = sorted(file.stem for file in TEMPLATE_FOLDER.glob("*.json"))
-            raise invalid("Templates.load", "name_or_path", f"one of {known} or a file", str(path))
+            expected = f"one of {cls.names()} or a file"
+            raise invalid("Templates.load", "name_or_path", expected, str(path))
         return cls.from_json(read_json(path), str(path))
 
     @classmethod
@@ -112,8 +118,11 @@ class Templates:
             templates = cls(tuple(value["markers"]), value["personalised"], value["pairs"])
             segments = list(templates._segments())
             openings = [json.dumps(opening) for opening in templates._openings()]
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise FormatError(f"{source}: not a prompt template: {error!r}") from error
+        absent = sorted({"search", "next_item"} - templates.personalised.keys())
+        if absent:
+            raise FormatError(f"{source}: no personalised task {absent[0]!r}; it is served")
         for piece in (piece for segment in segments for piece in _pieces(segment)):
             if piece[0] == "<" and piece not in templates.markers:
                 raise FormatError(f"{source}: {piece} is not among the markers")
@@ -189,7 +198,7 @@ class PromptEncoder:
 
     def can_fill(self, task: str, fields: Fields) -> bool:
         """Whether `fields` has a value for everything that the task's input and target show."""
-        pair = self.templates.pairs[task]
+        pair = self._pair(task)
         pieces = [
             piece for segment in (*pair["input"], pair["target"]) for piece in _pieces(segment)
         ]
@@ -197,7 +206,7 @@ class PromptEncoder:
 
     def pair_row(self, task: str, fields: Fields) -> Row:
         """One input with its target as a training sequence; a text target ends with <eos>."""
-        pair = self.templates.pairs[task]
+        pair = self._pair(task)
         row = Row()
         row.add(self._render(pair["input"], fields), False)
         target = self._render([pair["target"]], fields)
@@ -238,8 +247,16 @@ class PromptEncoder:
             ids += self._sid(turn.item_codes)
         return ids + self._turn(task, query, query_codes)
 
+    def _pair(self, task: str) -> Mapping[str, Any]:
+        pairs = self.templates.pairs
+        if task not in pairs:
+            remedy = f"add it to the template {self.config.template!r}, or leave the task out"
+            raise invalid("PromptEncoder", "task", f"one of {sorted(pairs)}", task, remedy)
+        return pairs[task]
+
     def _head(self, task: str, profile: str | None) -> list[int]:
-        shown = profile if self.config.profiles else None
+        # A profile that says nothing is none, in training as in a search.
+        shown = profile if self.config.profiles and profile and profile.strip() else None
         return self._render(self.templates.personalised[task]["head"], {"profile": shown})
 
     def _turn(self, task: str, query: str | None, query_codes: Codes | None) -> list[int]:

@@ -26,7 +26,7 @@ from onesearch_fast.sid.codes import code_token_names
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 CONFIG_FILE = "tokenizer_config.json"
 _METADATA = "semantic_ids"
-_SMALLEST_VOCABULARY = 256 + 3  # every byte, and the three special tokens
+SMALLEST_VOCABULARY = 256 + 3  # every byte, and the three special tokens
 _CACHED_TEXTS = 1 << 17
 
 
@@ -80,9 +80,9 @@ class SidTokenizer:
             texts: any number of texts; a text that occurs n times counts n times.
             vocab_size: most text pieces, bytes and special tokens included; at least 259.
         """
-        if vocab_size < _SMALLEST_VOCABULARY:
+        if vocab_size < SMALLEST_VOCABULARY:
             raise invalid(
-                "SidTokenizer.train", "vocab_size", f"at least {_SMALLEST_VOCABULARY}", vocab_size
+                "SidTokenizer.train", "vocab_size", f"at least {SMALLEST_VOCABULARY}", vocab_size
             )
         backend = _untrained_backend()
         trainer = BpeTrainer(
@@ -153,14 +153,16 @@ class SidTokenizer:
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode_text` of each text; texts not met before are encoded in one batch."""
         if len(self._cache) + len(texts) > _CACHED_TEXTS:
-            self._cache.clear()
-        new = list(dict.fromkeys(text for text in texts if text not in self._cache))
+            self._cache = {}
+        # One look at it: another thread may put an empty one in its place meanwhile.
+        cache = self._cache
+        new = list(dict.fromkeys(text for text in texts if text not in cache))
         if new:
             encodings = self._text.encode_batch(
                 [_checked(text) for text in new], add_special_tokens=False
             )
-            self._cache.update((t, tuple(e.ids)) for t, e in zip(new, encodings, strict=True))
-        return [list(self._cache[text]) for text in texts]
+            cache.update((t, tuple(e.ids)) for t, e in zip(new, encodings, strict=True))
+        return [list(cache[text]) for text in texts]
 
     def decode_text(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -214,16 +216,28 @@ class SidTokenizer:
         path = Path(folder) / CONFIG_FILE
         if not path.is_file():
             raise FormatError(f"{folder}: no {CONFIG_FILE}; it is not a saved tokenizer")
-        metadata = read_json(path).get(_METADATA)
+        config = read_json(path)
+        metadata = config.get(_METADATA) if isinstance(config, dict) else None
         if not isinstance(metadata, dict):
             raise FormatError(f"{path}: no {_METADATA!r}; this tokenizer has no code tokens")
-        hf: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        tokenizer = cls(
-            hf, metadata["level_sizes"], metadata["num_residual_levels"], metadata["markers"]
-        )
-        if list(tokenizer.code_token_offsets) != metadata["code_token_offsets"]:
+        hf = _open(folder)
+        try:
+            offsets = metadata["code_token_offsets"]
+            tokenizer = cls(
+                hf, metadata["level_sizes"], metadata["num_residual_levels"], metadata["markers"]
+            )
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path}: {_METADATA!r} is not ours: {error!r}") from error
+        if list(tokenizer.code_token_offsets) != offsets:
             raise FormatError(f"{path}: code_token_offsets do not match the vocabulary")
         return tokenizer
+
+
+def _open(folder: str | os.PathLike[str]) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare ones for a damaged file
+        raise FormatError(f"{folder}: not a Hugging Face tokenizer: {error}") from error
 
 
 def _untrained_backend() -> Tokenizer:

@@ -198,6 +198,8 @@ def test_save_and_load_give_the_same_prompts(tmp_path):
             "two tasks begin alike",
         ),
         (lambda value: value.pop("pairs"), "not a prompt template"),
+        (lambda value: value.update(pairs=[]), "not a prompt template"),
+        (lambda value: value["personalised"].pop("next_item"), "no personalised task 'next_item'"),
     ],
 )
 def test_unsound_templates_are_refused(change, complaint):
@@ -210,6 +212,28 @@ def test_unsound_templates_are_refused(change, complaint):
 def test_an_unknown_template_names_the_known_ones():
     with pytest.raises(ValueError, match=r"expected one of \['chinese', 'compact', 'english'\]"):
         Templates.load("latin")
+
+
+def test_a_task_without_a_template_is_refused_by_name():
+    prompts = encoder()
+    del prompts.templates.pairs["title_to_sid"]
+    for ask in (prompts.can_fill, prompts.pair_row):
+        with pytest.raises(ValueError, match=r"got title_to_sid; add it to the template"):
+            ask("title_to_sid", {"title": "x"})
+
+
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_profile_that_says_nothing_is_none_in_training_and_serving(blank):
+    prompts = encoder()
+    assert prompts.next_item_prompt(blank, TURNS) == prompts.next_item_prompt(None, TURNS)
+    rows = [prompts.training_rows("search", profile, TURNS) for profile in (blank, None)]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("name", ["max_query_tokens", "max_text_tokens"])
+def test_texts_keep_at_least_one_token(name):
+    with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+        PromptConfig(**{name: 0})
 
 
 def test_a_negative_history_is_refused():

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from onesearch_fast.data import tokenizer as tokenizer_module
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.errors import FormatError
 
@@ -66,6 +68,35 @@ def test_lone_surrogates_are_refused(tokenizer, bad):
 def test_what_is_not_text_is_refused(tokenizer):
     with pytest.raises(TypeError, match="expected a string"):
         tokenizer.encode_text(5)
+
+
+def test_another_thread_may_empty_the_cache_at_any_time(tokenizer, monkeypatch):
+    known, new = "red dress", "blue shoes of a kind"
+    expected = [tokenizer.encode_text(known), tokenizer.encode_text(new)]
+    encode = tokenizer._text.encode_batch
+
+    class EmptiedMeanwhile:
+        def encode_batch(self, texts, **options):
+            monkeypatch.setattr(tokenizer_module, "_CACHED_TEXTS", 0)
+            monkeypatch.setattr(tokenizer, "_text", SimpleNamespace(encode_batch=encode))
+            tokenizer.encode_text("something else")
+            return encode(texts, **options)
+
+    tokenizer._cache.pop(new)
+    monkeypatch.setattr(tokenizer, "_text", EmptiedMeanwhile())
+    assert tokenizer.encode_texts([known, new]) == expected
+
+
+@pytest.mark.parametrize("damage", ["tokenizer.json", "metadata", "list"])
+def test_a_damaged_folder_is_refused(tokenizer, tmp_path, damage):
+    tokenizer.save(tmp_path)
+    config = tmp_path / "tokenizer_config.json"
+    if damage == "tokenizer.json":
+        (tmp_path / damage).write_text('{"version": "1.0"}')
+    else:
+        config.write_text("[]" if damage == "list" else '{"semantic_ids": {}}')
+    with pytest.raises(FormatError, match="tokenizer"):
+        SidTokenizer.load(tmp_path)
 
 
 def test_a_batch_equals_single_texts(tokenizer):
