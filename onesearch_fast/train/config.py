@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from onesearch_fast.data.prompts import PromptConfig
+from onesearch_fast.data.tokenizer import SMALLEST_VOCABULARY
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.build import SidConfig
 
@@ -37,6 +39,21 @@ class ModelConfig:
     head_dim: int = 64
     intermediate_size: int = 384
     catalogue_start: bool = True
+
+    def __post_init__(self) -> None:
+        # What the engine would refuse is refused before anything is trained.
+        for name in ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size"):
+            if getattr(self, name) < 1:
+                raise invalid("ModelConfig", name, "at least 1", getattr(self, name))
+        if self.head_dim < 2 or self.head_dim % 2:
+            expected = "an even number of at least 2, for rotary positions"
+            raise invalid("ModelConfig", "head_dim", expected, self.head_dim)
+        if self.num_heads % self.num_kv_heads:
+            expected = f"a divisor of num_heads ({self.num_heads})"
+            raise invalid("ModelConfig", "num_kv_heads", expected, self.num_kv_heads)
+        if self.text_vocab_size < SMALLEST_VOCABULARY:
+            expected = f"at least {SMALLEST_VOCABULARY}"
+            raise invalid("ModelConfig", "text_vocab_size", expected, self.text_vocab_size)
 
 
 @dataclass(frozen=True)
@@ -69,13 +86,22 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         where = f"StageConfig {self.name!r}"
-        if not self.tasks or any(visits <= 0 for visits in self.tasks.values()):
+        if not self.tasks or not all(0 < visits < math.inf for visits in self.tasks.values()):
             raise invalid(where, "tasks", "task -> visits an epoch above 0", dict(self.tasks))
         for name in ("epochs", "tokens_per_batch"):
             if getattr(self, name) < 1:
                 raise invalid(where, name, "at least 1", getattr(self, name))
-        if self.max_minutes is not None and self.max_minutes <= 0:
+        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
             raise invalid(where, "max_minutes", "more than 0, or null", self.max_minutes)
+        if not 0 <= self.learning_rate < math.inf:
+            raise invalid(where, "learning_rate", "at least 0", self.learning_rate)
+        if not 0 <= self.warmup < 1:
+            raise invalid(where, "warmup", "a share in [0, 1)", self.warmup)
+        if not 0 <= self.weight_decay < math.inf:
+            raise invalid(where, "weight_decay", "at least 0", self.weight_decay)
+        if self.validations < 0 or (self.keep_best and not self.validations):
+            expected = "at least 0, and at least 1 with keep_best"
+            raise invalid(where, "validations", expected, self.validations)
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,11 @@ class PipelineConfig:
             raise invalid(
                 "PipelineConfig", "precision", "auto, bfloat16 or float32", self.precision
             )
+        if not 0 <= self.seed < 1 << 32:
+            raise invalid("PipelineConfig", "seed", "an integer in [0, 2^32)", self.seed)
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            got = self.checkpoint_seconds
+            raise invalid("PipelineConfig", "checkpoint_seconds", "at least 0", got)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,7 +146,7 @@ class PipelineConfig:
 
         A stage without a limit takes the share of its epochs times tasks.
         """
-        if minutes <= 0:
+        if not 0 < minutes < math.inf:
             raise invalid("PipelineConfig", "minutes", "more than 0", minutes)
         shares = [stage.max_minutes or float(stage.epochs) for stage in self.stages]
         limits = [minutes * share / sum(shares) for share in shares]

@@ -25,6 +25,7 @@ from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.files import read_json, write_json
+from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train.config import PipelineConfig, StageConfig
@@ -79,6 +80,9 @@ def run_pipeline(
     stages = [(stage, find_stage(stage.name, stage.tasks)) for stage in config.stages]
     stop_cases = list(_stop_cases(split))
     run = RunFolder(Path(run_dir), progress or Silent())
+    if config.model.checkpoint is not None:
+        # What cannot be served in the end is refused before anything is trained.
+        check_served(read_checkpoint(config.model.checkpoint).config)
     run.claim(_identity(split, config, stop_cases), _versions(), resume)
     with quiet_transformers():
         sids = _semantic_ids(run, split.log, config)
@@ -105,10 +109,17 @@ def _identity(
     targets = json.dumps([(case.user_id, case.query, case.target_row) for case in stop_cases])
     return {
         "config": json.loads(json.dumps(config.to_json())),
+        **_own_template(config.prompts.template),
         "data": split.log.content_hash(),
         "data_name": split.name,
         "validation": hashlib.sha256(targets.encode()).hexdigest(),
     }
+
+
+def _own_template(name_or_path: str) -> dict[str, Any]:
+    """A template file of the user's own by what it says: it may be edited between two calls."""
+    templates = Templates.load(name_or_path)
+    return {} if name_or_path in Templates.names() else {"template": templates.to_json()}
 
 
 def _versions() -> dict[str, str]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
@@ -13,12 +13,14 @@ from tokenizers.trainers import BpeTrainer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GPT2Config,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 from onesearch_fast.cli.main import main
+from onesearch_fast.data.prompts import Templates
 from onesearch_fast.data.split import Split, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.engine.served_model import ServedModel
@@ -139,6 +141,38 @@ def test_a_folder_of_another_config_is_refused(finished, split, change, named):
         run_pipeline(split, change(smoke_config()), finished.run_folder)
 
 
+def test_an_edited_template_is_another_run(split, tmp_path):
+    template = tmp_path / "template.json"
+    value = Templates.load("compact").to_json()
+    template.write_text(json.dumps(value))
+    prompts = replace(smoke_config().prompts, template=str(template))
+    config = replace(smoke_config(), prompts=prompts, stages=())
+    run_pipeline(split, config, tmp_path / "run")
+    value["personalised"]["next_item"]["turn"] = ["next: <item>"]
+    template.write_text(json.dumps(value))
+    with pytest.raises(ValueError, match=r"differs in template\.personalised\.next_item"):
+        run_pipeline(split, config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (None, "expected an existing folder"),
+        (GPT2Config(n_embd=16, n_layer=1, n_head=1), "model_type: expected one of .*qwen3"),
+        (Qwen3Config(hidden_act="gelu"), "hidden_act: expected 'silu'"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_served_is_refused_at_once(split, tmp_path, config, named):
+    folder = tmp_path / "checkpoint"
+    if config is not None:
+        config.save_pretrained(folder)
+        save_file({"weight": np.zeros(1, np.float32)}, folder / "model.safetensors")
+    model = replace(smoke_config().model, checkpoint=str(folder))
+    with pytest.raises(ValueError, match=named):
+        run_pipeline(split, replace(smoke_config(), model=model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_of_other_data_is_refused(finished):
     other = leave_last_out(make_synthetic(seed=4, num_items=250, num_users=120).dataset)
     with pytest.raises(ValueError, match="differs in data, validation; choose another"):
@@ -166,6 +200,9 @@ def test_export_writes_a_sound_folder_in_the_other_dtype(finished, tmp_path):
     assert all(value.dtype == torch.bfloat16 for value in half.values())
     for name, value in full.items():
         assert torch.equal(value.bfloat16(), half[name])
+    before = sorted(finished.run_folder.iterdir())
+    assert main(["export", str(finished.run_folder), "--out", str(finished.run_folder)]) == 2
+    assert sorted(finished.run_folder.iterdir()) == before
     with pytest.raises(ValueError, match="dtype: expected one of"):
         export_served(finished.run_folder, out, "int8")
 

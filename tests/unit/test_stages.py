@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -157,6 +158,23 @@ def test_configs_name_tasks_that_exist_and_survive_json(config):
         ({"sid": {"level_sizes": [16, 2.5]}}, r"level_sizes\[1\]: expected a int"),
         ({"precision": "float16"}, "expected auto, bfloat16 or float32"),
         ([], "expected a JSON object"),
+        ({"seed": -1}, "seed: expected an integer in"),
+        ({"checkpoint_seconds": -1}, "checkpoint_seconds"),
+        ({"model": {"num_layers": 0}}, "num_layers: expected at least 1"),
+        ({"model": {"head_dim": 15}}, "head_dim: expected an even number"),
+        ({"model": {"num_heads": 3, "num_kv_heads": 2}}, "num_kv_heads: expected a divisor"),
+        ({"model": {"text_vocab_size": 100}}, "text_vocab_size: expected at least 259"),
+        *(
+            ({"stages": [{"name": "alignment", "tasks": {"title_to_sid": 1.0}, **bad}]}, name)
+            for name, bad in {
+                "max_minutes": {"max_minutes": math.nan},
+                "learning_rate": {"learning_rate": -1.0},
+                "warmup": {"warmup": 1.0},
+                "weight_decay": {"weight_decay": math.nan},
+                "validations": {"keep_best": True, "validations": 0},
+                "tasks": {"tasks": {"title_to_sid": math.inf}},
+            }.items()
+        ),
     ],
 )
 def test_unsound_configs_are_refused(value, complaint):
@@ -174,6 +192,8 @@ def test_minutes_are_shared_out_as_the_limits_are():
     assert [stage.max_minutes for stage in config.with_minutes(2.0).stages] == [0.5, 1.5]
     with pytest.raises(ValueError, match="minutes: expected more than 0"):
         config.with_minutes(0)
+    with pytest.raises(ValueError, match="minutes: expected more than 0"):
+        config.with_minutes(math.nan)
 
 
 def test_a_suggested_config_asks_only_for_what_the_log_has(inputs):
