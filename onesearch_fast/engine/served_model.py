@@ -30,6 +30,9 @@ PROMPTS = "prompts.json"
 ITEMS = "items.parquet"
 MANIFEST = "manifest.json"
 
+# What no search does without; Hugging Face names the files of models and tokenizers itself.
+_REQUIRED = (CONFIG, TRIE, CODEBOOKS, PROMPTS, ITEMS)
+
 _FORMAT = "onesearch_fast.served_model"
 _FORMAT_VERSION = 1
 _REMEDY = "export the model again, or copy the folder again from where it is sound"
@@ -67,15 +70,16 @@ class ServedModel:
         prompts: PromptEncoder,
         training_log: str | None = None,
     ) -> None:
-        """Writes a folder, whole or not at all; one that is there already is replaced.
+        """Writes a folder, whole or not at all; a served model already there is replaced.
 
         Args:
             model: a `transformers` causal language model over the tokenizer of `prompts`.
             trie: its item ids must be the rows of `items`.
 
         Raises:
-            ValueError: parts that do not belong together.
+            ValueError: parts that do not belong together, or a folder that holds other things.
         """
+        _refuse_other_folder(Path(folder))
         _check_parts(model, trie, items, codebooks, text_encoder, prompts)
         with atomic_folder(folder) as temporary:
             _save_model(model, temporary, prompts.tokenizer)
@@ -231,6 +235,9 @@ class _Manifest:
         if found != expected:
             remedy = "export the model again with this version of the library"
             raise _damaged(folder, MANIFEST, expected, found, remedy)
+        absent = [name for name in _REQUIRED if name not in files]
+        if absent:
+            raise _damaged(folder, MANIFEST, f"an entry for {absent[0]}", "none")
         return cls(files, value.get("training_log"))
 
 
@@ -238,6 +245,14 @@ def _damaged(
     folder: Path, name: str, expected: str, got: str, remedy: str = _REMEDY
 ) -> ServedModelError:
     return invalid(f"served model {folder}", name, expected, got, remedy, ServedModelError)
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """What is replaced is deleted, so it must be what it is taken for."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        expected = "a new folder, an empty one, or a served model to replace"
+        got, remedy = f"{folder}, which holds other files", "choose another folder"
+        raise invalid("ServedModel.write", "folder", expected, got, remedy)
 
 
 def _unfit(argument: str, expected: str, got: object) -> ValueError:

@@ -90,7 +90,7 @@ def test_writing_leaves_the_model_alone_and_replaces_a_folder(
 ) -> None:
     config = dict(served_parts["model"].config.to_dict())
     folder = tmp_path / "served"
-    folder.mkdir()
+    ServedModel.write(folder, **served_parts)
     (folder / "old.txt").write_text("old")
     ServedModel.write(folder, **served_parts)
     assert files_below(folder) == EXPECTED_FILES
@@ -154,7 +154,12 @@ def without_sizes(manifest: dict[str, Any]) -> str:
     return json.dumps(manifest | {"files": {"config.json": {}}})
 
 
-@pytest.mark.parametrize("edit", [no_json, a_list, newer, without_sizes])
+def without_trie(manifest: dict[str, Any]) -> str:
+    del manifest["files"]["sid_trie.bin"]
+    return json.dumps(manifest)
+
+
+@pytest.mark.parametrize("edit", [no_json, a_list, newer, without_sizes, without_trie])
 def test_a_bad_manifest_is_refused(copy: Path, edit: Callable[[dict[str, Any]], str]) -> None:
     path = copy / "manifest.json"
     path.write_text(edit(json.loads(path.read_text())))
@@ -186,6 +191,18 @@ def test_parts_that_do_not_belong_together_are_refused(
         with pytest.raises(ValueError, match=f"ServedModel.write: {argument}"):
             ServedModel.write(tmp_path / "served", **(served_parts | {argument: part}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_other_things_is_not_replaced(
+    served_parts: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds other files; choose another folder"):
+        ServedModel.write(tmp_path, **served_parts)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    ServedModel.write(tmp_path / "empty", **served_parts)
+    ServedModel.load(tmp_path / "empty")
 
 
 def test_the_folder_remembers_the_log_it_was_trained_on(served_parts, tmp_path):
