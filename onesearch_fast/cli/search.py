@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 # Requests of a batch that are read, searched and written together.
 _BATCH = 1024
+_USER_REMEDY = """quote it as in --user '{"history": ["item id"]}'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.engine.searcher import Searcher
 
     _check_mode(arguments)
+    _check_numbers(arguments)
     user = _parse_user(arguments.user)
     searcher = Searcher.load(arguments.served, dtype=arguments.dtype)
     if arguments.batch:
@@ -79,6 +83,15 @@ def _check_mode(arguments: argparse.Namespace) -> None:
         raise invalid("search", "--json", "a QUERY or --next-item beside it", "none")
 
 
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Before the model is opened; typed queries would all fail for the same reason."""
+    from onesearch_fast.engine.engine import MAX_BEAMS
+    from onesearch_fast.engine.numbers import whole_number
+
+    whole_number("search", "-k", arguments.k, 1)
+    whole_number("search", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)
+
+
 def _parse_user(text: str | None) -> UserContext | None:
     from onesearch_fast.engine.requests import UserContext
 
@@ -86,8 +99,8 @@ def _parse_user(text: str | None) -> UserContext | None:
         return None
     try:
         return UserContext.from_json(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise invalid("search", "--user", "a JSON object", str(error)) from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise invalid("search", "--user", "a JSON object", str(error), _USER_REMEDY) from error
 
 
 def _run_once(searcher: Searcher, arguments: argparse.Namespace, user: UserContext | None) -> None:
@@ -111,13 +124,17 @@ def _run_interactive(
     """One query a line until the input ends; a query that cannot be answered ends nothing."""
     from onesearch_fast.engine.requests import SearchRequest
 
-    if sys.stdin.isatty():
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Bytes that are no text then come to the check of the one query they are in.
+        sys.stdin.reconfigure(errors="surrogateescape")
+    prompt = "query> " if sys.stdin.isatty() else ""
+    if prompt:
         print(f"{len(searcher.items)} items; one query a line, end with Ctrl-D", file=sys.stderr)
     while True:
-        print("query> ", end="", file=sys.stderr, flush=True)
+        print(prompt, end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
-            print(file=sys.stderr)
+            print(end="\n" if prompt else "", file=sys.stderr)
             return
         if not line.strip():
             continue
@@ -152,11 +169,16 @@ def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:
 
     requests = []
     for number, line in enumerate(_lines(path), start=1):
+        # As the readers of data do: a byte order mark and blank lines say nothing.
+        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not line.strip():
+            continue
         try:
             request = SearchRequest.from_json(json.loads(line.decode("utf-8")))
             request.check()
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
+        except (ValueError, RecursionError) as error:
+            remedy = 'give one JSON text or {"query": text, "user": {...}} a line'
+            raise DataError(f"{path}:{number}: {error}; {remedy}") from error
         requests.append(request)
         if len(requests) == _BATCH:
             yield requests

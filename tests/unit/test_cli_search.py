@@ -53,11 +53,21 @@ def test_a_batch_goes_from_lines_to_lines(
     assert lines_of(out.read_text(encoding="utf-8")) == printed
 
 
+def test_a_byte_order_mark_and_blank_lines_say_nothing(
+    served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = tmp_path / "in.jsonl"
+    batch.write_bytes(b'\xef\xbb\xbf"red kettle"\n\n"mug"\n \n')
+    assert main(["search", str(served_folder), "--batch", str(batch), *SMALL]) == 0
+    printed = lines_of(capsys.readouterr().out)
+    assert [line["query"] for line in printed] == ["red kettle", "mug"]
+
+
 def test_a_bad_line_is_named_and_nothing_is_written(
     served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    for bad in ("{", '{"question": "mug"}', '"a \\ud800"', '""'):
+    for bad in ("[" * 100_000, "{", '{"question": "mug"}', '"a \\ud800"', '""'):
         batch.write_text(f'"red kettle"\n{bad}\n')
         arguments = ["search", str(served_folder), "--batch", str(batch), "--out", str(out)]
         assert main([*arguments, *SMALL]) == 2
@@ -79,9 +89,24 @@ def test_a_conversation_goes_on_after_a_bad_query(
     assert "lone surrogate" in captured.err
 
 
+def test_bytes_that_are_no_text_end_no_conversation(
+    served_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.TextIOWrapper(io.BytesIO(b"red kettle\n\xff\xfe\nmug\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", typed)
+    assert main(["search", str(served_folder), *SMALL]) == 0
+    captured = capsys.readouterr()
+    answered = [line for line in captured.out.splitlines() if not line.startswith(" ")]
+    assert answered == ["red kettle", "mug"]
+    assert "lone surrogate" in captured.err and "query>" not in captured.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
+        (["-k", "0"], "-k:"),
+        (["--num-beams", "0"], "--num-beams:"),
+        (["mug", "--user", "[" * 100_000], "--user"),
         (["mug", "--batch", "x"], "one of QUERY"),
         (["mug", "--next-item"], "one of QUERY"),
         (["--batch", "x", "--json"], "--batch"),
@@ -90,7 +115,7 @@ def test_a_conversation_goes_on_after_a_bad_query(
         (["mug", "--user", "{"], "--user"),
         (["mug", "--user", "[]"], "user"),
         (["mug", "-k", "0"], "k:"),
-        (["mug", "--num-beams", "0"], "num_beams"),
+        (["mug", "--num-beams", "0"], "num-beams"),
         (["  "], "query"),
         (["--batch", "no-such-file"], "no-such-file"),
     ],
