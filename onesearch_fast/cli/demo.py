@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.run_folder import RunFolder
     from onesearch_fast.train.suggest import suggest_config
 
+    _check_options(arguments)
     progress = ConsoleProgress()
     progress.say("data ...")
     split, others = _load(arguments)
@@ -68,6 +69,21 @@ def run(arguments: argparse.Namespace) -> int:
     _print_steps([*result.steps, *steps.reports])
     print(f"\nserved model: {result.served_folder}\ncurves: {folder / 'curves.png'}")
     return 0
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Before the training: what only the search or the table needs would fail minutes later."""
+    from onesearch_fast.engine.engine import MAX_BEAMS
+    from onesearch_fast.engine.numbers import whole_number
+    from onesearch_fast.errors import invalid
+    from onesearch_fast.train.config import check_minutes
+
+    check_minutes(arguments.minutes)
+    whole_number("demo", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)
+    if arguments.cases is not None:
+        whole_number("demo", "--cases", arguments.cases, 1)
+    if arguments.json is not None and arguments.json.is_dir():
+        raise invalid("demo", "--json", "a file to write", f"the folder {arguments.json}")
 
 
 def default_run_folder(split_name: str) -> Path:

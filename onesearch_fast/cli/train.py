@@ -24,16 +24,18 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
     from onesearch_fast.data.split import leave_last_out
     from onesearch_fast.files import read_json
-    from onesearch_fast.train.config import PipelineConfig
+    from onesearch_fast.train.config import PipelineConfig, check_minutes
     from onesearch_fast.train.pipeline import run_pipeline
     from onesearch_fast.train.progress import ConsoleProgress
     from onesearch_fast.train.suggest import suggest_config
 
+    # A slip in the settings should not wait for the data to be read.
+    given = (
+        None if arguments.config is None else PipelineConfig.from_json(read_json(arguments.config))
+    )
+    check_minutes(arguments.minutes)
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
-    if arguments.config is not None:
-        config = PipelineConfig.from_json(read_json(arguments.config))
-    else:
-        config = suggest_config(split.log)
+    config = given or suggest_config(split.log)
     if arguments.minutes is not None:
         config = config.with_minutes(arguments.minutes)
     result = run_pipeline(split, config, arguments.run_folder, progress=ConsoleProgress())

@@ -146,8 +146,7 @@ class PipelineConfig:
 
         A stage without a limit takes the share of its epochs times tasks.
         """
-        if not 0 < minutes < math.inf:
-            raise invalid("PipelineConfig", "minutes", "more than 0", minutes)
+        check_minutes(minutes)
         shares = [stage.max_minutes or float(stage.epochs) for stage in self.stages]
         limits = [minutes * share / sum(shares) for share in shares]
         stages = (
@@ -155,6 +154,12 @@ class PipelineConfig:
             for stage, limit in zip(self.stages, limits, strict=True)
         )
         return replace(self, stages=tuple(stages))
+
+
+def check_minutes(minutes: float | None) -> None:
+    """Raises ValueError for a training time that is none; None is no limit."""
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise invalid("PipelineConfig", "minutes", "more than 0", minutes)
 
 
 def demo_config() -> PipelineConfig:
