@@ -31,6 +31,8 @@ from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 # A request's beams times its steps is allocated up front, so a slip of the keyboard is refused.
 MAX_BEAMS = 1 << 16
 
@@ -320,7 +322,7 @@ def _check_generate(normalizer: str, filter: FilterArgument, constrained: bool) 
 
 def _check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) -> torch.Tensor:
     """As int64 [batch, sid, level]."""
-    if not isinstance(codes, torch.Tensor) or codes.dtype.is_floating_point:
+    if not isinstance(codes, torch.Tensor) or codes.dtype not in _INTEGERS:
         got = codes.dtype if isinstance(codes, torch.Tensor) else type(codes)
         raise _bad("codes", "an integer tensor", got, kind=TypeError)
     given = codes.unsqueeze(1) if codes.dim() == 2 else codes

@@ -44,6 +44,8 @@ class TrieLogitsProcessor(LogitsProcessor):
         if len(code_token_offsets) != trie.num_levels:
             expected = f"one offset per level ({trie.num_levels})"
             raise _bad("code_token_offsets", expected, list(code_token_offsets))
+        if prompt_length < 0:
+            raise _bad("prompt_length", "at least 0", prompt_length)
         if filter is not None and filter.trie is not trie:
             raise _bad("filter", "a filter of this trie", "another's", "make it with trie.filter")
         self._trie = trie
@@ -65,6 +67,10 @@ class TrieLogitsProcessor(LogitsProcessor):
             nodes = child_nodes(self._trie, before, nodes, codes)
         valid = torch.from_numpy(valid_tokens(self._trie, level, nodes, self._filter))
         begin = self._offsets[level]
+        if begin < 0 or begin + valid.shape[1] > scores.shape[1]:
+            expected = f"level {level}'s codes within the vocabulary of {scores.shape[1]}"
+            got = f"ids {begin} to {begin + valid.shape[1] - 1}"
+            raise _bad("code_token_offsets", expected, got, "the trie belongs to another model")
         own = slice(begin, begin + valid.shape[1])
         constrained = torch.full_like(scores, float("-inf"))
         constrained[:, own] = scores[:, own].masked_fill(~valid.to(scores.device), float("-inf"))

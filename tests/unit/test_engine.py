@@ -381,8 +381,9 @@ def test_bad_types_are_refused(engine: osf.Engine, trie: osf.SidTrie) -> None:
     for no_filter in (5, np.ones(NUM_ITEMS, dtype=bool)):
         with pytest.raises(TypeError, match="filter"):
             engine.generate(PROMPTS[:1], filter=no_filter)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="codes"):
-        engine.score(PROMPTS[:1], torch.zeros(1, 1, 4))
+    for dtype in (torch.float32, torch.bool):
+        with pytest.raises(TypeError, match="codes"):
+            engine.score(PROMPTS[:1], torch.zeros(1, 1, 4, dtype=dtype))
     with pytest.raises(ValueError, match="filter"):
         engine.generate(PROMPTS[:1], filter=trie.filter(allow=[1]), constrained=False)
     other = osf.SidTrie.build([[0, 0, 0, 0], [1, 1, 1, 1]], SIZES)

@@ -58,6 +58,11 @@ def test_bad_arguments_are_refused() -> None:
     other = osf.SidTrie.build(CODES, SIZES)
     with pytest.raises(ValueError, match="filter"):
         TrieLogitsProcessor(TRIE, OFFSETS, 3, filter=other.filter(allow=[1]))
+    with pytest.raises(ValueError, match="prompt_length"):
+        TrieLogitsProcessor(TRIE, OFFSETS, -1)
+    for offsets in ((26, 15, 19), (-2, 15, 19)):
+        with pytest.raises(ValueError, match="level 0's codes within the vocabulary of 30"):
+            TrieLogitsProcessor(TRIE, offsets, 3)(torch.tensor(PROMPT), torch.zeros(2, VOCAB))
     processor = TrieLogitsProcessor(TRIE, OFFSETS, 3)
     for length in (2, 6):
         with pytest.raises(ValueError, match="max_new_tokens"):
