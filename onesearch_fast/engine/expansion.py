@@ -92,8 +92,19 @@ class ItemsByRank:
         if allowed is not None:
             kept &= allowed[place] if allowed.ndim == 1 else allowed[request, place]
         if removed is not None:
-            kept &= ~(self.ids[place][:, None] == removed[request]).any(axis=1)
+            kept &= ~_among(request, self.ids[place], removed)
         return kept
+
+
+def _among(request: Ints, ids: Ints, rows: Ints) -> Bools:
+    """Whether ids[i] is in rows[request[i]]; memory grows with the sum of the two, not the product.
+
+    A user may have a past of any length.
+    """
+    names, number = np.unique(np.concatenate((ids, rows.reshape(-1))), return_inverse=True)
+    owner = np.concatenate((request, np.repeat(np.arange(len(rows)), rows.shape[1])))
+    keys = owner * len(names) + number
+    return np.isin(keys[: len(ids)], keys[len(ids) :])
 
 
 def _index_within(group: Ints, num_groups: int) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,3 +83,14 @@ def test_without_choices_all_items_come_in_the_order_of_the_trie() -> None:
     got = ITEMS.expand(np.arange(TRIE.num_sids)[None], NUM_ITEMS)
     assert got.item_ids[0].tolist() == TRIE.items(np.arange(TRIE.num_sids))[0].tolist()
     assert got.count.tolist() == [NUM_ITEMS]
+
+
+def test_a_long_past_needs_no_memory_per_item_found() -> None:
+    rank = np.arange(TRIE.num_sids)[None]
+    removed = np.arange(100_000, dtype=np.int64)[None] * 20
+    tracemalloc.start()
+    found = ITEMS.expand(rank, NUM_ITEMS, removed=removed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(found.item_ids[0, : found.count[0]].tolist()) == list(range(10, 400, 20))
+    assert peak < 16 * removed.nbytes, "every item found beside every past one is 40 times as much"
