@@ -16,6 +16,7 @@ from onesearch_fast.files import atomic_folder, read_json, write_json
 from onesearch_fast.train.progress import Progress
 
 RUN_FILE = "run.json"
+_REMEDY = "choose another run folder, or delete this one to start again"
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,27 @@ class RunFolder:
         """Writes what this run is, or checks that the run in the folder is the same one."""
         path = self.path / RUN_FILE
         if not path.exists():
+            self._refuse_other_folders()
             write_json(path, {**identity, "versions": dict(versions)})
             return
         found = read_json(path)
+        if not isinstance(found, Mapping):
+            raise invalid("run_pipeline", "run_dir", "the run.json of a run", str(path), _REMEDY)
         differing = list(_differences({key: found.get(key) for key in identity}, identity))
         if differing or not resume:
             got = f"a run that differs in {', '.join(differing)}" if differing else "a run"
-            remedy = "choose another run folder, or delete this one to start again"
             expected = "the same run, or no run at all" if resume else "no run"
-            raise invalid("run_pipeline", "run_dir", expected, f"{self.path}: {got}", remedy)
+            raise invalid("run_pipeline", "run_dir", expected, f"{self.path}: {got}", _REMEDY)
+
+    def _refuse_other_folders(self) -> None:
+        """A step takes the place of the folder of its name, so nobody else's may be there."""
+        if not self.path.is_dir():
+            return
+        others = (entry for entry in sorted(self.path.iterdir()) if not entry.name.startswith("."))
+        other = next((entry for entry in others if entry.is_dir()), None)
+        if other is not None:
+            expected, remedy = "a run, or a folder without folders", "choose another run folder"
+            raise invalid("run_pipeline", "run_dir", expected, f"one that holds {other}", remedy)
 
     def step(self, name: str, make: Callable[[Path], None]) -> Path:
         """The folder of a step, filled by `make(folder)` unless it is there already."""

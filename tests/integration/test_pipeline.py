@@ -179,6 +179,21 @@ def test_a_folder_of_other_data_is_refused(finished):
         run_pipeline(other, smoke_config(), finished.run_folder)
 
 
+def test_a_folder_with_folders_of_others_is_refused(split, tmp_path):
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match=r"one that holds .*served; choose another run folder"):
+        run_pipeline(split, smoke_config(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["served"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{"])
+def test_a_broken_run_file_is_refused(split, tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json"):
+        run_pipeline(split, smoke_config(), tmp_path)
+
+
 def test_a_folder_in_use_is_refused_without_resume(finished, split):
     with pytest.raises(ValueError, match="run_dir: expected no run, got"):
         run_pipeline(split, smoke_config(), finished.run_folder, resume=False)
