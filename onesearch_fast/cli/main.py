@@ -89,10 +89,17 @@ def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb. Exit code 0: done, 1: the verb says no, 2: bad input, 130: interrupted."""
+    """Runs one verb. Exit code 0: done, 1: the verb says no, 2: bad input, 130: interrupted.
+
+    141, as for any program whose reader left: stdout was closed.
+    """
     arguments = build_parser(discover_verbs()).parse_args(argv)
     try:
         return int(arguments.run(arguments))
+    except BrokenPipeError:
+        # The reader left (`... | head`). The interpreter flushes stdout once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, TypeError, OSError, BackendUnavailable) as error:
         if "ONESEARCH_DEBUG" in os.environ:
             raise

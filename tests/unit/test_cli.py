@@ -1,6 +1,8 @@
 """The command line finds its verbs and speaks in one line when something is wrong."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +94,20 @@ def test_options_may_stand_between_the_words(monkeypatch: pytest.MonkeyPatch) ->
     for words in (["f", "-k", "5", "a", "b"], ["-k", "5", "f", "a", "b"], ["f", "a", "b", "-k5"]):
         assert cli.main(["v", *words]) == 0
         assert (seen[-1].folder, seen[-1].words, seen[-1].k) == ("f", ["a", "b"], 5)
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    script = (
+        "import sys; from onesearch_fast.cli import main as cli\n"
+        "talk = lambda arguments: [print(i) for i in range(10**6)] and 0\n"
+        "verb = cli.Verb('v', 'v', lambda parser: None, talk)\n"
+        "cli.discover_verbs = lambda: [verb]; sys.exit(cli.main(['v']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 141
+    assert process.stderr.read() == b""
