@@ -60,6 +60,26 @@ def gpu_why_not() -> str | None:
 
 
 @dataclass(frozen=True)
+class CudaInfo:
+    """What the native CUDA library finds: `why_not` is None, or why it finds nothing."""
+
+    why_not: str | None
+    driver_version: str | None
+    devices: tuple[str, ...]
+
+
+def cuda_info() -> CudaInfo:
+    """Asks the native CUDA library, which is opened by the first call."""
+    found = _C.cuda_info()
+    devices = (
+        f"{device['name']} (sm_{device['compute_capability'].replace('.', '')}, "
+        f"{device['memory_bytes'] / 2**30:.0f} GiB)"
+        for device in found["devices"]
+    )
+    return CudaInfo(found["why_not"], found["driver_version"], tuple(devices))
+
+
+@dataclass(frozen=True)
 class BackendStatus:
     """Whether one backend can run one operator here: `why_not` is None, or the reason."""
 

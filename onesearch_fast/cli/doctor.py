@@ -11,7 +11,7 @@ from importlib import metadata
 import onesearch_fast
 from onesearch_fast import runtime
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.runtime import BackendStatus, CpuInfo
+from onesearch_fast.runtime import BackendStatus, CpuInfo, CudaInfo
 
 # The packages of the extras `serve` and `train`, by what they are needed for.
 NEEDED_FOR = {
@@ -50,6 +50,7 @@ class Diagnosis:
     threads: int
     cpu: CpuInfo
     gpu_why_not: str | None
+    cuda: CudaInfo
     backends: tuple[BackendStatus, ...]
     packages: tuple[Package, ...]
 
@@ -71,6 +72,7 @@ def diagnose() -> Diagnosis:
         threads=runtime.get_num_threads(),
         cpu=runtime.cpu_info(),
         gpu_why_not=runtime.gpu_why_not(),
+        cuda=runtime.cuda_info(),
         backends=runtime.backends(),
         packages=tuple(
             Package(name, installed_version(name), use) for name, use in NEEDED_FOR.items()
@@ -86,6 +88,7 @@ def as_text(found: Diagnosis) -> str:
         f"CPU  {found.cpu.kernels} kernels, threads: {found.threads}",
         f"     {found.cpu.architecture}: {features}",
         f"GPU  {found.gpu_why_not or 'ready'}",
+        f"     native CUDA library: {found.cuda.why_not or ', '.join(found.cuda.devices)}",
         "",
     ]
     lines += [

@@ -6,6 +6,7 @@ from importlib import metadata
 
 import pytest
 
+from onesearch_fast import runtime
 from onesearch_fast.cli import doctor
 from onesearch_fast.cli.main import main
 
@@ -16,6 +17,21 @@ def test_text_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("onesearch_fast", "torch", "CPU", "GPU", "constrained_beam_step, backend cpu"):
         assert word in text
     assert all(package in text for package in doctor.NEEDED_FOR)
+
+
+def test_the_native_cuda_library_speaks_for_itself(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = {"name": "H100", "compute_capability": "9.0", "num_sms": 132, "memory_bytes": 80 << 30}
+    found = {"why_not": None, "driver_version": "13.0", "runtime_version": "13.0"}
+    monkeypatch.setattr(runtime._C, "cuda_info", lambda: {**found, "devices": [device]})
+    assert main(["doctor"]) == 0
+    assert "native CUDA library: H100 (sm_90, 80 GiB)" in capsys.readouterr().out
+    monkeypatch.setattr(
+        runtime._C, "cuda_info", lambda: {**found, "why_not": "no driver", "devices": []}
+    )
+    assert main(["doctor"]) == 0
+    assert "native CUDA library: no driver" in capsys.readouterr().out
 
 
 def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
