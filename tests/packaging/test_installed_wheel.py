@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import onesearch_fast as osf
+from onesearch_fast.data.synthetic import make_synthetic
 
 INSTALLED = Path(osf.__file__).is_relative_to(sysconfig.get_paths()["platlib"])
 pytestmark = pytest.mark.skipif(
@@ -46,8 +47,8 @@ def test_resources_are_in_the_wheel() -> None:
     root = resources.files("onesearch_fast")
     assert root.joinpath("py.typed").is_file()
     assert root.joinpath("data", "prompt_templates", "compact.json").is_file()
-    lexicon = [entry.name for entry in root.joinpath("data", "synthetic").iterdir()]
-    assert any(name.endswith(".json") for name in lexicon) or "lexicon" in lexicon
+    catalogue = make_synthetic(seed=1, num_items=60, num_users=10)
+    assert len(catalogue.dataset.items) == 60
 
 
 def test_doctor_says_what_works_here() -> None:
