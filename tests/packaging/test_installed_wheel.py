@@ -47,8 +47,8 @@ def test_resources_are_in_the_wheel() -> None:
     root = resources.files("onesearch_fast")
     assert root.joinpath("py.typed").is_file()
     assert root.joinpath("data", "prompt_templates", "compact.json").is_file()
-    catalogue = make_synthetic(seed=1, num_items=60, num_users=10)
-    assert len(catalogue.dataset.items) == 60
+    catalogue = make_synthetic(seed=1, num_items=200, num_users=40)
+    assert len(catalogue.dataset.items) == 200
 
 
 def test_doctor_says_what_works_here() -> None:
