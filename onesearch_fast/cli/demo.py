@@ -111,6 +111,7 @@ def _evaluate(
     split: Split,
     others: Mapping[str, Sequence[Ranker]],
 ) -> Path:
+    from onesearch_fast.evaluate.output import write_report
     from onesearch_fast.evaluate.served import evaluate_served
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
@@ -124,7 +125,7 @@ def _evaluate(
             others=others,
             say=steps.progress.say,
         )
-        report.write(folder)
+        write_report(report, folder)
 
     # A step is found by its name, and other options give another table.
     sampled = "" if arguments.cases is None else f"_{arguments.cases}_cases"

@@ -126,12 +126,13 @@ def _check_training_log(trained_on: str | None, split: Split) -> None:
 
 
 def _write(report: EvaluationReport, metrics: Path | None, folder: Path | None) -> None:
+    from onesearch_fast.evaluate.output import write_report
     from onesearch_fast.files import write_json
 
     if metrics is not None:
         write_json(metrics, report.metrics_json())
     if folder is not None:
-        report.write(folder)
+        write_report(report, folder)
 
 
 def _say(message: str) -> None:

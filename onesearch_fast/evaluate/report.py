@@ -1,14 +1,12 @@
-"""What an evaluation found, and its files: metrics.json, report.json, table.txt, plots."""
+"""What an evaluation found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from onesearch_fast.evaluate.metrics import FloatArray
-from onesearch_fast.files import atomic_path, write_json
 
 # A mean with the ends of its 95 % bootstrap interval: [value, low, high].
 Interval = list[float]
@@ -74,16 +72,3 @@ class EvaluationReport:
             "paired": {"reference": dict(self.references), "reference_minus_system": paired},
             "slices": slices,
         }
-
-    def write(self, folder: str | Path) -> None:
-        """Writes metrics.json, report.json, table.txt and PNG plots, each whole or not at all."""
-        # Here and not above: both modules build on this one, and matplotlib is slow to import.
-        from onesearch_fast.evaluate.plots import write_plots
-        from onesearch_fast.evaluate.tables import plain_tables
-
-        folder = Path(folder)
-        write_json(folder / "metrics.json", self.metrics_json())
-        write_json(folder / "report.json", self.report_json())
-        with atomic_path(folder / "table.txt") as path:
-            path.write_text(plain_tables(self), encoding="utf-8")
-        write_plots(self, folder)

@@ -8,6 +8,7 @@ import pytest
 
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import EvalCase, Split, TrainLog
+from onesearch_fast.evaluate.output import write_report
 from onesearch_fast.evaluate.protocol import evaluate
 from onesearch_fast.evaluate.tables import plain_tables, print_tables, tables
 
@@ -82,7 +83,7 @@ def test_a_terminal_gets_the_same_numbers(report):
 
 
 def test_files_are_written_whole(report, tmp_path):
-    report.write(tmp_path / "run")
+    write_report(report, tmp_path / "run")
     found = {path.name for path in (tmp_path / "run").iterdir()}
     assert found == {
         "metrics.json",
