@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import torch
 
@@ -169,7 +170,7 @@ def _check_search(trie: SidTrie, num_beams: int, level: int) -> None:
     if not isinstance(trie, SidTrie):
         raise _bad("trie", "a SidTrie", type(trie), "build one with SidTrie.build", TypeError)
     for argument, value in (("num_beams", num_beams), ("level", level)):
-        if not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, Integral):  # numpy's integers count
             raise _bad(argument, "an integer", type(value), kind=TypeError)
     if not 1 <= num_beams <= MAX_BEAMS:
         raise _bad("num_beams", f"1 to {MAX_BEAMS}", num_beams)

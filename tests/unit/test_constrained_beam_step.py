@@ -40,6 +40,7 @@ def negated_view() -> torch.Tensor:
 REFUSED = [
     (TypeError, "trie: expected a SidTrie", {"trie": "trie.bin"}),
     (TypeError, "num_beams: expected an integer", {"num_beams": 8.0}),
+    (TypeError, "num_beams: expected an integer", {"num_beams": True}),
     (ValueError, "num_beams: expected 1 to 65536, got 0", {"num_beams": 0}),
     (ValueError, "num_beams: expected 1 to 65536, got 65537", {"num_beams": 65537}),
     (TypeError, "level: expected an integer", {"level": None}),
@@ -207,3 +208,11 @@ def test_inputs_are_left_untouched() -> None:
     before = {name: arguments[name].clone() for name in ("logits", "node", "beam_scores")}
     constrained_beam_step(**arguments)
     assert all(torch.equal(arguments[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_integers_of_numpy_count(backend: str) -> None:
+    plain = constrained_beam_step(**step(), backend=backend)
+    arguments = step()
+    arguments |= {name: np.int64(arguments[name]) for name in ("num_beams", "level")}
+    assert torch.equal(constrained_beam_step(**arguments, backend=backend).tokens, plain.tokens)
