@@ -5,8 +5,7 @@ Names load on first use, so that importing this package costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from onesearch_fast.lazy import lazy_names
 
 _PUBLIC = {
     "Item": "onesearch_fast.data.records",
@@ -27,14 +26,7 @@ _PUBLIC = {
 }
 
 __all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

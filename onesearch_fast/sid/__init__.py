@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from onesearch_fast.lazy import lazy_names
 
 # `quality` is both a module and its function: this import binds the name to the function for good.
 from onesearch_fast.sid.quality import SidQuality, quality
@@ -23,14 +22,7 @@ _PUBLIC = {
 }
 
 __all__ = ["SidQuality", "quality", *_PUBLIC]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'onesearch_fast.sid' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

@@ -84,9 +84,6 @@ class BagEncoder:
                     vectors[row, self.axes[token]] = 1.0
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
-    def save(self, folder):
-        raise NotImplementedError
-
 
 ENCODER = BagEncoder([item.title for item in ITEMS])
 
