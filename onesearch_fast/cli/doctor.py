@@ -19,7 +19,7 @@ NEEDED_FOR = {
     "tokenizers": "prompts",
     "safetensors": "served folders and codebooks",
     "pyarrow": "item tables and parquet files",
-    "pyahocorasick": "finding keywords in queries",
+    "pyahocorasick": "keywords in queries, in a later version",
     "accelerate": "training",
     "faiss-cpu": "fitting codebooks",
     "scikit-learn": "the TF-IDF text encoder",
