@@ -179,11 +179,12 @@ void register_filter(py::module_& module) {
       .def("allows", &allows, py::arg("level"), py::arg("nodes"));
 }
 
-}  // namespace
-
-void register_index(py::module_& module) {
+void bind(py::module_& module) {
   register_trie(module);
   register_filter(module);
 }
 
+const Registration registration(&bind);
+
+}  // namespace
 }  // namespace onesearch::bindings

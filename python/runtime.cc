@@ -3,7 +3,9 @@
 #include <string>
 
 #include "bindings.h"
+#include "core/error.h"
 #include "cpu/cpuid.h"
+#include "cpu/isa.h"
 #include "cpu/thread_pool.h"
 #include "cuda/cuda_library.h"
 
@@ -16,8 +18,15 @@ py::dict cpu_info() {
   py::dict info;
   info["architecture"] = cpu_architecture();
   info["features"] = cpu_features();
-  info["kernels"] = "portable";
+  info["kernels"] = isa_tier_name(isa_tier());
   return info;
+}
+
+void set_isa_tier_by_name(const std::string& name) {
+  for (const IsaTier tier : {IsaTier::kPortable, IsaTier::kAvx2, IsaTier::kAvx512}) {
+    if (name == isa_tier_name(tier)) return set_isa_tier(tier);
+  }
+  throw InvalidArgument(complaint("set_isa_tier", "name", "one of " + usable_isa_tiers(), name));
 }
 
 // "13.0" of 13000, None of 0.
@@ -47,14 +56,17 @@ py::dict cuda_info_dict() {
   return info;
 }
 
-}  // namespace
-
-void register_runtime(py::module_& module) {
+void bind(py::module_& module) {
   module.def("cpu_info", &cpu_info);
   module.def("cuda_info", &cuda_info_dict);
+  module.def("usable_isa_tiers", &usable_isa_tiers);
+  module.def("set_isa_tier", &set_isa_tier_by_name, py::arg("name"));
   module.def("get_num_threads", &num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("count"),
              py::call_guard<py::gil_scoped_release>());
 }
 
+const Registration registration(&bind);
+
+}  // namespace
 }  // namespace onesearch::bindings

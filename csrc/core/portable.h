@@ -4,10 +4,13 @@
 
 #include <cstdint>
 
+// Inlining is forced, not asked for: these headers are compiled once per tier of instruction sets,
+// and of several out-of-line copies the linker would keep one, perhaps with instructions this
+// processor lacks.
 #if defined(__CUDACC__)
 #define ONESEARCH_HD __host__ __device__ __forceinline__
 #else
-#define ONESEARCH_HD inline
+#define ONESEARCH_HD inline __attribute__((always_inline))
 #endif
 
 namespace onesearch {

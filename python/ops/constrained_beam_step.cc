@@ -1,3 +1,5 @@
+#include "ops/constrained_beam_step/constrained_beam_step.h"
+
 #include <pybind11/stl.h>
 
 #include <memory>
@@ -8,7 +10,6 @@
 #include "core/error.h"
 #include "index/item_filter.h"
 #include "index/sid_trie.h"
-#include "ops/constrained_beam_step/constrained_beam_step.h"
 #include "tensors.h"
 
 namespace py = pybind11;
@@ -70,9 +71,7 @@ void constrained_beam_step(py::handle logits, py::handle node, py::handle beam_s
   onesearch::constrained_beam_step(input, output);
 }
 
-}  // namespace
-
-void register_ops(py::module_& module) {
+void bind(py::module_& module) {
   module.def("constrained_beam_step", &constrained_beam_step, py::arg("logits"), py::arg("node"),
              py::arg("beam_scores"), py::arg("trie"), py::arg("num_beams"), py::arg("level"),
              py::arg("normalizer"), py::arg("log_normalizer"), py::arg("filters"),
@@ -80,4 +79,7 @@ void register_ops(py::module_& module) {
              py::arg("count"));
 }
 
+const Registration registration(&bind);
+
+}  // namespace
 }  // namespace onesearch::bindings
