@@ -6,7 +6,9 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-class SidTrie:
+class Catalogue: ...
+
+class SidTrie(Catalogue):
     @staticmethod
     def build(
         codes: npt.NDArray[np.integer],

@@ -147,7 +147,8 @@ Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& 
 }
 
 void register_trie(py::module_& module) {
-  py::class_<SidTrie, std::shared_ptr<SidTrie>>(module, "SidTrie")
+  py::class_<Catalogue, std::shared_ptr<Catalogue>>(module, "Catalogue");
+  py::class_<SidTrie, Catalogue, std::shared_ptr<SidTrie>>(module, "SidTrie")
       .def_static("build", &build, py::arg("codes"), py::arg("level_sizes"), py::arg("item_ids"),
                   py::arg("item_scores"))
       .def_static("load", &SidTrie::load, py::arg("path"), py::arg("verify"),

@@ -5,13 +5,14 @@
 #include <string>
 
 #include "core/tensor_view.h"
+#include "index/catalogue.h"
 #include "index/sid_trie_view.h"
 #include "index/trie_builder.h"
 #include "index/trie_image.h"
 
 namespace onesearch {
 
-class SidTrie {
+class SidTrie : public Catalogue {
  public:
   static std::shared_ptr<const SidTrie> build(const CatalogueCodes& catalogue);
 
@@ -27,6 +28,11 @@ class SidTrie {
   void verify() const;
 
   const SidTrieView& view() const { return view_; }
+  CatalogueView catalogue_view() const override {
+    CatalogueView view;
+    view.base = view_;
+    return view;
+  }
   size_t nbytes() const { return image_.size(); }
 
   // codes [n, num_levels] integers, any strides -> ranks [n], -1 for a SID that is absent.
