@@ -72,7 +72,7 @@ def constrained_search(
     read = prefill(model, prompts)
     # More beams than a level has nodes would only be dead weight in the model.
     widths = [min(num_beams, trie.num_nodes(level)) for level in range(1, trie.num_levels)]
-    decoder = BeamDecoder(model, read.context, len(widths), max(widths))
+    decoder = BeamDecoder(model, read, len(widths), max(widths))
     hidden, beams = read.hidden, _root(len(prompts), model.device)
     codes = torch.empty(len(prompts), 1, 0, dtype=torch.int32, device=model.device)
     # A step reads the result before it, so two of each width take turns.
@@ -130,7 +130,7 @@ def unconstrained_search(space: SearchSpace, prompts: PromptBatch, num_beams: in
     model, vocab, levels = space.model, space.model.shape.vocab_size, space.trie.num_levels
     read = prefill(model, prompts)
     widths = [min(num_beams, vocab**level) for level in range(1, levels)]
-    decoder = BeamDecoder(model, read.context, len(widths), max(widths))
+    decoder = BeamDecoder(model, read, len(widths), max(widths))
     hidden = read.hidden
     tokens = torch.empty(len(prompts), 1, 0, dtype=torch.int64, device=model.device)
     scores = torch.zeros(len(prompts), 1, dtype=torch.float32, device=model.device)

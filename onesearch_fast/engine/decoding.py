@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from onesearch_fast.engine.kv_cache import BeamAttention, BeamKV, ContextKV, PrefillAttention
+from onesearch_fast.engine.kv_cache import (
+    BeamAttention,
+    BeamKV,
+    ContextKV,
+    EncoderAttention,
+    PrefillAttention,
+)
 from onesearch_fast.engine.prompt_batch import PromptBatch
-from onesearch_fast.models import DecoderModel
+from onesearch_fast.models import DecoderModel, Encoder
 
 # Logits over the whole vocabulary exist for so many numbers at a time (64 MiB in float32).
 _CHUNK_LOGITS = 1 << 24
@@ -18,34 +24,60 @@ _CHUNK_LOGITS = 1 << 24
 class Prefilled:
     """Prompts that have been read: their keys and values, and where the first code is decided.
 
-    `hidden` is [batch, 1, hidden], the normalised state of each prompt's last token.
+    Attributes:
+        context: what the decoder has read: the prompts, or its start tokens after an encoder.
+        encoded: the prompts as an encoder has read them; None without an encoder.
+        hidden: [batch, 1, hidden], the decoder's normalised state after the last token it has read.
     """
 
     context: ContextKV
+    encoded: ContextKV | None
     hidden: torch.Tensor
 
 
 def prefill(model: DecoderModel, prompts: PromptBatch) -> Prefilled:
     """Reads every prompt once, in one batch."""
     hidden = prompts.embeds if prompts.embeds is not None else model.embed(prompts.tokens)
-    length = hidden.shape[1]
-    context = ContextKV.empty(model, prompts.lengths, length)
-    positions = torch.arange(length, device=model.device).unsqueeze(0)
-    last = prompts.lengths - 1
+    if model.encoder is None:
+        return _read(model, hidden, prompts.lengths, None)
+    encoded = _encode(model, model.encoder, hidden, prompts.lengths)
+    start = torch.tensor(model.decoder_prefix_ids, device=model.device)
+    lengths = torch.full_like(prompts.lengths, len(start))
+    return _read(model, model.embed(start.expand(len(prompts), -1)), lengths, encoded)
+
+
+def _read(
+    model: DecoderModel, hidden: torch.Tensor, lengths: torch.Tensor, encoded: ContextKV | None
+) -> Prefilled:
+    """Runs the decoder over the embeddings [batch, token, hidden] that stand before the beams."""
+    context = ContextKV.empty(model, lengths, hidden.shape[1])
+    positions = torch.arange(hidden.shape[1], device=model.device).unsqueeze(0)
+    attention = PrefillAttention(context, encoded)
     return Prefilled(
-        context, model.forward(hidden, positions, PrefillAttention(context), last=last)
+        context, encoded, model.forward(hidden, positions, attention, last=lengths - 1)
     )
+
+
+def _encode(
+    model: DecoderModel, encoder: Encoder, hidden: torch.Tensor, lengths: torch.Tensor
+) -> ContextKV:
+    """Keys and values of every decoder layer's cross-attention."""
+    context = ContextKV.empty(model, lengths, hidden.shape[1])
+    states = encoder.encode(hidden, EncoderAttention(context.bias))
+    for layer in range(model.shape.num_layers):
+        context.store(layer, *encoder.cross_key_value(layer, states))
+    return context
 
 
 class BeamDecoder:
     """Extends the beams of prefilled prompts, one token a step."""
 
     def __init__(
-        self, model: DecoderModel, context: ContextKV, num_steps: int, num_beams: int
+        self, model: DecoderModel, read: Prefilled, num_steps: int, num_beams: int
     ) -> None:
         self._model = model
-        self._context = context
-        self._beams = BeamKV(model, len(context.lengths), num_steps, num_beams)
+        self._read = read
+        self._beams = BeamKV(model, len(read.context.lengths), num_steps, num_beams)
 
     def advance(self, tokens: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
         """Appends tokens[b, i] to beam parents[b, i], which becomes beam i.
@@ -54,8 +86,9 @@ class BeamDecoder:
         Returns hidden states [batch, beam, hidden], ready for `model.logits`.
         """
         self._beams.branch(parents)
-        positions = self._context.lengths[:, None] + (self._beams.num_steps - 1)
-        attention = BeamAttention(self._context, self._beams)
+        context = self._read.context
+        positions = context.lengths[:, None] + (self._beams.num_steps - 1)
+        attention = BeamAttention(context, self._read.encoded, self._beams)
         return self._model.forward(self._model.embed(tokens), positions, attention)
 
 

@@ -26,7 +26,7 @@ from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.models import load_model, read_checkpoint
+from onesearch_fast.models import load_model, max_prompt_tokens, read_checkpoint
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -106,7 +106,7 @@ class Engine:
     @property
     def max_prompt_tokens(self) -> int:
         """The longest prompt that leaves room for an SID."""
-        return self._space.model.shape.max_positions - self._room
+        return max_prompt_tokens(self._space.model, self._room)
 
     def batch_size(self, prompt_tokens: int, num_beams: int) -> int:
         """How many such requests to put in one batch: enough to fill the processor, no more."""

@@ -13,7 +13,10 @@ from onesearch_fast.models import DecoderModel
 
 @dataclass(frozen=True)
 class ContextKV:
-    """The prompts' keys and values, shared by all beams of a request.
+    """Keys and values of what was read before the beams, shared by all beams of a request.
+
+    For self-attention that is the prompt, or the start tokens of an encoder-decoder's decoder; for
+    cross-attention it is the encoded prompt.
 
     Attributes:
         keys, values: [layer, batch, kv_head, prompt, head_dim]; prompts are padded on the right.
@@ -36,6 +39,23 @@ class ContextKV:
         bias = _padding_bias(lengths, padded_length, model.dtype)
         return cls(keys, values, lengths, bias)
 
+    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Fills a layer with key and value [batch, prompt, kv_head, head_dim]."""
+        self.keys[layer].copy_(key.transpose(1, 2))
+        self.values[layer].copy_(value.transpose(1, 2))
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        tail_key: torch.Tensor | None = None,
+        tail_value: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """`shared_context_attention` of a layer."""
+        return shared_context_attention(
+            query, self.keys[layer], self.values[layer], self.bias, tail_key, tail_value
+        )
+
 
 def _padding_bias(
     lengths: torch.Tensor, padded_length: int, dtype: torch.dtype
@@ -48,30 +68,53 @@ def _padding_bias(
     )
 
 
+class EncoderAttention:
+    """Attention of every prompt token to all of its prompt; nothing is kept."""
+
+    def __init__(self, bias: torch.Tensor | None) -> None:
+        self._mask = None if bias is None else bias[:, None, None]
+
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """`Attention`."""
+        mixed = F.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), self._mask
+        )
+        return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+
+
 class PrefillAttention:
-    """Causal attention within the prompts; fills a `ContextKV`.
+    """Causal attention within what is read; fills a `ContextKV`.
 
     Padding stands on the right, so no real token ever sees it and no mask is needed.
     """
 
-    def __init__(self, context: ContextKV) -> None:
+    def __init__(self, context: ContextKV, encoded: ContextKV | None) -> None:
         self._context = context
+        self._encoded = encoded
         self._final = len(context.keys) - 1
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
-        """`Attention`; in the final layer only the last token of each prompt asks."""
-        keys, values = self._context.keys[layer], self._context.values[layer]
-        keys.copy_(key.transpose(1, 2))
-        values.copy_(value.transpose(1, 2))
+        """`DecoderAttention`; in the final layer only the last token of each prompt asks."""
+        context = self._context
+        context.store(layer, key, value)
         if layer == self._final:
-            context = self._context
-            return shared_context_attention(query, keys, values, context.bias)
+            return context.attend(layer, query)
         mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), keys, values, is_causal=True, enable_gqa=True
+            query.transpose(1, 2),
+            context.keys[layer],
+            context.values[layer],
+            is_causal=True,
+            enable_gqa=True,
         )
         return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+
+    def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """`DecoderAttention`."""
+        return _encoded_prompt(self._encoded).attend(layer, query)
 
 
 class BeamKV:
@@ -131,22 +174,24 @@ class BeamKV:
 class BeamAttention:
     """Attention of one step's beams over their context and their own past."""
 
-    def __init__(self, context: ContextKV, beams: BeamKV) -> None:
+    def __init__(self, context: ContextKV, encoded: ContextKV | None, beams: BeamKV) -> None:
         self._context = context
+        self._encoded = encoded
         self._beams = beams
         self._ancestors = beams.ancestors()
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
-        """`Attention`."""
+        """`DecoderAttention`."""
         self._beams.store(layer, key, value)
-        tail_key, tail_value = self._beams.gather(layer, self._ancestors)
-        return shared_context_attention(
-            query,
-            self._context.keys[layer],
-            self._context.values[layer],
-            self._context.bias,
-            tail_key,
-            tail_value,
-        )
+        return self._context.attend(layer, query, *self._beams.gather(layer, self._ancestors))
+
+    def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """`DecoderAttention`."""
+        return _encoded_prompt(self._encoded).attend(layer, query)
+
+
+def _encoded_prompt(encoded: ContextKV | None) -> ContextKV:
+    assert encoded is not None, "a model without an encoder has no cross-attention"
+    return encoded

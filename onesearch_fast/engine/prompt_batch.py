@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.models import DecoderModel
+from onesearch_fast.models import DecoderModel, max_prompt_tokens
 
 _WHERE = "Engine"
 
@@ -47,7 +47,7 @@ class PromptBatch:
                 lengths; None when `prompt_embeds` is given.
             attention_mask: [batch, prompt] of 0 and 1; what is 0 counts as absent, wherever it is.
             prompt_embeds: [batch, prompt, hidden], read in place of the embeddings of `input_ids`.
-            room: positions that must stay free after the longest prompt.
+            room: tokens that are generated and read after the prompt.
         """
         if prompt_embeds is not None:
             _check_embeds(prompt_embeds, model)
@@ -59,7 +59,7 @@ class PromptBatch:
             tokens = tokens.to(model.device, torch.int64)
         kept = _kept(tokens, attention_mask)
         lengths = kept.sum(1)
-        _check_lengths(lengths, model.shape.max_positions - room)
+        _check_lengths(lengths, max_prompt_tokens(model, room))
         order = torch.argsort(kept.logical_not(), dim=1, stable=True)[:, : int(lengths.max())]
         if prompt_embeds is None:
             return cls((tokens * kept).gather(1, order), None, lengths)
@@ -166,5 +166,5 @@ def _check_lengths(lengths: torch.Tensor, longest: int) -> None:
         remedy = "give every request at least one token"
         raise invalid(_WHERE, "attention_mask", "a prompt", f"none in request {request}", remedy)
     if int(lengths.max()) > longest:
-        expected = f"at most {longest} tokens (the model's positions, less the semantic ID)"
+        expected = f"at most {longest} tokens (the model's positions, less what it generates)"
         raise invalid(_WHERE, "input_ids", expected, int(lengths.max()), "cut the prompt")

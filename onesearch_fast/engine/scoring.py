@@ -42,7 +42,7 @@ def _score_chunk(
 ) -> torch.Tensor:
     model, device = space.model, space.model.device
     batch, sids, levels = codes.shape
-    decoder = BeamDecoder(model, read.context, levels - 1, sids)
+    decoder = BeamDecoder(model, read, levels - 1, sids)
     # All begin at the prompt; then each goes on from itself.
     parents = torch.zeros(batch, sids, dtype=torch.int64, device=device)
     nodes = np.zeros(batch * sids, dtype=np.int64)

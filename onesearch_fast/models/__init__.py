@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from onesearch_fast.models.checkpoint import Checkpoint, read_checkpoint
-from onesearch_fast.models.decoder import Attention, DecoderModel, DecoderShape
+from onesearch_fast.models.decoder import (
+    Attention,
+    DecoderAttention,
+    DecoderModel,
+    DecoderShape,
+    Encoder,
+    max_prompt_tokens,
+)
 from onesearch_fast.models.registry import check_served, load_model, model_types, register
 
 __all__ = [
     "Attention",
     "Checkpoint",
+    "DecoderAttention",
     "DecoderModel",
     "DecoderShape",
+    "Encoder",
     "check_served",
     "load_model",
+    "max_prompt_tokens",
     "model_types",
     "read_checkpoint",
     "register",

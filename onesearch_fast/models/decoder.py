@@ -24,24 +24,61 @@ class DecoderShape:
 
 
 class Attention(Protocol):
-    """Where keys and values live, and which of them a query sees; prefill and beams differ here.
-
-    Called once per layer with rotated query [batch, token, head, head_dim] and key, value
-    [batch, token, kv_head, head_dim]; stores key and value; returns softmax(q k^T / sqrt(head_dim))
-    v as [batch, token, head * head_dim]. In the last layer of a prefill the query holds one token a
-    request.
-    """
+    """Self-attention: where keys and values live, and which of them a query sees."""
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """softmax(q k^T / sqrt(head_dim)) v over the keys and values that each token may see.
+
+        Called once per layer with what the layer made of its tokens: query [batch, token, head,
+        head_dim], key and value [batch, token, kv_head, head_dim]. Returns [batch, token,
+        head * head_dim]. In the last layer of a prefill the query holds one token a request.
+        """
+
+
+class DecoderAttention(Attention, Protocol):
+    """Attention of a decoder; prefill and beams differ here."""
+
+    def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """Attention to the encoded prompt, for a model with an encoder; shapes as above."""
+
+
+class Encoder(Protocol):
+    """The half of an encoder-decoder model that reads the prompt."""
+
+    @property
+    def max_positions(self) -> int: ...
+
+    def encode(self, hidden: torch.Tensor, attention: Attention) -> torch.Tensor:
+        """Prompt embeddings [batch, prompt, hidden] -> what cross-attention reads, same shape."""
+
+    def cross_key_value(
+        self, layer: int, encoded: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of a decoder layer's cross-attention, [batch, prompt, kv_head, head_dim].
+
+        They are made once per prompt and shared by all beams.
+        """
 
 
 class DecoderModel(Protocol):
-    """A decoder-only language model; register an implementation with `models.register`."""
+    """A language model that generates; register an implementation with `models.register`.
+
+    Decoder-only models read the prompt themselves. An encoder-decoder model has an `encoder` that
+    reads it, and its decoder begins with `decoder_prefix_ids`.
+    """
 
     @property
-    def shape(self) -> DecoderShape: ...
+    def shape(self) -> DecoderShape:
+        """The sizes of the decoder."""
+
+    @property
+    def encoder(self) -> Encoder | None: ...
+
+    @property
+    def decoder_prefix_ids(self) -> tuple[int, ...]:
+        """The decoder's own start tokens; empty without an encoder."""
 
     @property
     def dtype(self) -> torch.dtype: ...
@@ -59,7 +96,7 @@ class DecoderModel(Protocol):
         self,
         hidden: torch.Tensor,
         positions: torch.Tensor,
-        attention: Attention,
+        attention: DecoderAttention,
         last: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Input embeddings [batch, token, hidden] -> normalised hidden states, ready for `logits`.
@@ -71,3 +108,10 @@ class DecoderModel(Protocol):
 
     def logits(self, hidden: torch.Tensor, begin: int, end: int) -> torch.Tensor:
         """[batch, token, hidden] -> [batch, token, end - begin]: the ids [begin, end) only."""
+
+
+def max_prompt_tokens(model: DecoderModel, num_steps: int) -> int:
+    """The longest prompt after which `num_steps` tokens can be fed to the model."""
+    if model.encoder is not None:
+        return model.encoder.max_positions
+    return model.shape.max_positions - num_steps

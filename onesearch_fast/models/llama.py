@@ -188,6 +188,9 @@ def _gate_up_slots(packed: torch.Tensor, kind: str) -> Iterator[tuple[str, Slot]
 class LlamaModel:
     """A Llama-type decoder with packed weights; see `DecoderModel` for its methods."""
 
+    encoder = None
+    decoder_prefix_ids = ()
+
     def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
         self._config = LlamaConfig.from_hugging_face(config)
         s = self._config.shape
