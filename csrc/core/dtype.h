@@ -120,4 +120,30 @@ ONESEARCH_HD float to_float(Float16 value) {
   return float_from_bits(sign | (magnitude < 0x7c00u ? finite : special));
 }
 
+// The other way: to nearest, ties to even; NaN stays NaN.
+ONESEARCH_HD void from_float(float value, float* to) { *to = value; }
+
+ONESEARCH_HD void from_float(float value, BFloat16* to) {
+  const uint32_t bits = bits_from_float(value);
+  const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  to->bits = static_cast<uint16_t>(nan ? bits >> 16 | 0x40u : rounded);
+}
+
+ONESEARCH_HD void from_float(float value, Float16* to) {
+  const uint32_t bits = bits_from_float(value);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  uint32_t half;
+  if (magnitude > 0x7f800000u) {
+    half = 0x7e00u | (magnitude >> 13 & 0x3ffu);
+  } else if (magnitude >= 0x47800000u) {  // 2^16
+    half = 0x7c00u;
+  } else if (magnitude < 0x38800000u) {  // 2^-14: adding 0.5 rounds to multiples of 2^-24
+    half = bits_from_float(float_from_bits(magnitude) + 0.5f) - 0x3f000000u;
+  } else {
+    half = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+  }
+  to->bits = static_cast<uint16_t>((bits >> 16 & 0x8000u) | half);
+}
+
 }  // namespace onesearch
