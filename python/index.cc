@@ -79,16 +79,42 @@ uint32_t num_nodes(const SidTrie& trie, int level) {
   return trie.view().num_nodes[level];
 }
 
-py::array child_begin(const py::object& self, int level) {
-  const auto& trie = self.cast<const SidTrie&>();
-  trie.check_level("SidTrie.child_begin", level, trie.view().num_levels - 1);
-  return read_only(trie.view().child_begin[level], size_t{trie.view().num_nodes[level]} + 1, self);
+py::tuple child_range(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
+  Vector<int64_t> begin(nodes.size());
+  Vector<int64_t> end(nodes.size());
+  int64_t* const begins = begin.mutable_data();
+  int64_t* const ends = end.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.child_range(level, nodes.data(), nodes.size(), begins, ends);
+  }
+  return py::make_tuple(begin, end);
 }
 
-py::array child_token(const py::object& self, int level) {
-  const auto& trie = self.cast<const SidTrie&>();
-  trie.check_level("SidTrie.child_token", level, trie.view().num_levels - 1);
-  return read_only(trie.view().child_token[level], trie.view().num_nodes[level + 1], self);
+Vector<int64_t> child(const SidTrie& trie, int level, const Vector<int64_t>& nodes,
+                      const Vector<int64_t>& tokens) {
+  Vector<int64_t> children(nodes.size());
+  int64_t* const out = children.mutable_data();
+  const py::gil_scoped_release release;
+  trie.child(level, nodes.data(), tokens.data(), nodes.size(), out);
+  return children;
+}
+
+py::tuple children(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
+  const py::ssize_t n = nodes.size();
+  Vector<int64_t> offsets(n + 1);
+  int64_t* const ends = offsets.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.child_offsets(level, nodes.data(), n, ends);
+  }
+  Vector<int32_t> tokens(ends[n]);
+  int32_t* const out = tokens.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    trie.child_tokens(level, nodes.data(), n, ends, out);
+  }
+  return py::make_tuple(tokens, offsets);
 }
 
 py::tuple level_sizes(const SidTrie& trie) {
@@ -161,8 +187,9 @@ void register_trie(py::module_& module) {
       .def_property_readonly("level_sizes", &level_sizes)
       .def_property_readonly("nbytes", &SidTrie::nbytes)
       .def("num_nodes", &num_nodes, py::arg("level"))
-      .def("child_begin", &child_begin, py::arg("level"))
-      .def("child_token", &child_token, py::arg("level"))
+      .def("child", &child, py::arg("level"), py::arg("nodes"), py::arg("tokens"))
+      .def("child_range", &child_range, py::arg("level"), py::arg("nodes"))
+      .def("children", &children, py::arg("level"), py::arg("nodes"))
       .def("rank", &rank, py::arg("codes"))
       .def("codes", &codes, py::arg("ranks"))
       .def("items", &items, py::arg("ranks"))

@@ -23,4 +23,13 @@ ONESEARCH_HD int popcount(uint64_t word) {
 #endif
 }
 
+// Index of the lowest set bit; `word` is not 0.
+ONESEARCH_HD int lowest_bit(uint64_t word) {
+#if defined(__CUDA_ARCH__)
+  return __ffsll(static_cast<long long>(word)) - 1;
+#else
+  return __builtin_ctzll(word);
+#endif
+}
+
 }  // namespace onesearch

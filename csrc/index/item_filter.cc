@@ -3,28 +3,6 @@
 #include <utility>
 
 namespace onesearch {
-namespace {
-
-// The position of the item with this id, or -1.
-int64_t position_of(const SidTrieView& view, int64_t item_id) {
-  uint32_t low = 0;
-  uint32_t high = view.num_items;
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2;
-    const uint32_t position = view.item_by_id[middle];
-    if (position >= view.num_items) return -1;
-    if (view.item_id[position] == item_id) return position;
-    if (view.item_id[position] < item_id) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return -1;
-}
-
-}  // namespace
-
 std::shared_ptr<const ItemFilter> ItemFilter::make(std::shared_ptr<const SidTrie> trie,
                                                    const ItemSelection* allow,
                                                    const ItemSelection* deny) {
@@ -44,13 +22,13 @@ void ItemFilter::select(const ItemSelection& selection, bool allowed) {
   const SidTrieView& view = trie_->view();
   if (selection.mask != nullptr) {
     for (uint32_t position = 0; position < view.num_items; ++position) {
-      const uint32_t row = view.item_row[position];
-      if (row < view.num_items && selection.mask[row]) set_item(position, allowed);
+      const int64_t row = view.item_row(position);
+      if (row >= 0 && selection.mask[row]) set_item(position, allowed);
     }
     return;
   }
   for (int64_t i = 0; i < selection.num_ids; ++i) {
-    const int64_t position = position_of(view, selection.ids[i]);
+    const int64_t position = view.position_of(selection.ids[i]);
     if (position < 0) {
       ++num_unknown_ids_;
     } else {

@@ -24,13 +24,6 @@ void find_ranks(const SidTrieView& view, const TensorView& codes, int64_t* ranks
   for (int64_t row = 0; row < codes.shape[0]; ++row) ranks[row] = find_rank<T>(view, codes, row);
 }
 
-// The node of `level` whose children hold `child`.
-uint32_t parent_of(const SidTrieView& view, int level, uint32_t child) {
-  const uint32_t* begin = view.child_begin[level];
-  const uint32_t* after = std::upper_bound(begin, begin + view.num_nodes[level], child);
-  return after == begin ? 0 : static_cast<uint32_t>(after - begin - 1);
-}
-
 void check_rank(const SidTrieView& view, const char* where, int64_t rank) {
   if (rank >= -1 && rank < static_cast<int64_t>(view.num_sids())) return;
   throw InvalidArgument(complaint(where, "rank",
@@ -97,8 +90,8 @@ void SidTrie::codes(const int64_t* ranks, int64_t n, int32_t* codes) const {
     }
     auto node = static_cast<uint32_t>(ranks[i]);
     for (int level = view_.num_levels - 1; level >= 0; --level) {
-      row[level] = view_.child_token[level][node];
-      node = parent_of(view_, level, node);
+      row[level] = static_cast<int32_t>(view_.token(level, node));
+      node = view_.parent(level + 1, node);
     }
   }
 }
@@ -110,6 +103,43 @@ void SidTrie::rank_range(int level, const int64_t* nodes, int64_t n, int64_t* be
     const NodeRange range = view_.ranks(level, nodes[i]);
     begin[i] = range.begin;
     end[i] = range.end;
+  }
+}
+
+void SidTrie::child_range(int level, const int64_t* nodes, int64_t n, int64_t* begin,
+                          int64_t* end) const {
+  check_level("SidTrie.child_range", level, view_.num_levels - 1);
+  for (int64_t i = 0; i < n; ++i) {
+    const NodeRange range = view_.children(level, nodes[i]);
+    begin[i] = range.begin;
+    end[i] = range.end;
+  }
+}
+
+void SidTrie::child_offsets(int level, const int64_t* nodes, int64_t n, int64_t* offsets) const {
+  check_level("SidTrie.children", level, view_.num_levels - 1);
+  offsets[0] = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    offsets[i + 1] = offsets[i] + view_.children(level, nodes[i]).size();
+  }
+}
+
+void SidTrie::child_tokens(int level, const int64_t* nodes, int64_t n, const int64_t* offsets,
+                           int32_t* tokens) const {
+  for (int64_t i = 0; i < n; ++i) {
+    const NodeRange range = view_.children(level, nodes[i]);
+    for (uint32_t at = 0; at < range.size(); ++at) {
+      tokens[offsets[i] + at] = static_cast<int32_t>(view_.token(level, range.begin + at));
+    }
+  }
+}
+
+void SidTrie::child(int level, const int64_t* nodes, const int64_t* tokens, int64_t n,
+                    int64_t* children) const {
+  check_level("SidTrie.child", level, view_.num_levels - 1);
+  for (int64_t i = 0; i < n; ++i) {
+    const bool in_range = tokens[i] >= 0 && tokens[i] < view_.level_sizes[level];
+    children[i] = in_range ? view_.child(level, nodes[i], tokens[i]) : -1;
   }
 }
 
@@ -125,7 +155,9 @@ void SidTrie::items(const int64_t* ranks, int64_t n, const int64_t* offsets,
                     int64_t* item_ids) const {
   for (int64_t i = 0; i < n; ++i) {
     const NodeRange range = view_.items(ranks[i]);
-    std::copy_n(view_.item_id + range.begin, range.size(), item_ids + offsets[i]);
+    for (uint32_t at = 0; at < range.size(); ++at) {
+      item_ids[offsets[i] + at] = view_.item_id(range.begin + at);
+    }
   }
 }
 

@@ -45,6 +45,21 @@ class SidTrie : public Catalogue {
   // does not exist.
   void rank_range(int level, const int64_t* nodes, int64_t n, int64_t* begin, int64_t* end) const;
 
+  // nodes [n] of `level` < num_levels -> their children, nodes of level + 1; empty (0, 0) for a
+  // node that does not exist.
+  void child_range(int level, const int64_t* nodes, int64_t n, int64_t* begin, int64_t* end) const;
+
+  // nodes [n] of `level` < num_levels -> offsets [n + 1] into a list of their children's tokens.
+  void child_offsets(int level, const int64_t* nodes, int64_t n, int64_t* offsets) const;
+
+  // Fills the list that `offsets` describes.
+  void child_tokens(int level, const int64_t* nodes, int64_t n, const int64_t* offsets,
+                    int32_t* tokens) const;
+
+  // The child of each of nodes [n] of `level` < num_levels by each of tokens [n], or -1.
+  void child(int level, const int64_t* nodes, const int64_t* tokens, int64_t n,
+             int64_t* children) const;
+
   // ranks [n] -> offsets [n + 1] into a list of items; rank -1 has none.
   void item_offsets(const int64_t* ranks, int64_t n, int64_t* offsets) const;
 

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "index/partition_writer.h"
 #include "index/radix_sort.h"
 
 namespace onesearch {
@@ -179,40 +180,32 @@ T* writable(const T* section) {
   return const_cast<T*>(section);
 }
 
+void write_token(const SidTrieView& view, int level, uint32_t edge, uint32_t token) {
+  if (view.token_bytes(level) == 1) {
+    writable(view.tokens8(level))[edge] = static_cast<uint8_t>(token);
+  } else {
+    writable(view.tokens16(level))[edge] = static_cast<uint16_t>(token);
+  }
+}
+
 template <int kWords>
 void fill_levels(const std::vector<SortRecord<kWords>>& records, const KeyLayout& layout,
                  const SidTrieView& view) {
-  std::array<uint32_t, kMaxLevels> next_edge{};
-  uint32_t rank = 0;
+  const int num_levels = layout.num_levels;
+  std::vector<PartitionWriter> children(view.child_partition, view.child_partition + num_levels);
+  std::vector<PartitionWriter> items(view.item_partition, view.item_partition + num_levels + 1);
+  std::array<uint32_t, kMaxLevels + 1> nodes{};  // so far; a node of the last level is a rank
+  children[0].begin(0, 0);
   for (size_t i = 0; i < records.size(); ++i) {
-    const int branch = branch_level(records, i, layout);
-    if (branch == layout.num_levels) continue;
-    for (int level = branch; level < layout.num_levels; ++level) {
-      const uint32_t edge = next_edge[level]++;
-      writable(view.child_token[level])[edge] =
-          static_cast<uint16_t>(code_of(records[i], layout, level));
-      if (level + 1 < layout.num_levels) {
-        writable(view.child_begin[level + 1])[edge] = next_edge[level + 1];
-      }
-    }
-    writable(view.item_begin)[rank++] = static_cast<uint32_t>(i);
-  }
-  for (int level = 0; level < layout.num_levels; ++level) {
-    writable(view.child_begin[level])[view.num_nodes[level]] = view.num_nodes[level + 1];
-  }
-  writable(view.item_begin)[rank] = view.num_items;
-}
-
-void fill_ranks(const SidTrieView& view) {
-  // Derived from the levels below through child_begin alone: the stored ranges are not written yet.
-  SidTrieView derived = view;
-  for (const uint32_t*& section : derived.rank_begin) section = nullptr;
-  for (int level = 0; level < view.num_levels; ++level) {
-    if (view.rank_begin[level] == nullptr) continue;
-    for (uint32_t node = 0; node <= view.num_nodes[level]; ++node) {
-      writable(view.rank_begin[level])[node] = derived.rank_before(level, node);
+    for (int level = branch_level(records, i, layout); level < num_levels; ++level) {
+      const uint32_t node = nodes[level + 1]++;
+      write_token(view, level, node, code_of(records[i], layout, level));
+      if (level + 1 < num_levels) children[level + 1].begin(node, nodes[level + 2]);
+      items[level + 1].begin(node, static_cast<uint32_t>(i));
     }
   }
+  for (PartitionWriter& writer : children) writer.finish();
+  for (PartitionWriter& writer : items) writer.finish();
 }
 
 int64_t id_of(const CatalogueCodes& catalogue, uint32_t row) {
@@ -227,37 +220,43 @@ void order_items(const CatalogueCodes& catalogue, const SidTrieView& view) {
     }
     return item_hash(id_of(catalogue, a)) < item_hash(id_of(catalogue, b));
   };
-  uint32_t* rows = writable(view.item_row);
+  uint32_t* rows = writable(view.item_rows);
   for (uint32_t rank = 0; rank < view.num_sids(); ++rank) {
     const NodeRange range = view.items(rank);
     if (range.size() > 1) std::sort(rows + range.begin, rows + range.end, before);
   }
   for (uint32_t position = 0; position < view.num_items; ++position) {
-    writable(view.item_id)[position] = id_of(catalogue, rows[position]);
+    if (view.item_ids != nullptr) {
+      writable(view.item_ids)[position] = catalogue.item_ids[rows[position]];
+    }
+    if (view.item_scores != nullptr) {
+      writable(view.item_scores)[position] =
+          static_cast<float>(catalogue.item_scores[rows[position]]);
+    }
   }
 }
 
 void index_row_numbers(const SidTrieView& view) {
   for (uint32_t position = 0; position < view.num_items; ++position) {
-    writable(view.item_by_id)[view.item_row[position]] = position;
+    writable(view.position_by_id)[view.item_rows[position]] = position;
   }
 }
 
 void index_ids(const SidTrieView& view) {
   std::vector<SortRecord<1>> records(view.num_items);
   for (uint32_t position = 0; position < view.num_items; ++position) {
-    records[position] = {{static_cast<uint64_t>(view.item_id[position])}, position};
+    records[position] = {{static_cast<uint64_t>(view.item_ids[position])}, position};
   }
   radix_sort<1>(records, {63});
   for (uint32_t i = 0; i < view.num_items; ++i) {
     if (i > 0 && records[i].key == records[i - 1].key) {
-      const uint32_t rows[2] = {view.item_row[records[i - 1].row], view.item_row[records[i].row]};
+      const uint32_t rows[2] = {view.item_rows[records[i - 1].row], view.item_rows[records[i].row]};
       throw InvalidArgument(complaint(kWhere, "item_ids", "distinct ids",
                                       std::to_string(records[i].key[0]) + " at rows " +
                                           std::to_string(std::min(rows[0], rows[1])) + " and " +
                                           std::to_string(std::max(rows[0], rows[1]))));
     }
-    writable(view.item_by_id)[i] = records[i].row;
+    writable(view.position_by_id)[i] = records[i].row;
   }
 }
 
@@ -268,12 +267,13 @@ Bytes build(const CatalogueCodes& catalogue, const KeyLayout& layout) {
   std::copy_n(layout.word_bits.begin(), kWords, bits.begin());
   radix_sort<kWords>(records, bits);
 
-  const TrieShape shape = count_nodes(records, layout, catalogue.level_sizes);
+  TrieShape shape = count_nodes(records, layout, catalogue.level_sizes);
+  shape.has_item_ids = catalogue.item_ids != nullptr;
+  shape.has_item_scores = catalogue.keep_scores;
   Bytes image = make_image(shape);
   const SidTrieView view = unsealed_view(image);
   fill_levels(records, layout, view);
-  fill_ranks(view);
-  for (uint32_t i = 0; i < view.num_items; ++i) writable(view.item_row)[i] = records[i].row;
+  for (uint32_t i = 0; i < view.num_items; ++i) writable(view.item_rows)[i] = records[i].row;
   std::vector<SortRecord<kWords>>().swap(records);
 
   order_items(catalogue, view);

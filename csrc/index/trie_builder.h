@@ -14,6 +14,7 @@ struct CatalogueCodes {
   std::vector<int64_t> level_sizes;     // [num_levels]
   const int64_t* item_ids = nullptr;    // [num_items], distinct and >= 0; null: row numbers
   const double* item_scores = nullptr;  // [num_items], higher first inside one SID; null: all equal
+  bool keep_scores = false;             // store item_scores, as float32
 };
 
 // Cost: a radix sort of num_items keys and two linear passes; peak memory about 40 bytes an item

@@ -1,21 +1,11 @@
 #include "index/trie_image.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <new>
-#include <utility>
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "index/trie_rules.h"
 
 namespace onesearch {
 namespace {
@@ -23,53 +13,99 @@ namespace {
 constexpr char kMagic[8] = {'O', 'S', 'F', 'T', 'R', 'I', 'E', '\x1a'};
 constexpr uint32_t kByteOrder = 0x01020304;
 constexpr uint32_t kMaxIndex = 0x7fffffff;
-constexpr char kRemedy[] = "write the file again with SidTrie.save";
+constexpr char kRemedy[] = "build the trie again with SidTrie.build and save it";
 
 uint64_t round_up(uint64_t bytes) {
   return (bytes + kSectionAlignment - 1) / kSectionAlignment * kSectionAlignment;
 }
 
-// A level stores its rank ranges when it has few nodes; the others follow child_begin down, a step
-// or two.
-bool stores_ranks(const TrieShape& shape, int level) {
-  return level >= 1 && level <= shape.num_levels - 2 &&
-         uint64_t{8} * shape.num_nodes[level] <= shape.num_nodes[shape.num_levels];
+// Few nodes store where their items begin; the others follow their children down, a step or two.
+bool stores_items(const TrieShape& shape, int level) {
+  return level == shape.num_levels || (level >= 1 && level <= shape.num_levels - 2 &&
+                                       uint64_t{8} * shape.num_nodes[level] <= shape.num_items);
 }
 
-struct Layout {
-  std::vector<SectionEntry> sections;
-  uint64_t header_bytes = 0;
-  uint64_t file_bytes = 0;
-};
-
-Layout layout_of(const TrieShape& shape) {
-  Layout layout;
-  const auto add = [&layout](SectionKind kind, int level, uint64_t count, uint64_t width) {
-    layout.sections.push_back(
-        {static_cast<uint32_t>(kind), static_cast<uint32_t>(level), 0, count * width, 0});
-  };
-  for (int level = 0; level < shape.num_levels; ++level) {
-    add(SectionKind::kChildBegin, level, uint64_t{shape.num_nodes[level]} + 1, 4);
-    add(SectionKind::kChildToken, level, shape.num_nodes[level + 1], 2);
-    if (stores_ranks(shape, level)) {
-      add(SectionKind::kRankBegin, level, uint64_t{shape.num_nodes[level]} + 1, 4);
+// The view of an image of this shape but for where its sections are.
+SidTrieView counts_of(const TrieShape& shape) {
+  SidTrieView view;
+  view.num_levels = shape.num_levels;
+  std::memcpy(view.level_sizes, shape.level_sizes, sizeof view.level_sizes);
+  std::memcpy(view.num_nodes, shape.num_nodes, sizeof view.num_nodes);
+  view.num_items = shape.num_items;
+  for (int level = 0; level <= shape.num_levels; ++level) {
+    if (level < shape.num_levels) {
+      view.child_partition[level].num_parts = shape.num_nodes[level];
+      view.child_partition[level].num_elements = shape.num_nodes[level + 1];
+    }
+    if (stores_items(shape, level)) {
+      view.item_partition[level].num_parts = shape.num_nodes[level];
+      view.item_partition[level].num_elements = shape.num_items;
     }
   }
-  add(SectionKind::kItemBegin, 0, uint64_t{shape.num_nodes[shape.num_levels]} + 1, 4);
-  add(SectionKind::kItemId, 0, shape.num_items, 8);
-  add(SectionKind::kItemRow, 0, shape.num_items, 4);
-  add(SectionKind::kItemById, 0, shape.num_items, 4);
-
-  layout.header_bytes =
-      round_up(sizeof(TrieHeader) + layout.sections.size() * sizeof(SectionEntry));
-  uint64_t offset = layout.header_bytes;
-  for (SectionEntry& section : layout.sections) {
-    section.offset = offset;
-    offset += round_up(section.bytes);
-  }
-  layout.file_bytes = offset;
-  return layout;
+  return view;
 }
+
+uint32_t distance(SectionKind first, SectionKind kind) {
+  return static_cast<uint32_t>(kind) - static_cast<uint32_t>(first);
+}
+
+// Where the sections of a shape lie, in their one order.
+class Layout {
+ public:
+  explicit Layout(const TrieShape& shape) {
+    const SidTrieView counts = counts_of(shape);
+    for (int level = 0; level < shape.num_levels; ++level) {
+      add_partition(SectionKind::kChildOffsets, level, counts.child_partition[level]);
+      add(SectionKind::kChildToken, level, shape.num_nodes[level + 1], counts.token_bytes(level));
+    }
+    for (int level = 1; level <= shape.num_levels; ++level) {
+      add_partition(SectionKind::kItemOffsets, level, counts.item_partition[level]);
+    }
+    if (shape.has_item_ids) add(SectionKind::kItemId, 0, shape.num_items, sizeof(int64_t));
+    add(SectionKind::kItemRow, 0, shape.num_items, sizeof(uint32_t));
+    add(SectionKind::kItemById, 0, shape.num_items, sizeof(uint32_t));
+    if (shape.has_item_scores) add(SectionKind::kItemScore, 0, shape.num_items, sizeof(float));
+    place();
+  }
+
+  const std::vector<SectionEntry>& sections() const { return sections_; }
+  uint64_t header_bytes() const { return header_bytes_; }
+  uint64_t file_bytes() const { return file_bytes_; }
+
+ private:
+  void add(SectionKind kind, int level, uint64_t count, uint64_t width) {
+    sections_.push_back({kind, static_cast<uint32_t>(level), 0, count * width, 0});
+  }
+
+  // `offsets` is the first of the partition's four kinds.
+  void add_partition(SectionKind offsets, int level, const Partition& partition) {
+    if (partition.is_identity()) return;  // also the one that is not stored
+    const auto kind = [offsets](uint32_t which) {
+      return static_cast<SectionKind>(static_cast<uint32_t>(offsets) + which);
+    };
+    if (!partition.is_packed()) {
+      add(offsets, level, uint64_t{partition.num_parts} + 1, sizeof(uint32_t));
+      return;
+    }
+    const uint64_t num_blocks = partition.num_blocks();
+    add(kind(1), level, num_blocks * Partition::kBlockWords, sizeof(uint64_t));
+    add(kind(2), level, num_blocks, sizeof(uint32_t));
+    add(kind(3), level, partition.num_hints(), sizeof(uint32_t));
+  }
+
+  void place() {
+    header_bytes_ = round_up(sizeof(TrieHeader) + sections_.size() * sizeof(SectionEntry));
+    file_bytes_ = header_bytes_;
+    for (SectionEntry& section : sections_) {
+      section.offset = file_bytes_;
+      file_bytes_ += round_up(section.bytes);
+    }
+  }
+
+  std::vector<SectionEntry> sections_;
+  uint64_t header_bytes_ = 0;
+  uint64_t file_bytes_ = 0;
+};
 
 TrieHeader* header_of(const Bytes& image) { return reinterpret_cast<TrieHeader*>(image.data()); }
 
@@ -82,7 +118,9 @@ TrieShape shape_of(const TrieHeader& header) {
   shape.num_levels = static_cast<int>(header.num_levels);
   std::copy_n(header.level_sizes, header.num_levels, shape.level_sizes);
   std::copy_n(header.num_nodes, header.num_levels + 1, shape.num_nodes);
-  shape.num_items = static_cast<uint32_t>(header.num_items);
+  shape.num_items = header.num_items;
+  shape.has_item_ids = (header.contents & kHasItemIds) != 0;
+  shape.has_item_scores = (header.contents & kHasItemScores) != 0;
   return shape;
 }
 
@@ -92,12 +130,15 @@ TrieHeader make_header(const TrieShape& shape, const Layout& layout) {
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.version = kTrieVersion;
   header.byte_order = kByteOrder;
-  header.file_bytes = layout.file_bytes;
+  header.file_bytes = layout.file_bytes();
   header.num_levels = static_cast<uint32_t>(shape.num_levels);
-  header.num_sections = static_cast<uint32_t>(layout.sections.size());
+  header.num_sections = static_cast<uint32_t>(layout.sections().size());
   header.num_items = shape.num_items;
+  header.contents =
+      (shape.has_item_ids ? kHasItemIds : 0) | (shape.has_item_scores ? kHasItemScores : 0);
   std::memcpy(header.level_sizes, shape.level_sizes, sizeof header.level_sizes);
   std::memcpy(header.num_nodes, shape.num_nodes, sizeof header.num_nodes);
+  header.header_bytes = static_cast<uint32_t>(layout.header_bytes());
   return header;
 }
 
@@ -112,18 +153,14 @@ uint64_t section_checksum(const Bytes& image, const SectionEntry& section) {
   return xxh64(image.data() + section.offset, round_up(section.bytes));
 }
 
-[[noreturn]] void reject(const std::string& where, const std::string& what,
-                         const std::string& expected, const std::string& got) {
-  throw FormatError(complaint(where, what, expected, got, kRemedy));
-}
-
 void require(bool sound, const std::string& where, const std::string& what,
              const std::string& expected, const std::string& got) {
-  if (!sound) reject(where, what, expected, got);
+  if (!sound) throw FormatError(complaint(where, what, expected, got, kRemedy));
 }
 
 void check_header(const Bytes& image, const std::string& where) {
-  require(image.size() >= sizeof(TrieHeader), where, "file", "at least 128 bytes",
+  require(image.size() >= sizeof(TrieHeader), where, "file",
+          "at least " + std::to_string(sizeof(TrieHeader)) + " bytes",
           std::to_string(image.size()));
   const TrieHeader& header = *header_of(image);
   require(std::memcmp(header.magic, kMagic, sizeof kMagic) == 0, where, "magic",
@@ -154,228 +191,76 @@ void check_shape(const TrieHeader& header, const std::string& where) {
   }
 }
 
+// `section` counts the four kinds of a partition from 0.
+void point_at(const void* at, uint32_t section, Partition* partition) {
+  if (section == 0) partition->offsets = static_cast<const uint32_t*>(at);
+  if (section == 1) partition->bits = static_cast<const uint64_t*>(at);
+  if (section == 2) partition->before = static_cast<const uint32_t*>(at);
+  if (section == 3) partition->hint = static_cast<const uint32_t*>(at);
+}
+
+void point_at(const void* at, const SectionEntry& section, SidTrieView* view) {
+  switch (section.kind) {
+    case SectionKind::kChildOffsets:
+    case SectionKind::kChildBits:
+    case SectionKind::kChildBefore:
+    case SectionKind::kChildHint:
+      return point_at(at, distance(SectionKind::kChildOffsets, section.kind),
+                      &view->child_partition[section.level]);
+    case SectionKind::kChildToken:
+      view->child_token[section.level] = at;
+      return;
+    case SectionKind::kItemOffsets:
+    case SectionKind::kItemBits:
+    case SectionKind::kItemBefore:
+    case SectionKind::kItemHint:
+      return point_at(at, distance(SectionKind::kItemOffsets, section.kind),
+                      &view->item_partition[section.level]);
+    case SectionKind::kItemId:
+      view->item_ids = static_cast<const int64_t*>(at);
+      return;
+    case SectionKind::kItemRow:
+      view->item_rows = static_cast<const uint32_t*>(at);
+      return;
+    case SectionKind::kItemById:
+      view->position_by_id = static_cast<const uint32_t*>(at);
+      return;
+    case SectionKind::kItemScore:
+      view->item_scores = static_cast<const float*>(at);
+      return;
+  }
+}
+
 SidTrieView view_of(const Bytes& image, const TrieShape& shape, const Layout& layout) {
-  SidTrieView view;
-  view.num_levels = shape.num_levels;
-  std::memcpy(view.level_sizes, shape.level_sizes, sizeof view.level_sizes);
-  std::memcpy(view.num_nodes, shape.num_nodes, sizeof view.num_nodes);
-  view.num_items = shape.num_items;
-  for (const SectionEntry& section : layout.sections) {
-    const unsigned char* at = image.data() + section.offset;
-    const auto* u32 = reinterpret_cast<const uint32_t*>(at);
-    switch (static_cast<SectionKind>(section.kind)) {
-      case SectionKind::kChildBegin:
-        view.child_begin[section.level] = u32;
-        break;
-      case SectionKind::kChildToken:
-        view.child_token[section.level] = reinterpret_cast<const uint16_t*>(at);
-        break;
-      case SectionKind::kRankBegin:
-        view.rank_begin[section.level] = u32;
-        break;
-      case SectionKind::kItemBegin:
-        view.item_begin = u32;
-        break;
-      case SectionKind::kItemId:
-        view.item_id = reinterpret_cast<const int64_t*>(at);
-        break;
-      case SectionKind::kItemRow:
-        view.item_row = u32;
-        break;
-      case SectionKind::kItemById:
-        view.item_by_id = u32;
-        break;
-    }
+  SidTrieView view = counts_of(shape);
+  for (const SectionEntry& section : layout.sections()) {
+    point_at(image.data() + section.offset, section, &view);
   }
   return view;
 }
 
-// begin[0] == 0, begin[count] == total, strictly ascending: every node has a child, every SID an
-// item.
-void verify_offsets(const uint32_t* begin, uint32_t count, uint32_t total, const std::string& name,
-                    const std::string& where) {
-  bool sound = begin[0] == 0 && begin[count] == total;
-  for (uint32_t i = 0; sound && i < count; ++i) sound = begin[i] < begin[i + 1];
-  require(sound, where, name, "ascending offsets from 0 to " + std::to_string(total), "others");
-}
-
-void verify_tokens(const SidTrieView& view, int level, const std::string& where) {
-  bool sound = true;
-  for (uint32_t node = 0; sound && node < view.num_nodes[level]; ++node) {
-    const NodeRange range = view.children(level, node);
-    const uint16_t* tokens = view.child_token[level];
-    for (uint32_t edge = range.begin + 1; edge < range.end; ++edge) {
-      sound = sound && tokens[edge - 1] < tokens[edge];
-    }
-    sound = sound && tokens[range.end - 1] < view.level_sizes[level];
-  }
-  require(sound, where, "child_token[" + std::to_string(level) + "]",
-          "ascending tokens below the level size", "others");
-}
-
-void verify_ranks(const SidTrieView& view, int level, const std::string& where) {
-  SidTrieView derived = view;
-  derived.rank_begin[level] = nullptr;
-  bool sound = true;
-  for (uint32_t node = 0; node <= view.num_nodes[level]; ++node) {
-    sound = sound && view.rank_begin[level][node] == derived.rank_before(level, node);
-  }
-  require(sound, where, "rank_begin[" + std::to_string(level) + "]",
-          "the first rank below each node", "others");
-}
-
-void verify_items(const SidTrieView& view, const std::string& where) {
-  std::vector<bool> row_seen(view.num_items);
-  bool sound = true;
-  for (uint32_t position = 0; sound && position < view.num_items; ++position) {
-    const uint32_t row = view.item_row[position];
-    sound = row < view.num_items && !row_seen[row] && view.item_id[position] >= 0;
-    if (sound) row_seen[row] = true;
-  }
-  require(sound, where, "item_row", "each row once, ids at least 0", "others");
-
-  for (uint32_t i = 0; sound && i < view.num_items; ++i) {
-    sound = view.item_by_id[i] < view.num_items;
-    if (sound && i > 0) {
-      sound = view.item_id[view.item_by_id[i - 1]] < view.item_id[view.item_by_id[i]];
-    }
-  }
-  require(sound, where, "item_by_id", "positions by ascending distinct item id", "others");
-}
-
-void verify_structure(const SidTrieView& view, const std::string& where) {
-  for (int level = 0; level < view.num_levels; ++level) {
-    verify_offsets(view.child_begin[level], view.num_nodes[level], view.num_nodes[level + 1],
-                   "child_begin[" + std::to_string(level) + "]", where);
-    verify_tokens(view, level, where);
-  }
-  // Ranges are derived from the levels below, so they come after all of those are known to be
-  // sound.
-  for (int level = view.num_levels; level >= 0; --level) {
-    if (view.rank_begin[level] != nullptr) verify_ranks(view, level, where);
-  }
-  verify_offsets(view.item_begin, view.num_sids(), view.num_items, "item_begin", where);
-  verify_items(view, where);
-}
-
-// A new file beside its target, removed again unless it takes the target's place.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& target) {
-    static std::atomic<uint32_t> counter{0};
-    do {
-      name_ = target + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
-      descriptor_ = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (descriptor_ < 0 && errno == EEXIST);
-    if (descriptor_ < 0) throw IoError(errno, target);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (descriptor_ >= 0) close(descriptor_);
-    if (!name_.empty()) unlink(name_.c_str());
-  }
-
-  void write(const unsigned char* bytes, size_t size) {
-    while (size > 0) {
-      const ssize_t written = ::write(descriptor_, bytes, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw IoError(errno, name_);
-      bytes += written;
-      size -= static_cast<size_t>(written);
-    }
-  }
-
-  void become(const std::string& target) {
-    if (fsync(descriptor_) != 0) throw IoError(errno, name_);
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    if (closed != 0) throw IoError(errno, name_);
-    if (rename(name_.c_str(), target.c_str()) != 0) throw IoError(errno, target);
-    name_.clear();
-  }
-
- private:
-  std::string name_;
-  int descriptor_ = -1;
-};
-
-void sync_folder_of(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) throw IoError(errno, folder);
-  const int status = fsync(descriptor);
-  const int code = errno;
-  close(descriptor);
-  // Some file systems cannot sync a folder; the rename itself has happened.
-  if (status != 0 && code != EINVAL) throw IoError(code, folder);
-}
-
 }  // namespace
 
-Bytes Bytes::allocate(size_t size) {
-  void* data = std::aligned_alloc(kSectionAlignment, round_up(size));
-  if (data == nullptr) throw std::bad_alloc();
-  std::memset(data, 0, round_up(size));
-  return Bytes(static_cast<unsigned char*>(data), size, false);
-}
-
-Bytes Bytes::map(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw IoError(errno, path);
-  struct stat status;
-  int code = fstat(descriptor, &status) == 0 ? 0 : errno;
-  if (code == 0 && S_ISDIR(status.st_mode)) code = EISDIR;
-  void* data = nullptr;
-  const auto size = code == 0 ? static_cast<size_t>(status.st_size) : 0;
-  if (size > 0) {
-    data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (data == MAP_FAILED) code = errno;
-  }
-  close(descriptor);
-  if (code != 0) throw IoError(code, path);
-  return Bytes(static_cast<unsigned char*>(data), size, true);
-}
-
-Bytes::Bytes(Bytes&& other) noexcept { *this = std::move(other); }
-
-Bytes& Bytes::operator=(Bytes&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  std::swap(mapped_, other.mapped_);
-  return *this;
-}
-
-Bytes::~Bytes() {
-  if (data_ == nullptr) return;
-  if (mapped_) {
-    munmap(data_, size_);
-  } else {
-    std::free(data_);
-  }
-}
-
 Bytes make_image(const TrieShape& shape) {
-  const Layout layout = layout_of(shape);
-  Bytes image = Bytes::allocate(layout.file_bytes);
+  const Layout layout(shape);
+  Bytes image = Bytes::allocate(layout.file_bytes());
   *header_of(image) = make_header(shape, layout);
-  std::memcpy(table_of(image), layout.sections.data(),
-              layout.sections.size() * sizeof(SectionEntry));
+  std::memcpy(table_of(image), layout.sections().data(),
+              layout.sections().size() * sizeof(SectionEntry));
   return image;
 }
 
 SidTrieView unsealed_view(const Bytes& image) {
   const TrieShape shape = shape_of(*header_of(image));
-  return view_of(image, shape, layout_of(shape));
+  return view_of(image, shape, Layout(shape));
 }
 
 void seal_image(const Bytes& image) {
-  const Layout layout = layout_of(shape_of(*header_of(image)));
-  for (size_t i = 0; i < layout.sections.size(); ++i) {
-    table_of(image)[i].checksum = section_checksum(image, layout.sections[i]);
+  const Layout layout(shape_of(*header_of(image)));
+  for (size_t i = 0; i < layout.sections().size(); ++i) {
+    table_of(image)[i].checksum = section_checksum(image, layout.sections()[i]);
   }
-  header_of(image)->checksum = header_checksum(image, layout.header_bytes);
+  header_of(image)->checksum = header_checksum(image, layout.header_bytes());
 }
 
 SidTrieView open_image(const Bytes& image, const std::string& where) {
@@ -383,21 +268,21 @@ SidTrieView open_image(const Bytes& image, const std::string& where) {
   const TrieHeader& header = *header_of(image);
   check_shape(header, where);
   const TrieShape shape = shape_of(header);
-  const Layout layout = layout_of(shape);
-  require(layout.file_bytes == image.size(), where, "file size",
-          std::to_string(layout.file_bytes) + " bytes for these level sizes",
+  const Layout layout(shape);
+  require(layout.file_bytes() == image.size(), where, "file size",
+          std::to_string(layout.file_bytes()) + " bytes for these level sizes",
           std::to_string(image.size()));
-  require(header.checksum == header_checksum(image, layout.header_bytes), where, "header",
+  require(header.checksum == header_checksum(image, layout.header_bytes()), where, "header",
           "its checksum to match", "altered bytes");
   TrieHeader expected = make_header(shape, layout);
   expected.checksum = header.checksum;
   bool sound = std::memcmp(&expected, &header, sizeof expected) == 0;
-  for (size_t i = 0; sound && i < layout.sections.size(); ++i) {
+  for (size_t i = 0; sound && i < layout.sections().size(); ++i) {
     SectionEntry entry = table_of(image)[i];
     entry.checksum = 0;
-    sound = std::memcmp(&entry, &layout.sections[i], sizeof entry) == 0;
+    sound = std::memcmp(&entry, &layout.sections()[i], sizeof entry) == 0;
   }
-  require(sound, where, "header", "the sections of version 1 in order, unused fields 0", "others");
+  require(sound, where, "header", "the sections of version 2 in order", "others");
   return view_of(image, shape, layout);
 }
 
@@ -412,11 +297,9 @@ void verify_image(const Bytes& image, const std::string& where) {
   verify_structure(view, where);
 }
 
-void write_file(const std::string& path, const Bytes& image) {
-  TemporaryFile file(path);
-  file.write(image.data(), image.size());
-  file.become(path);
-  sync_folder_of(path);
+std::vector<SectionEntry> sections_of(const Bytes& image) {
+  const SectionEntry* table = table_of(image);
+  return {table, table + header_of(image)->num_sections};
 }
 
 }  // namespace onesearch

@@ -7,22 +7,33 @@
 #include <string>
 #include <vector>
 
+#include "core/bytes.h"
 #include "index/sid_trie_view.h"
 
 namespace onesearch {
 
-constexpr size_t kSectionAlignment = 64;
-constexpr uint32_t kTrieVersion = 1;
+constexpr uint64_t kSectionAlignment = 64;
+constexpr uint32_t kTrieVersion = 2;
 
 enum class SectionKind : uint32_t {
-  kChildBegin = 1,
-  kChildToken = 2,
-  kRankBegin = 3,
-  kItemBegin = 4,
-  kItemId = 5,
-  kItemRow = 6,
-  kItemById = 7,
+  kChildOffsets = 1,
+  kChildBits = 2,
+  kChildBefore = 3,
+  kChildHint = 4,
+  kChildToken = 5,
+  kItemOffsets = 6,
+  kItemBits = 7,
+  kItemBefore = 8,
+  kItemHint = 9,
+  kItemId = 10,
+  kItemRow = 11,
+  kItemById = 12,
+  kItemScore = 13,
 };
+
+// Bits of TrieHeader.contents: optional sections.
+constexpr uint32_t kHasItemIds = 1;
+constexpr uint32_t kHasItemScores = 2;
 
 struct TrieHeader {
   char magic[8];
@@ -31,16 +42,17 @@ struct TrieHeader {
   uint64_t file_bytes;
   uint32_t num_levels;
   uint32_t num_sections;
-  uint64_t num_items;
+  uint32_t num_items;
+  uint32_t contents;
   uint32_t level_sizes[SidTrieView::kMaxLevels];
   uint32_t num_nodes[SidTrieView::kMaxLevels + 1];
-  uint32_t reserved[3];
+  uint32_t header_bytes;
   uint64_t checksum;
 };
-static_assert(sizeof(TrieHeader) == 128, "the header is part of the file format");
+static_assert(sizeof(TrieHeader) == 120, "the header is part of the file format");
 
 struct SectionEntry {
-  uint32_t kind;
+  SectionKind kind;
   uint32_t level;
   uint64_t offset;
   uint64_t bytes;
@@ -54,35 +66,15 @@ struct TrieShape {
   uint32_t level_sizes[SidTrieView::kMaxLevels] = {};
   uint32_t num_nodes[SidTrieView::kMaxLevels + 1] = {};
   uint32_t num_items = 0;
-};
-
-// Owns the bytes: memory of its own, or a read-only map of a file.
-class Bytes {
- public:
-  static Bytes allocate(size_t size);  // zeroed, 64-byte aligned
-  static Bytes map(const std::string& path);
-
-  Bytes() = default;
-  Bytes(Bytes&& other) noexcept;
-  Bytes& operator=(Bytes&& other) noexcept;
-  ~Bytes();
-
-  unsigned char* data() const { return data_; }
-  size_t size() const { return size_; }
-
- private:
-  Bytes(unsigned char* data, size_t size, bool mapped)
-      : data_(data), size_(size), mapped_(mapped) {}
-
-  unsigned char* data_ = nullptr;
-  size_t size_ = 0;
-  bool mapped_ = false;
+  bool has_item_ids = false;
+  bool has_item_scores = false;
 };
 
 // An image with header and table written, sections zero, checksums not yet set.
 Bytes make_image(const TrieShape& shape);
 
-// The view of an image that make_image made, whose checksums are not yet set.
+// The view of an image that make_image made, whose checksums are not yet set: what a builder fills,
+// the partitions through a PartitionWriter each.
 SidTrieView unsealed_view(const Bytes& image);
 
 // Sets every checksum; the last step of a build.
@@ -94,7 +86,7 @@ SidTrieView open_image(const Bytes& image, const std::string& where);
 // Checks every checksum and every structural rule of the format.
 void verify_image(const Bytes& image, const std::string& where);
 
-// Writes the bytes to `path`: the file is whole or untouched.
-void write_file(const std::string& path, const Bytes& image);
+// The section table of an image that open_image or make_image has seen.
+std::vector<SectionEntry> sections_of(const Bytes& image);
 
 }  // namespace onesearch

@@ -131,20 +131,6 @@ class SidTrie:
         """Nodes of `level`, 0 to num_levels: 1 at level 0, num_sids at num_levels."""
         return self._handle.num_nodes(level)
 
-    def child_begin(self, level: int) -> npt.NDArray[np.uint32]:
-        """[num_nodes(level) + 1] offsets b: the children of node n are nodes [b[n], b[n + 1]).
-
-        Children are nodes of level + 1. A read-only view, no copy.
-        """
-        return self._handle.child_begin(level)
-
-    def child_token(self, level: int) -> npt.NDArray[np.uint16]:
-        """[num_nodes(level + 1)] the token on the edge into each node of level + 1.
-
-        A read-only view, no copy.
-        """
-        return self._handle.child_token(level)
-
     def contains(self, codes: Any) -> npt.NDArray[np.bool_]:
         """Whether each row of `codes` [n, num_levels] is the SID of an item: bool [n]."""
         return self._ranks("SidTrie.contains", codes) >= 0
@@ -185,16 +171,34 @@ class SidTrie:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """(begin, end), int64 [n] each: the children, nodes of level + 1, of each of `nodes` [n].
 
-        Unlike `child_begin` it holds for any bytes: a node that does not exist, or whose range does
-        not fit in an unverified trie, has the empty range (0, 0).
+        A node that does not exist, or whose range does not fit in an unverified trie, has the empty
+        range (0, 0).
         """
-        wanted = index_vector("SidTrie.child_range", "nodes", nodes)
-        offsets = self.child_begin(level)
-        exists = (wanted >= 0) & (wanted < self.num_nodes(level))
-        node = np.where(exists, wanted, 0)
-        begin, end = offsets[node].astype(np.int64), offsets[node + 1].astype(np.int64)
-        sound = exists & (begin <= end) & (end <= self.num_nodes(level + 1))
-        return np.where(sound, begin, 0), np.where(sound, end, 0)
+        return self._handle.child_range(level, index_vector("SidTrie.child_range", "nodes", nodes))
+
+    def children(
+        self, level: int, nodes: Any
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The tokens that lead on from each of `nodes` [n] of `level`, ascending.
+
+        Returns:
+            (tokens, offsets): those of nodes[i] are tokens[offsets[i]:offsets[i + 1]], offsets
+            int64 [n + 1]. They lead to the nodes `child_range` gives, in order. A node that does
+            not exist has none.
+        """
+        return self._handle.children(level, index_vector("SidTrie.children", "nodes", nodes))
+
+    def child(self, level: int, nodes: Any, tokens: Any) -> npt.NDArray[np.int64]:
+        """int64 [n]: the child, a node of level + 1, of nodes[i] by tokens[i]; -1 for none.
+
+        Cost: one binary search per row.
+        """
+        where = "SidTrie.child"
+        parents = index_vector(where, "nodes", nodes)
+        wanted = index_vector(where, "tokens", tokens)
+        if wanted.shape != parents.shape:
+            raise invalid(where, "tokens", f"shape [{len(parents)}]", list(wanted.shape))
+        return self._handle.child(level, parents, wanted)
 
     def rank_range(
         self, level: int, nodes: Any

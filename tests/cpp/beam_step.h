@@ -113,7 +113,7 @@ inline double normalizer_of(const Step& step, int64_t row, const std::vector<dou
     case Normalizer::kChildren: {
       std::vector<double> valid;
       for (uint32_t edge = children.begin; edge < children.end; ++edge) {
-        valid.push_back(logits[step.input.trie.child_token[step.input.level][edge]]);
+        valid.push_back(logits[step.input.trie.token(step.input.level, edge)]);
       }
       return log_sum_exp(valid);
     }
@@ -139,7 +139,7 @@ inline std::vector<Survivor> brute_force(const Step& step, int64_t request,
     const std::vector<double> logits(first, first + size);
     const double normalizer = normalizer_of(step, row, logits, children);
     for (uint32_t edge = children.begin; edge < children.end; ++edge) {
-      const int64_t token = trie.child_token[level][edge];
+      const int64_t token = trie.token(level, edge);
       const double score = step.beam_scores[row] + (logits[token] - normalizer);
       const bool allowed = filter == nullptr || filter->any(trie.ranks(level + 1, edge));
       if (std::isfinite(score) && allowed) all.push_back({score, beam, token, edge});

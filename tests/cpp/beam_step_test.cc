@@ -78,7 +78,7 @@ TEST(the_step_is_brute_force) {
 }
 
 TEST(a_filtered_step_is_filtered_brute_force) {
-  const Catalogue catalogue = random_catalogue(3, {50, 40, 30}, 3000);
+  const RandomCatalogue catalogue = random_catalogue(3, {50, 40, 30}, 3000);
   const auto trie = SidTrie::build(catalogue.input());
   std::vector<std::shared_ptr<const ItemFilter>> filters;
   for (const int64_t num_ids : {0, 3, 1500}) {

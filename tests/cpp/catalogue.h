@@ -27,7 +27,7 @@ class ScratchFile {
 
 using Code = std::vector<int32_t>;
 
-struct Catalogue {
+struct RandomCatalogue {
   std::vector<int64_t> level_sizes;
   std::vector<int32_t> codes;  // [num_items, num_levels]
   std::vector<int64_t> ids;
@@ -70,11 +70,11 @@ struct Catalogue {
 };
 
 // Codes crowd towards 0, so that SIDs share prefixes and items share SIDs; scores tie often.
-inline Catalogue random_catalogue(uint32_t seed, const std::vector<int64_t>& level_sizes,
-                                  int64_t num_items) {
+inline RandomCatalogue random_catalogue(uint32_t seed, const std::vector<int64_t>& level_sizes,
+                                        int64_t num_items) {
   std::mt19937 random(seed);
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
-  Catalogue catalogue;
+  RandomCatalogue catalogue;
   catalogue.level_sizes = level_sizes;
   for (int64_t row = 0; row < num_items; ++row) {
     for (const int64_t size : level_sizes) {

@@ -42,20 +42,29 @@ class SeparateSections {
   explicit SeparateSections(const SidTrie& trie) {
     auto& view = const_cast<SidTrieView&>(trie.view());
     for (int level = 0; level < view.num_levels; ++level) {
-      const size_t nodes = view.num_nodes[level];
-      separate(view.child_begin[level], nodes + 1);
-      separate(view.child_token[level], view.num_nodes[level + 1]);
-      if (view.rank_begin[level] != nullptr) separate(view.rank_begin[level], nodes + 1);
+      separate(view.child_partition[level]);
+      auto* tokens = static_cast<const uint8_t*>(view.child_token[level]);
+      separate(tokens, size_t{view.num_nodes[level + 1]} * view.token_bytes(level));
+      view.child_token[level] = tokens;
     }
-    separate(view.item_begin, size_t{view.num_sids()} + 1);
-    separate(view.item_id, view.num_items);
-    separate(view.item_row, view.num_items);
-    separate(view.item_by_id, view.num_items);
+    for (Partition& items : view.item_partition) separate(items);
+    separate(view.item_ids, view.num_items);
+    separate(view.item_rows, view.num_items);
+    separate(view.position_by_id, view.num_items);
+    separate(view.item_scores, view.num_items);
   }
 
  private:
+  void separate(Partition& partition) {
+    separate(partition.offsets, size_t{partition.num_parts} + 1);
+    separate(partition.bits, size_t{partition.num_blocks()} * Partition::kBlockWords);
+    separate(partition.before, partition.num_blocks());
+    separate(partition.hint, partition.num_hints());
+  }
+
   template <class T>
   void separate(const T*& section, size_t count) {
+    if (section == nullptr) return;
     auto block = std::make_unique<unsigned char[]>(count * sizeof(T));
     std::memcpy(block.get(), section, count * sizeof(T));
     section = reinterpret_cast<const T*>(block.get());

@@ -23,7 +23,7 @@ void check_filter(const SidTrie& trie, const ItemFilter& filter,
   for (uint32_t rank = 0; rank < view.num_sids(); ++rank) {
     const NodeRange items = view.items(rank);
     for (uint32_t position = items.begin; position < items.end; ++position) {
-      const bool allowed = allowed_row[view.item_row[position]];
+      const bool allowed = allowed_row[static_cast<size_t>(view.item_row(position))];
       CHECK_EQUAL(filter.item_allowed(position), allowed);
       if (allowed) allowed_rank[rank] = true;
       count += allowed;
@@ -47,8 +47,8 @@ void check_filter(const SidTrie& trie, const ItemFilter& filter,
 }
 
 // One item a SID, so that the number of ranks is chosen.
-Catalogue distinct_catalogue(int64_t num_items) {
-  Catalogue catalogue = random_catalogue(1, {64, 64}, num_items);
+RandomCatalogue distinct_catalogue(int64_t num_items) {
+  RandomCatalogue catalogue = random_catalogue(1, {64, 64}, num_items);
   for (int64_t row = 0; row < num_items; ++row) {
     catalogue.codes[2 * row] = static_cast<int32_t>(row / 64);
     catalogue.codes[2 * row + 1] = static_cast<int32_t>(row % 64);
@@ -67,7 +67,7 @@ std::unique_ptr<bool[]> mask_of(const std::vector<bool>& rows) {
 TEST(masks_and_ids_say_the_same) {
   std::mt19937 random(5);
   for (const int percent : {0, 1, 30, 99, 100}) {
-    const Catalogue catalogue = random_catalogue(2, {9, 8, 7}, 700);
+    const RandomCatalogue catalogue = random_catalogue(2, {9, 8, 7}, 700);
     const auto trie = SidTrie::build(catalogue.input());
     std::vector<bool> rows(700);
     std::vector<int64_t> ids;
@@ -106,7 +106,7 @@ TEST(directories_are_right_at_every_border) {
 }
 
 TEST(unknown_ids_match_nothing_and_are_counted) {
-  const Catalogue catalogue = distinct_catalogue(10);
+  const RandomCatalogue catalogue = distinct_catalogue(10);
   const auto trie = SidTrie::build(catalogue.input());
   const std::vector<int64_t> ids = {catalogue.ids[3], -1, 999999, catalogue.ids[3]};
   const ItemSelection allow{nullptr, ids.data(), 4};

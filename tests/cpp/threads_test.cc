@@ -99,7 +99,7 @@ TEST(a_forked_child_has_threads_of_its_own) {
 
 TEST(everything_at_once_from_many_threads) {
   set_num_threads(3);
-  const Catalogue catalogue = random_catalogue(3, {300, 40, 30}, 2000);
+  const RandomCatalogue catalogue = random_catalogue(3, {300, 40, 30}, 2000);
   const auto trie = SidTrie::build(catalogue.input());
   const ScratchFile file;
   trie->save(file.path());

@@ -73,8 +73,8 @@ def small_trie(**changes: Any) -> SidTrie:
 
 
 def children(trie: SidTrie, level: int, node: int) -> dict[int, int]:
-    begin, end = trie.child_begin(level)[node : node + 2].tolist()
-    return dict(zip(trie.child_token(level)[begin:end].tolist(), range(begin, end), strict=True))
+    (begin,), (end,) = trie.child_range(level, [node])
+    return dict(zip(trie.children(level, [node])[0].tolist(), range(begin, end), strict=True))
 
 
 @given(catalogues())
@@ -199,18 +199,6 @@ def test_memory_need_not_be_aligned() -> None:
     assert (got[0] == want[0]).all()
 
 
-def test_views_are_read_only_and_outlive_the_trie() -> None:
-    trie = small_trie()
-    begin, token = trie.child_begin(1), trie.child_token(1)
-    copies = begin.copy(), token.copy()
-    assert (begin.dtype, token.dtype) == (np.uint32, np.uint16)
-    with pytest.raises(ValueError, match="read-only"):
-        begin[0] = 1
-    del trie
-    assert (begin == copies[0]).all()
-    assert (token == copies[1]).all()
-
-
 def test_rank_minus_one_has_no_code_and_no_items() -> None:
     trie = small_trie()
     assert trie.codes([-1, 0])[0].tolist() == [-1, -1, -1]
@@ -302,8 +290,10 @@ BAD_QUERIES = [
     ("items", [[[0]]], ValueError, "SidTrie.items: rank: expected shape [n], got [1, 1]"),
     ("rank_range", [4, [0]], ValueError, "level: expected 0 to 3, got 4"),
     ("num_nodes", [-1], ValueError, "level: expected 0 to 3, got -1"),
-    ("child_begin", [3], ValueError, "level: expected 0 to 2, got 3"),
-    ("child_token", [3], ValueError, "level: expected 0 to 2, got 3"),
+    ("child_range", [3, [0]], ValueError, "level: expected 0 to 2, got 3"),
+    ("children", [-1, [0]], ValueError, "level: expected 0 to 2, got -1"),
+    ("child", [3, [0], [0]], ValueError, "level: expected 0 to 2, got 3"),
+    ("child", [0, [0], [0, 1]], ValueError, "tokens: expected shape [1], got [2]"),
 ]
 
 
@@ -346,8 +336,8 @@ def test_truncated_files_are_refused(tmp_path: Path, keep: int) -> None:
 def test_other_versions_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "sid_trie.bin"
     small_trie().save(path)
-    path.write_bytes(path.read_bytes()[:8] + b"\x02" + path.read_bytes()[9:])
-    with pytest.raises(TrieFormatError, match=r"version: expected 1, got 2; .*SidTrie\.save"):
+    path.write_bytes(path.read_bytes()[:8] + b"\x01" + path.read_bytes()[9:])
+    with pytest.raises(TrieFormatError, match=r"version: expected 2, got 1; build .* again"):
         SidTrie.load(path)
 
 
@@ -370,8 +360,8 @@ def test_children_of_any_bytes_are_nodes(tmp_path: Path) -> None:
     for level in range(3):
         nodes = np.arange(sound.num_nodes(level))
         begin, end = sound.child_range(level, nodes)
-        assert (begin == sound.child_begin(level)[:-1]).all()
-        assert (end == sound.child_begin(level)[1:]).all()
+        assert (begin[1:] == end[:-1]).all()
+        assert (begin[0], end[-1]) == (0, sound.num_nodes(level + 1))
         outside = sound.child_range(level, [-1, sound.num_nodes(level), 2**40])
         assert np.stack(outside).tolist() == [[0, 0, 0], [0, 0, 0]]
     sound.save(path)
@@ -455,32 +445,52 @@ def test_threads_share_a_trie(tmp_path: Path) -> None:
 
 def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
     path = tmp_path / "sid_trie.bin"
-    trie = small_trie(level_sizes=(*SIZES, 70), codes=random_codes(500, (*SIZES, 70), skew=2.0))
+    sizes = (4, 30, 20, 300)
+    trie = small_trie(level_sizes=sizes, codes=random_codes(500, sizes, skew=1.0))
     trie.save(path)
     content = path.read_bytes()
+    kinds = [1, 5, 1, 5, *([2, 3, 4, 5] * 2), 6, 7, 8, 9, 11, 12]
+    levels = [0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 1, 4, 4, 4, 0, 0]
     assert content[:8] == bytes.fromhex("4F 53 46 54 52 49 45 1A")
-    assert struct.unpack_from("<IIQIIQ", content, 8) == (1, 0x01020304, len(content), 4, 13, 500)
-    assert struct.unpack_from("<8I", content, 40) == (*SIZES, 70, 0, 0, 0, 0)
+    header = (2, 0x01020304, len(content), 4, len(kinds), 500, 0)
+    assert struct.unpack_from("<IIQIIII", content, 8) == header
+    assert struct.unpack_from("<8I", content, 40) == (*sizes, 0, 0, 0, 0)
     num_nodes = [trie.num_nodes(level) for level in range(5)]
     assert struct.unpack_from("<9I", content, 72) == (*num_nodes, 0, 0, 0, 0)
-    table = [struct.unpack_from("<IIQQQ", content, 128 + 32 * i) for i in range(13)]
-    assert [kind for kind, *_ in table] == [1, 2, 1, 2, 3, 1, 2, 1, 2, 4, 5, 6, 7]
-    assert [level for _, level, *_ in table] == [0, 0, 1, 1, 1, 2, 2, 3, 3, 0, 0, 0, 0]
-    end = 128 + 32 * 13
+    table = [struct.unpack_from("<IIQQQ", content, 120 + 32 * i) for i in range(len(kinds))]
+    assert [kind for kind, *_ in table] == kinds
+    assert [level for _, level, *_ in table] == levels
+    end = 120 + 32 * len(kinds)
+    assert struct.unpack_from("<I", content, 108) == (-(-end // 64) * 64,)
     for _, _, offset, size, _ in table:
         assert offset % 64 == 0
         assert content[end:offset] == bytes(offset - end)
         end = offset + size
-    dtypes = {1: "<u4", 2: "<u2", 3: "<u4", 4: "<u4", 5: "<i8", 6: "<u4", 7: "<u4"}
-    sections = {
-        (kind, level): np.frombuffer(content[offset : offset + size], dtypes[kind])
-        for kind, level, offset, size, _ in table
-    }
-    assert (sections[1, 2] == trie.child_begin(2)).all()
-    assert (sections[2, 3] == trie.child_token(3)).all()
-    assert (sections[3, 1][:-1] == trie.rank_range(1, np.arange(num_nodes[1]))[0]).all()
+    sections = {(row[0], row[1]): content[row[2] : row[2] + row[3]] for row in table}
+    check_sections(trie, sections)
+
+
+def check_sections(trie: SidTrie, sections: dict[tuple[int, int], bytes]) -> None:
+    def section(kind: int, level: int, dtype: str) -> np.ndarray:
+        return np.frombuffer(sections[kind, level], dtype)
+
+    def check_packed(first_kind: int, level: int, begins: list[int]) -> None:
+        bits = np.unpackbits(section(first_kind, level, "<u1"), bitorder="little")
+        assert np.flatnonzero(bits).tolist() == begins
+        blocks = np.array(begins) // 512
+        before = [int((blocks < block).sum()) for block in range(len(bits) // 512)]
+        assert section(first_kind + 1, level, "<u4").tolist() == before
+        hints = [*blocks[::512].tolist(), len(bits) // 512 - 1]
+        assert section(first_kind + 2, level, "<u4").tolist() == hints
+
+    assert (section(5, 0, "<u1") == trie.children(0, [0])[0]).all()
+    assert (section(5, 3, "<u2") == trie.children(3, np.arange(trie.num_nodes(3)))[0]).all()
+    assert section(1, 0, "<u4").tolist() == [0, trie.num_nodes(1)]
+    for level in (2, 3):
+        begin, end = trie.child_range(level, np.arange(trie.num_nodes(level)))
+        check_packed(2, level, [*begin.tolist(), int(end[-1])])
     item_ids, offsets = trie.items(np.arange(trie.num_sids))
-    assert (sections[4, 0] == offsets).all()
-    assert (sections[5, 0] == item_ids).all()
-    assert (sections[6, 0] == item_ids).all()  # the default ids are row numbers
-    assert (item_ids[sections[7, 0]] == np.arange(500)).all()
+    check_packed(7, 4, offsets.tolist())
+    assert (section(6, 1, "<u4") == offsets[[*trie.rank_range(1, range(4))[0], -1]]).all()
+    assert (section(11, 0, "<u4") == item_ids).all()  # the default ids are row numbers
+    assert (item_ids[section(12, 0, "<u4")] == np.arange(500)).all()

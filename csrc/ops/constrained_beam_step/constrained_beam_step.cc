@@ -165,7 +165,7 @@ float children_normalizer(const SidTrieView& trie, int level, NodeRange children
   static thread_local std::vector<float> logits;
   logits.clear();
   for (uint32_t edge = children.begin; edge < children.end; ++edge) {
-    const uint32_t token = trie.child_token[level][edge];
+    const uint32_t token = trie.token(level, edge);
     if (token < trie.level_sizes[level]) logits.push_back(to_float(row[token * stride]));
   }
   const auto n = static_cast<int64_t>(logits.size());
@@ -237,10 +237,9 @@ void offer_children(const BeamStepInput& input, const ItemFilterView* filter, co
   const SidTrieView& trie = input.trie;
   const T* logits = input.logits.at<const T>(request, beam);
   const int64_t stride = input.logits.strides[2];
-  const uint16_t* tokens = trie.child_token[input.level];
   const uint32_t level_size = trie.level_sizes[input.level];
   for (uint32_t edge = parent.children.begin; edge < parent.children.end; ++edge) {
-    const uint32_t token = tokens[edge];
+    const uint32_t token = trie.token(input.level, edge);
     if (token >= level_size) continue;
     const float score = candidate_score(parent, to_float(logits[token * stride]));
     if (!std::isfinite(score)) continue;

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 
 from onesearch_fast.registry import Implementation
@@ -73,7 +72,7 @@ def _best(candidates: list[_Candidates], num_beams: int) -> _Candidates:
 def _children(trie: SidTrie, level: int, node: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Tokens and nodes of the children of `node`, by token; none for a dead beam."""
     begin, end = (int(edge[0]) for edge in trie.child_range(level, [node]))
-    token = torch.from_numpy(trie.child_token(level)[begin:end].astype(np.int64))
+    token = torch.from_numpy(trie.children(level, [node])[0]).long()
     # An unverified trie may hold tokens past the level's size, which lead nowhere.
     inside = token < trie.level_sizes[level]
     return token[inside], torch.arange(begin, end)[inside]
