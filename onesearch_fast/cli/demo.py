@@ -73,8 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """Before the training: what only the search or the table needs would fail minutes later."""
-    from onesearch_fast.engine.engine import MAX_BEAMS
     from onesearch_fast.engine.numbers import whole_number
+    from onesearch_fast.engine.search_batch import MAX_BEAMS
     from onesearch_fast.errors import invalid
     from onesearch_fast.train.config import check_minutes
 

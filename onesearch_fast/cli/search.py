@@ -85,8 +85,8 @@ def _check_mode(arguments: argparse.Namespace) -> None:
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
     """Before the model is opened; typed queries would all fail for the same reason."""
-    from onesearch_fast.engine.engine import MAX_BEAMS
     from onesearch_fast.engine.numbers import whole_number
+    from onesearch_fast.engine.search_batch import MAX_BEAMS
 
     whole_number("search", "-k", arguments.k, 1)
     whole_number("search", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.engine.catalogues import Catalogues
+from onesearch_fast.engine.filters import Filters, items_allowed
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -28,72 +29,69 @@ class RankedItems:
     count: Ints
 
 
-class ItemsByRank:
-    """All items of a trie in rank order: those of rank r are ids[begin[r]:begin[r + 1]]."""
+@dataclass(frozen=True)
+class ExpansionRule:
+    """Which items of its SIDs an answer lists, and in which order.
 
-    def __init__(self, trie: SidTrie) -> None:
-        self.ids, self.begin = trie.items(np.arange(trie.num_sids))
+    SIDs in beam order; within one, the items that `last` does not name first, then the catalogue's
+    order (best prior first); at most `items_per_sid` of each.
 
-    def expand(
-        self,
-        rank: Ints,
-        k: int,
-        items_per_sid: int | None = None,
-        allowed: Bools | None = None,
-        last: Bools | None = None,
-        dropped: Bools | None = None,
-        removed: Ints | None = None,
-    ) -> RankedItems:
-        """The first `k` items of each request: SIDs in beam order, within an SID the trie's order.
+    Attributes:
+        items_per_sid: most items of one SID; None for all.
+        last: bool by item id: these come after the others of their SID.
+        dropped: bool by item id: these are left out.
+        removed: [batch, any] item ids to leave out of each request, padded with -1.
+    """
 
-        Args:
-            rank: [batch, beam], -1 for no SID.
-            k: items per request.
-            items_per_sid: at most so many of each SID; None for all.
-            allowed: bool over items in rank order, or one row per request [batch, num_items];
-                what is False is left out.
-            last: bool over items in rank order: these come after the others of their SID.
-            dropped: bool over items in rank order: these are left out.
-            removed: [batch, any] item ids to leave out of each request, padded with -1.
+    items_per_sid: int | None = None
+    last: Bools | None = None
+    dropped: Bools | None = None
+    removed: Ints | None = None
 
-        Cost: linear in the items below the given ranks; no Python work per beam.
-        """
-        batch, beams = rank.shape
-        row, place = self._places(rank.reshape(-1))
-        if last is not None:
-            order = np.lexsort((place, last[place], row))
-            row, place = row[order], place[order]
-        kept = self._kept(row // beams, place, allowed, removed)
-        if dropped is not None:
-            kept &= ~dropped[place]
-        row, place = row[kept], place[kept]
-        if items_per_sid is not None:
-            within = _index_within(row, batch * beams) < items_per_sid
-            row, place = row[within], place[within]
-        index = _index_within(row // beams, batch)
-        row, place, index = (column[index < k] for column in (row, place, index))
-        item_ids = np.full((batch, k), -1, dtype=np.int64)
-        beam = np.full((batch, k), -1, dtype=np.int64)
-        item_ids[row // beams, index] = self.ids[place]
-        beam[row // beams, index] = row % beams
-        return RankedItems(item_ids, beam, np.bincount(row // beams, minlength=batch))
 
-    def _places(self, rank: Ints) -> tuple[Ints, Ints]:
-        """For every item below the ranks: which of the ranks, and its place in rank order."""
-        begin = np.where(rank < 0, 0, self.begin[rank])
-        count = np.where(rank < 0, 0, self.begin[rank + 1] - begin)
-        row = np.repeat(np.arange(len(rank)), count)
-        return row, np.repeat(begin, count) + _index_within(row, len(rank))
+ALL_ITEMS = ExpansionRule()
 
-    def _kept(
-        self, request: Ints, place: Ints, allowed: Bools | None, removed: Ints | None
-    ) -> Bools:
-        kept = np.ones(len(place), dtype=np.bool_)
-        if allowed is not None:
-            kept &= allowed[place] if allowed.ndim == 1 else allowed[request, place]
-        if removed is not None:
-            kept &= ~_among(request, self.ids[place], removed)
-        return kept
+
+def expand(
+    catalogues: Catalogues, filters: Filters, rank: Ints, k: int, rule: ExpansionRule
+) -> RankedItems:
+    """The first `k` items of each request's SIDs that its filter lets through.
+
+    Args:
+        rank: [batch, beam], -1 for no SID.
+
+    Cost: linear in the items below the given ranks; no Python work per beam.
+    """
+    batch, beams = rank.shape
+    ids, begin = catalogues.items(rank)
+    row = np.repeat(np.arange(batch * beams), np.diff(begin))
+    allowed = items_allowed(filters, catalogues, rank)
+    if rule.last is not None:
+        # Stable in both keys, so each half keeps the catalogue's order.
+        order = np.lexsort((rule.last[ids], row))
+        row, ids = row[order], ids[order]
+        allowed = None if allowed is None else allowed[order]
+    kept = _kept(row // beams, ids, allowed, rule)
+    row, ids = row[kept], ids[kept]
+    if rule.items_per_sid is not None:
+        within = _index_within(row, batch * beams) < rule.items_per_sid
+        row, ids = row[within], ids[within]
+    index = _index_within(row // beams, batch)
+    row, ids, index = (column[index < k] for column in (row, ids, index))
+    item_ids = np.full((batch, k), -1, dtype=np.int64)
+    beam = np.full((batch, k), -1, dtype=np.int64)
+    item_ids[row // beams, index] = ids
+    beam[row // beams, index] = row % beams
+    return RankedItems(item_ids, beam, np.bincount(row // beams, minlength=batch))
+
+
+def _kept(request: Ints, ids: Ints, allowed: Bools | None, rule: ExpansionRule) -> Bools:
+    kept = np.ones(len(ids), dtype=np.bool_) if allowed is None else allowed
+    if rule.dropped is not None:
+        kept = kept & ~rule.dropped[ids]
+    if rule.removed is not None:
+        kept = kept & ~_among(request, ids, rule.removed)
+    return kept
 
 
 def _among(request: Ints, ids: Ints, rows: Ints) -> Bools:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.engine.catalogues import Catalogues
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.sid_trie import SidTrie
 
 # What callers may pass, and its one form inside.
 FilterArgument = ItemFilter | Sequence[ItemFilter | None] | None
@@ -31,16 +33,25 @@ def one_per_request(where: str, filter: FilterArgument, batch: int) -> Filters:
     return filters
 
 
-def allowed_items(filters: Filters) -> npt.NDArray[np.bool_] | None:
-    """bool over items in rank order for all requests, or [batch, num_items] where they differ."""
+def items_allowed(
+    filters: Filters, catalogues: Catalogues, rank: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_] | None:
+    """Whether each item of `rank` [batch, beam] is let through, in the order of `SidTrie.items`."""
     if filters is None or all(one is None for one in filters):
         return None
-    first = filters[0]
-    if first is not None and all(one is first for one in filters):
-        return first.item_allowed()
-    num_items = next(one.trie.num_items for one in filters if one is not None)
-    rows = np.ones((len(filters), num_items), dtype=np.bool_)
-    for row, one in zip(rows, filters, strict=True):
-        if one is not None:
-            row[:] = one.item_allowed()
-    return rows
+    tries = catalogues.per_request(len(filters))
+    rows = zip(filters, tries, rank, strict=True)
+    return np.concatenate([_row_allowed(*row) for row in rows])
+
+
+def _row_allowed(
+    filter: ItemFilter | None, trie: SidTrie, rank: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    _, offsets = trie.items(rank)
+    if filter is None:
+        return np.ones(offsets[-1], dtype=np.bool_)
+    begin = trie.items(np.arange(trie.num_sids))[1]
+    counts = np.diff(offsets)
+    place = np.repeat(begin[rank] - offsets[:-1], counts) + np.arange(offsets[-1])
+    allowed: npt.NDArray[np.bool_] = filter.item_allowed()[place]
+    return allowed

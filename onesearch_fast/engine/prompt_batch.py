@@ -25,11 +25,13 @@ class PromptBatch:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def request(self, index: int) -> PromptBatch:
-        """One request by itself, cut to its own length."""
-        rows, length = slice(index, index + 1), int(self.lengths[index])
-        embeds = None if self.embeds is None else self.embeds[rows, :length]
-        return PromptBatch(self.tokens[rows, :length], embeds, self.lengths[rows])
+    def rows(self, rows: Sequence[int]) -> PromptBatch:
+        """Some of the requests, cut to the longest of them."""
+        chosen = list(rows)
+        lengths = self.lengths[chosen]
+        longest = int(lengths.max())
+        embeds = None if self.embeds is None else self.embeds[chosen, :longest]
+        return PromptBatch(self.tokens[chosen, :longest], embeds, lengths)
 
     @classmethod
     def make(

@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
+from onesearch_fast.engine.catalogues import Catalogues
 from onesearch_fast.engine.decoding import (
     BeamDecoder,
     Prefilled,
     prefill,
     vocab_log_normalizer,
 )
-from onesearch_fast.engine.prompt_batch import PromptBatch
-from onesearch_fast.index.trie_walk import child_nodes, valid_tokens
+from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.ops.constrained_beam_step import BeamStepResult, constrained_beam_step
 
 # SIDs are scored so many at a time.
 _CHUNK_SIDS = 512
 
-Nodes = npt.NDArray[np.int64]
-
 
 @torch.inference_mode()
 def score_codes(
-    space: SearchSpace, prompts: PromptBatch, codes: torch.Tensor, normalizer: str
+    space: SearchSpace, batch: SearchBatch, codes: torch.Tensor, normalizer: str
 ) -> torch.Tensor:
     """The score that a search would give each SID: codes [batch, sid, level] -> [batch, sid].
 
     Each SID is a beam that is never re-parented. A row with a -1 scores -inf.
     """
-    read = prefill(space.model, prompts)
-    chunks = torch.split(codes, _CHUNK_SIDS, dim=1)
-    return torch.cat([_score_chunk(space, read, chunk, normalizer) for chunk in chunks], dim=1)
+    read = prefill(space.model, batch.prompts)
+    scores = [
+        _score_chunk(space, batch.catalogues, read, chunk, normalizer)
+        for chunk in torch.split(codes, _CHUNK_SIDS, dim=1)
+    ]
+    return torch.cat(scores, dim=1)
 
 
 def _score_chunk(
-    space: SearchSpace, read: Prefilled, codes: torch.Tensor, normalizer: str
+    space: SearchSpace,
+    catalogues: Catalogues,
+    read: Prefilled,
+    codes: torch.Tensor,
+    normalizer: str,
 ) -> torch.Tensor:
     model, device = space.model, space.model.device
     batch, sids, levels = codes.shape
     decoder = BeamDecoder(model, read, levels - 1, sids)
     # All begin at the prompt; then each goes on from itself.
     parents = torch.zeros(batch, sids, dtype=torch.int64, device=device)
-    nodes = np.zeros(batch * sids, dtype=np.int64)
+    path = _Path(catalogues, batch, sids, device)
     hidden, inside = read.hidden, codes.clamp(min=0)
     scores = torch.zeros(batch, sids, dtype=torch.float32, device=device)
     dead = (codes < 0).any(2)
@@ -57,32 +61,59 @@ def _score_chunk(
             parents = torch.arange(sids, device=device).expand(batch, sids)
         logits = model.logits(hidden, *space.ranges.bounds(level)).float().expand(batch, sids, -1)
         chosen = logits.gather(2, inside[..., level : level + 1]).squeeze(2)
-        scores = scores + (
-            chosen - _log_normalizer(space, hidden, logits, level, nodes, normalizer)
-        )
+        if normalizer == "children":
+            scores = scores + (chosen - path.log_normalizer(level, logits))
+            dead |= path.descend(level, inside[..., level])
+        else:
+            scores = scores + (chosen - _log_normalizer(space, hidden, logits, normalizer))
         # As in a search, NaN or +inf anywhere in a row ends it, whatever the normaliser reads.
         dead |= ~(logits.amax(-1) < math.inf)
-        nodes = child_nodes(space.trie, level, nodes, codes[..., level].reshape(-1).cpu().numpy())
-    dead |= ~scores.isfinite()
-    if normalizer == "children":
-        dead |= torch.from_numpy(nodes < 0).view(batch, sids).to(device)
-    return scores.masked_fill(dead, -math.inf)
+    return scores.masked_fill(dead | ~scores.isfinite(), -math.inf)
 
 
 def _log_normalizer(
-    space: SearchSpace,
-    hidden: torch.Tensor,
-    logits: torch.Tensor,
-    level: int,
-    nodes: Nodes,
-    normalizer: str,
+    space: SearchSpace, hidden: torch.Tensor, logits: torch.Tensor, normalizer: str
 ) -> torch.Tensor | float:
     """What is taken off each chosen logit; broadcasts to [batch, sid]."""
     if normalizer == "none":
         return 0.0
     if normalizer == "level":
         return logits.logsumexp(-1)
-    if normalizer == "vocab":
-        return vocab_log_normalizer(space.model, hidden)
-    valid = torch.from_numpy(valid_tokens(space.trie, level, nodes)).to(logits.device)
-    return logits.masked_fill(~valid.view(logits.shape), -math.inf).logsumexp(-1)
+    return vocab_log_normalizer(space.model, hidden)
+
+
+class _Path:
+    """Where each SID stands in its trie, every SID as a request of one beam.
+
+    The beam step walks it, so that it holds for whatever a search can run over.
+    """
+
+    def __init__(self, catalogues: Catalogues, batch: int, sids: int, device: torch.device) -> None:
+        self._catalogues = catalogues.rows([row for row in range(batch) for _ in range(sids)])
+        self._shape = (batch, sids)
+        self._node = torch.zeros(batch * sids, 1, dtype=torch.int32, device=device)
+
+    def log_normalizer(self, level: int, logits: torch.Tensor) -> torch.Tensor:
+        """Log-sum-exp over the children: the best child's logit less its score. [batch, sid]."""
+        best = self._step(level, logits, "children")
+        token = best.tokens.clamp(min=0).long().view(*self._shape, 1)
+        return logits.gather(2, token).squeeze(2) - best.scores.view(self._shape)
+
+    def descend(self, level: int, codes: torch.Tensor) -> torch.Tensor:
+        """Goes to each one's child by its code [batch, sid]; True where there is none."""
+        size = self._catalogues.members[0].level_sizes[level]
+        only = torch.full((*self._shape, size), -math.inf, device=codes.device)
+        only.scatter_(2, codes.unsqueeze(2), 0.0)
+        self._node = self._step(level, only, "none").node
+        return (self._node < 0).view(self._shape)
+
+    def _step(self, level: int, logits: torch.Tensor, normalizer: str) -> BeamStepResult:
+        return constrained_beam_step(
+            logits.reshape(len(self._node), 1, -1),
+            self._node,
+            torch.zeros_like(self._node, dtype=torch.float32),
+            self._catalogues.argument,
+            1,
+            level,
+            normalizer=normalizer,
+        )

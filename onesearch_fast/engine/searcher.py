@@ -14,7 +14,7 @@ import torch
 
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.engine.engine import Engine
-from onesearch_fast.engine.expansion import RankedItems
+from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.requests import Hit, SearchRequest
@@ -235,13 +235,13 @@ class Searcher:
                 filter=None if filters is None else [filters[position] for position in positions],
             )
             batch = [cases[position] for position in positions]
-            items = beams.ranked_items(
-                min(need, len(self.items)),
-                items_per_sid=self._items_per_sid,
+            rule = ExpansionRule(
+                self._items_per_sid,
                 last=self._unavailable if self._out_of_stock == "last" else None,
                 dropped=self._unavailable if self._out_of_stock == "drop" else None,
                 removed=_history_rows(batch) if remove_history else None,
             )
+            items = beams.ranked_items(min(need, len(self.items)), rule)
             yield _Found(positions, beams, items)
 
     def _prompts(self, cases: Sequence[_Case]) -> list[list[int]]:
@@ -296,15 +296,15 @@ class Searcher:
 
     @cached_property
     def _unavailable(self) -> npt.NDArray[np.bool_]:
-        """bool over items in rank order."""
-        return ~self.items.in_stock[self._engine.items_by_rank.ids]
+        """bool by row of the catalogue."""
+        return ~self.items.in_stock
 
     @cached_property
     def _codes_of_row(self) -> Codes:
         """The SID of each row of the catalogue, int32 [num_items, level]."""
-        by_rank = self._engine.items_by_rank
+        rows, begin = self.trie.items(np.arange(self.trie.num_sids))
         rank = np.empty(len(self.items), dtype=np.int64)
-        rank[by_rank.ids] = np.repeat(np.arange(self.trie.num_sids), np.diff(by_rank.begin))
+        rank[rows] = np.repeat(np.arange(self.trie.num_sids), np.diff(begin))
         return self.trie.codes(rank)
 
 

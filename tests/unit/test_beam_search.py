@@ -29,10 +29,10 @@ def log_normalizer(normalizer: str, row: torch.Tensor, level: int, children: set
 
 
 def plain_search(
-    model: torch.nn.Module, num_beams: int, normalizer: str
+    model: torch.nn.Module, widths: tuple[int, ...], normalizer: str
 ) -> list[tuple[float, tuple[int, ...]]]:
     beams: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    for level in range(len(SIZES)):
+    for level, width in enumerate(widths):
         grown = []
         for score, path in beams:
             tokens = [code + OFFSETS[i] for i, code in enumerate(path)]
@@ -45,7 +45,7 @@ def plain_search(
                 (score + float(row[OFFSETS[level] + code]) - log_z, (*path, code))
                 for code in children
             ]
-        beams = sorted(grown, reverse=True)[:num_beams]
+        beams = sorted(grown, reverse=True)[:width]
     return beams
 
 
@@ -56,7 +56,7 @@ def test_equals_a_search_without_any_cache(normalizer: str, num_beams: int) -> N
     trie = osf.SidTrie.build(CODES, SIZES)
     engine = osf.Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
     out = engine.generate([PROMPT], num_beams=num_beams, normalizer=normalizer)
-    expected = plain_search(model, num_beams, normalizer)
+    expected = plain_search(model, (num_beams,) * len(SIZES), normalizer)
     count = int(out.count[0])
     assert count == len(expected) == min(num_beams, len(CODES))
     assert out.codes[0, :count].tolist() == [list(path) for _, path in expected]
@@ -65,6 +65,31 @@ def test_equals_a_search_without_any_cache(normalizer: str, num_beams: int) -> N
     assert out.rank[0, :count].tolist() == trie.rank(out.codes[0, :count].numpy()).tolist()
     assert (out.codes[0, count:] == -1).all() and (out.rank[0, count:] == -1).all()
     assert (out.scores[0, count:] == -math.inf).all()
+
+
+@pytest.mark.parametrize("widths", [(2, 5, 11), (1, 1, 4), (7, 3, 1), (3, 200, 50)])
+def test_each_level_may_keep_its_own_number_of_beams(widths: tuple[int, ...]) -> None:
+    model = random_model("qwen3", VOCAB, seed=4)
+    trie = osf.SidTrie.build(CODES, SIZES)
+    engine = osf.Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
+    out = engine.generate([PROMPT], beam_schedule=widths)
+    expected = plain_search(model, widths, "level")
+    count = int(out.count[0])
+    assert out.codes.shape == (1, widths[-1], len(SIZES))
+    assert out.codes[0, :count].tolist() == [list(path) for _, path in expected]
+    scores = torch.tensor([score for score, _ in expected])
+    torch.testing.assert_close(out.scores[0, :count], scores, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", [(4, 4), (4, 4, 0), 7, (4, 4, 1 << 17), "444", (4, 4, True)])
+def test_schedules_that_are_none_are_refused(schedule: object) -> None:
+    trie = osf.SidTrie.build(CODES, SIZES)
+    model = random_model("qwen3", VOCAB)
+    engine = osf.Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
+    with pytest.raises(ValueError, match="beam_schedule"):
+        engine.generate([PROMPT], beam_schedule=schedule)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="num_beams"):
+        engine.generate([PROMPT], num_beams=[4], beam_schedule=(4, 4, 4))
 
 
 def constant_model() -> torch.nn.Module:

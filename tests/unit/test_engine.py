@@ -435,6 +435,14 @@ def test_numbers_may_be_of_numpy(engine: osf.Engine) -> None:
     assert out.item_ids(np.int32(3))[0].shape == (1, 3)  # type: ignore[arg-type]
 
 
+def test_an_answer_says_where_its_time_went(engine: osf.Engine) -> None:
+    stats = engine.generate(PROMPTS, num_beams=8).stats
+    assert stats.prompt_tokens == tuple(map(len, PROMPTS)) and stats.cached_tokens == (0,) * 4
+    assert len(stats.model) == len(stats.selection) == len(SIZES) and stats.batches == 1
+    parts = [stats.prefill, *stats.model, *stats.selection]
+    assert min(parts) > 0 and sum(parts) <= stats.seconds
+
+
 def test_a_batch_size_needs_beams(engine: osf.Engine) -> None:
     with pytest.raises(ValueError, match="num_beams"):
         engine.batch_size(6, -2)

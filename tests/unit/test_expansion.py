@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import onesearch_fast as osf
-from onesearch_fast.engine.expansion import ItemsByRank
+from onesearch_fast.engine.catalogues import Catalogues
+from onesearch_fast.engine.expansion import ALL_ITEMS, ExpansionRule, RankedItems, expand
 from onesearch_fast.testing import random_codes
 
 SIZES = (3, 3)
@@ -17,7 +18,7 @@ NUM_ITEMS = 40
 TRIE = osf.SidTrie.build(
     random_codes(NUM_ITEMS, SIZES, seed=1), SIZES, item_ids=np.arange(NUM_ITEMS) * 10
 )
-ITEMS = ItemsByRank(TRIE)
+CATALOGUES = Catalogues((TRIE,))
 
 
 def plain(
@@ -44,7 +45,16 @@ def plain(
 
 
 def mask(items: set[int]) -> np.ndarray:
-    return np.isin(ITEMS.ids, list(items))
+    """bool by item id."""
+    return np.isin(np.arange(NUM_ITEMS * 10), list(items))
+
+
+def filter_of(items: set[int]) -> osf.ItemFilter:
+    return TRIE.filter(allow=np.array(sorted(items), dtype=np.int64))
+
+
+def whole_catalogue(k: int, rule: ExpansionRule = ALL_ITEMS) -> RankedItems:
+    return expand(CATALOGUES, None, np.arange(TRIE.num_sids)[None], k, rule)
 
 
 ANY_ITEMS = st.sets(st.sampled_from(range(0, NUM_ITEMS * 10, 10)))
@@ -55,22 +65,16 @@ def test_expansion_equals_a_plain_loop(data: st.DataObject, k: int, per_sid: int
     beams = st.permutations(list(range(TRIE.num_sids))).map(lambda order: [*order[:6], -1])
     rank = [data.draw(beams) for _ in range(2)]
     allowed = [data.draw(ANY_ITEMS) for _ in range(2)]
-    if data.draw(st.booleans()):
-        allowed[1] = allowed[0]
     last, dropped = data.draw(ANY_ITEMS), data.draw(ANY_ITEMS)
     removed = [sorted(data.draw(ANY_ITEMS)) for _ in range(2)]
     width = max(map(len, removed))
-    got = ITEMS.expand(
-        np.array(rank),
-        k,
+    rule = ExpansionRule(
         items_per_sid=per_sid,
-        allowed=mask(allowed[0])
-        if allowed[0] == allowed[1]
-        else np.stack([mask(items) for items in allowed]),
         last=mask(last),
         dropped=mask(dropped),
         removed=np.array([row + [-1] * (width - len(row)) for row in removed]).reshape(2, width),
     )
+    got = expand(CATALOGUES, [filter_of(items) for items in allowed], np.array(rank), k, rule)
     expected = plain(rank, k, per_sid, allowed, last, dropped, removed)
     assert got.count.tolist() == [len(found) for found in expected]
     for row, found in enumerate(expected):
@@ -80,16 +84,15 @@ def test_expansion_equals_a_plain_loop(data: st.DataObject, k: int, per_sid: int
 
 
 def test_without_choices_all_items_come_in_the_order_of_the_trie() -> None:
-    got = ITEMS.expand(np.arange(TRIE.num_sids)[None], NUM_ITEMS)
+    got = whole_catalogue(NUM_ITEMS)
     assert got.item_ids[0].tolist() == TRIE.items(np.arange(TRIE.num_sids))[0].tolist()
     assert got.count.tolist() == [NUM_ITEMS]
 
 
 def test_a_long_past_needs_no_memory_per_item_found() -> None:
-    rank = np.arange(TRIE.num_sids)[None]
     removed = np.arange(100_000, dtype=np.int64)[None] * 20
     tracemalloc.start()
-    found = ITEMS.expand(rank, NUM_ITEMS, removed=removed)
+    found = whole_catalogue(NUM_ITEMS, ExpansionRule(removed=removed))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sorted(found.item_ids[0, : found.count[0]].tolist()) == list(range(10, 400, 20))

@@ -1,0 +1,96 @@
+"""Checks of what callers hand to an `Engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from onesearch_fast.engine.beam_search import CodeRanges, SearchSettings
+from onesearch_fast.engine.deadline import Deadline
+from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.errors import invalid
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def bad(
+    argument: str,
+    expected: str,
+    got: object,
+    remedy: str | None = None,
+    kind: type[Exception] = ValueError,
+) -> Exception:
+    return invalid("Engine", argument, expected, got, remedy, kind)
+
+
+def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+    if chosen is None or chosen not in DTYPES.values():
+        raise bad("dtype", f"one of {', '.join(DTYPES)}", dtype)
+    return chosen
+
+
+def code_ranges(
+    config: Mapping[str, Any],
+    code_token_offsets: Sequence[int] | None,
+    trie: SidTrie,
+    vocab_size: int,
+) -> CodeRanges:
+    offsets = config.get("code_token_offsets") if code_token_offsets is None else code_token_offsets
+    if offsets is None:
+        remedy = "pass the token id of code 0 of every level"
+        raise bad("code_token_offsets", "one offset per level", "none in the config", remedy)
+    sizes = config.get("level_sizes", trie.level_sizes)
+    if tuple(sizes) != trie.level_sizes:
+        remedy = "the trie belongs to another model"
+        raise bad("trie", f"level_sizes {tuple(sizes)}, as in the config", trie.level_sizes, remedy)
+    if len(offsets) != trie.num_levels:
+        expected = f"one offset per level ({trie.num_levels})"
+        raise bad("code_token_offsets", expected, list(offsets))
+    for level, (offset, size) in enumerate(zip(offsets, trie.level_sizes, strict=True)):
+        if offset < 0 or offset + size > vocab_size:
+            expected = f"level {level}'s {size} codes within the vocabulary of {vocab_size}"
+            raise bad("code_token_offsets", expected, f"ids {offset} to {offset + size - 1}")
+    return CodeRanges(tuple(int(offset) for offset in offsets), trie.level_sizes)
+
+
+def check_normalizer(normalizer: str) -> None:
+    if normalizer not in NORMALIZERS:
+        raise bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
+
+
+def check_unconstrained(batch: SearchBatch, settings: SearchSettings) -> None:
+    """Refuses what has no meaning in a search over the whole vocabulary."""
+    if settings.normalizer in ("children", "none"):
+        remedy = "an unconstrained search is normalised over the vocabulary"
+        raise bad("normalizer", "'vocab' with constrained=False", settings.normalizer, remedy)
+    if batch.filters is not None:
+        remedy = "filters choose among the trie's items"
+        raise bad("filter", "None with constrained=False", "a filter", remedy)
+    if len({*batch.num_beams, *settings.widths}) > 1:
+        raise bad("num_beams", "one number with constrained=False", "several")
+    if min(batch.deadlines) < Deadline():
+        remedy = "there is no trie to complete the beams from"
+        raise bad("deadline_ms", "None with constrained=False", "a deadline", remedy)
+
+
+def check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) -> torch.Tensor:
+    """As int64 [batch, sid, level]."""
+    if not isinstance(codes, torch.Tensor) or codes.dtype not in _INTEGERS:
+        got = codes.dtype if isinstance(codes, torch.Tensor) else type(codes)
+        raise bad("codes", "an integer tensor", got, kind=TypeError)
+    given = codes.unsqueeze(1) if codes.dim() == 2 else codes
+    if given.dim() != 3 or given.shape[::2] != (batch, len(level_sizes)) or not given.shape[1]:
+        expected = f"[batch, sid, level] = [{batch}, at least 1, {len(level_sizes)}]"
+        raise bad("codes", expected, tuple(codes.shape))
+    outside = (given >= torch.tensor(level_sizes, device=given.device)) | (given < -1)
+    if bool(outside.any()):
+        expected = f"codes below the level sizes {level_sizes}, or -1"
+        raise bad("codes", expected, given[outside.any(2)][0].tolist())
+    return given.long()
