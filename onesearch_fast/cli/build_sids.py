@@ -37,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder", default=TFIDF, help="tfidf, or the folder of a text encoder (default: tfidf)"
     )
     parser.add_argument("--text-dim", type=int, default=SidConfig.text_dim, help="width of tfidf")
+    parser.add_argument(
+        "--balance-slack",
+        type=float,
+        metavar="S",
+        help="balance the last k-means level: no code holds more than 1 + S times its share",
+    )
     parser.add_argument("--seed", type=int, default=SidConfig.seed)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -85,6 +91,7 @@ def _build(items: Sequence[Item], arguments: argparse.Namespace) -> SemanticIds:
         level_sizes=arguments.level_sizes,
         opq=arguments.opq,
         seed=arguments.seed,
+        balance_slack=arguments.balance_slack,
     )
     with Console(stderr=True).status("reading") as status:
         return build_semantic_ids([item_text(item) for item in items], config, status.update)

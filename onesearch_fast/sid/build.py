@@ -26,7 +26,7 @@ class SidConfig:
     encoder: "tfidf" (fitted on the catalogue, no download), a folder written by
     `TextEncoder.save`, or a Hugging Face folder.
     text_dim: width of the TF-IDF vectors. level_sizes, opq: as `Codebooks.fit`; None takes
-    `suggest_level_sizes` for the number of distinct vectors.
+    `suggest_level_sizes` for the number of distinct vectors. balance_slack: as `Codebooks.fit`.
     """
 
     encoder: str = TFIDF
@@ -36,6 +36,7 @@ class SidConfig:
     normalize_residuals: bool = True
     seed: int = 0
     iterations: int = 25
+    balance_slack: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,7 @@ def build_semantic_ids(
         config.normalize_residuals,
         config.seed,
         config.iterations,
+        config.balance_slack,
         on_level=say,
     )
     say("codes of all items")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ MAX_LEVELS = 8
 MAX_LEVEL_SIZE = 1 << 16
 
 _FORMAT = "onesearch_fast.codebooks"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 # Squared norms of larger values leave float32.
 _LARGEST_VALUE = 1e15
 
@@ -29,10 +30,11 @@ class Codebooks:
     """Residual k-means, then optimised product quantisation of what is left.
 
     Residual level l: code_l = argmin_c ||r_l - C_l[c]||^2, r_0 = x, r_{l+1} = r_l - C_l[code_l],
-    divided by its length when `normalize_residuals`. The OPQ levels share the last residual; each
-    one codes its own orthogonal subspace of it. One function, `sid.nearest.nearest`, decides every
+    divided by its length when `normalize_residuals`. The last residual level may be balanced: its
+    code is argmin_c ||r - C[c]||^2 + price_c. The OPQ levels share the last residual; each one
+    codes its own orthogonal subspace of it. One function, `sid.nearest.nearest`, decides every
     code, in fitting and in encoding, in a batch and alone.
-    Source: OneSearch, arXiv 2509.03236, section 3.1.3.
+    Source: OneSearch, arXiv 2509.03236, section 3.1.3; the prices are ours.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Codebooks:
         residual_codebooks: Sequence[FloatArray],
         opq_codebooks: Sequence[FloatArray],
         normalize_residuals: bool,
+        prices: FloatArray | None = None,
     ) -> None:
         self._residual_codebooks = tuple(residual_codebooks)
+        self._prices = prices
         self._opq_codebooks = tuple(opq_codebooks)
         self._normalize_residuals = normalize_residuals
 
@@ -67,6 +71,11 @@ class Codebooks:
     def normalize_residuals(self) -> bool:
         return self._normalize_residuals
 
+    @property
+    def prices(self) -> FloatArray | None:
+        """What each code of the last residual level costs, [k]; None when it is not balanced."""
+        return self._prices
+
     @classmethod
     def fit(
         cls,
@@ -76,15 +85,18 @@ class Codebooks:
         normalize_residuals: bool = True,
         seed: int = 0,
         iterations: int = 25,
+        balance_slack: float | None = None,
         on_level: Callable[[str], None] | None = None,
     ) -> Codebooks:
         """Fits all levels to `embeddings` [n, dim]; equal input and seed give equal bits.
 
         `level_sizes` are the residual levels, `opq` the sub-vector codebooks on the last residual
-        (none: () or None). `on_level` hears which level is being fitted. Raises ValueError when a
-        level sees fewer distinct vectors than it has codes, naming the largest usable size. Every
-        residual code is used by some row. Runs on one thread, so that the seed decides every bit;
-        cost O(iterations x min(n, 256 k) x k x dim) a level. Needs faiss.
+        (none: () or None). With `balance_slack` no code of the last residual level is given to more
+        than max(ceil((1 + balance_slack) n / k), largest group of identical rows) rows of
+        `embeddings`. `on_level` hears which level is being fitted. Raises ValueError when a level
+        sees fewer distinct vectors than it has codes, naming the largest usable size. Every code of
+        a residual level that is not balanced is used by some row. Runs on one thread, so that the
+        seed decides every bit; cost O(iterations x min(n, 256 k) x k x dim) a level. Needs faiss.
         """
         from threadpoolctl import threadpool_limits
 
@@ -93,12 +105,12 @@ class Codebooks:
             raise invalid("Codebooks.fit", "embeddings", "at least one row", "none")
         opq = () if opq is None else opq
         _check_sizes(level_sizes, opq, iterations)
+        _check_slack(balance_slack)
         check_seed("Codebooks.fit", seed)
+        fitting = _Fitting(normalize_residuals, seed, iterations, on_level or (lambda _: None))
         with threadpool_limits(limits=1):
-            return cls(
-                *_fit(x, level_sizes, opq, normalize_residuals, seed, iterations, on_level),
-                normalize_residuals,
-            )
+            books, prices, rest = fitting.residual_levels(x, level_sizes, balance_slack)
+            return cls(books, fitting.opq_levels(rest, opq), normalize_residuals, prices)
 
     def encode(self, x: npt.ArrayLike) -> IntArray:
         """x [n, dim] -> int32 [n, num_levels], codes local to each level.
@@ -110,7 +122,8 @@ class Codebooks:
         rest = _check_vectors("Codebooks.encode", "x", x, self.dim)
         codes = np.empty((len(rest), self.num_levels), np.int32)
         for level, book in enumerate(self._residual_codebooks):
-            codes[:, level] = nearest(rest, book)
+            last = level == self.num_residual_levels - 1
+            codes[:, level] = nearest(rest, book, self._prices if last else None)
             rest = residual(rest, book, codes[:, level], self._normalize_residuals)
         for level, book in enumerate(self._opq_codebooks, self.num_residual_levels):
             codes[:, level] = nearest(rest, book)
@@ -137,38 +150,51 @@ class Codebooks:
         tensors, about = _read(Path(path))
         residual_books = [tensors[name] for name in _names(tensors, "residual")]
         opq_books = [tensors[name] for name in _names(tensors, "opq")]
-        return cls(residual_books, opq_books, about["normalize_residuals"])
+        prices = tensors.get("prices")
+        return cls(residual_books, opq_books, about["normalize_residuals"], prices)
 
     def _tensors(self) -> dict[str, FloatArray]:
         books = {f"residual_{i}": book for i, book in enumerate(self._residual_codebooks)}
-        return books | {f"opq_{i}": book for i, book in enumerate(self._opq_codebooks)}
+        books |= {f"opq_{i}": book for i, book in enumerate(self._opq_codebooks)}
+        return books if self._prices is None else books | {"prices": self._prices}
 
 
-def _fit(
-    x: FloatArray,
-    level_sizes: Sequence[int],
-    opq: Sequence[int],
-    normalize: bool,
-    seed: int,
-    iterations: int,
-    on_level: Callable[[str], None] | None,
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    from onesearch_fast.sid.opq import fit_opq
-    from onesearch_fast.sid.residual_kmeans import fit_centroids
+@dataclass(frozen=True)
+class _Fitting:
+    """What fitting all levels has in common."""
 
-    say = on_level or (lambda _: None)
-    books: list[FloatArray] = []
-    for level, size in enumerate(level_sizes):
-        say(f"level {level + 1}: {size} codes by k-means")
-        book = fit_centroids(x, size, seed + level, iterations, f"level_sizes[{level}]")
-        x = residual(x, book, nearest(x, book), normalize)
-        books.append(book)
-    if not opq:
-        return books, []
-    say(
-        f"levels {len(level_sizes) + 1} to {len(level_sizes) + len(opq)}: {tuple(opq)} codes by OPQ"
-    )
-    return books, fit_opq(x, opq, seed, iterations)
+    normalize: bool
+    seed: int
+    iterations: int
+    say: Callable[[str], None]
+
+    def residual_levels(
+        self, x: FloatArray, sizes: Sequence[int], balance_slack: float | None
+    ) -> tuple[list[FloatArray], FloatArray | None, FloatArray]:
+        """Codebooks of the residual levels, the prices of the last, and what it leaves of x."""
+        from onesearch_fast.sid.balance import balance_centroids
+        from onesearch_fast.sid.residual_kmeans import fit_centroids
+
+        books: list[FloatArray] = []
+        prices = None
+        for level, size in enumerate(sizes):
+            self.say(f"level {level + 1}: {size} codes by k-means")
+            argument = f"level_sizes[{level}]"
+            book = fit_centroids(x, size, self.seed + level, self.iterations, argument)
+            if balance_slack is not None and level == len(sizes) - 1:
+                self.say(f"level {level + 1}: prices that even it out")
+                book, prices = balance_centroids(x, book, balance_slack, self.seed)
+            x = residual(x, book, nearest(x, book, prices), self.normalize)
+            books.append(book)
+        return books, prices, x
+
+    def opq_levels(self, rest: FloatArray, sizes: Sequence[int]) -> list[FloatArray]:
+        from onesearch_fast.sid.opq import fit_opq
+
+        if not sizes:
+            return []
+        self.say(f"levels by OPQ of what is left: {tuple(sizes)} codes")
+        return fit_opq(rest, sizes, self.seed, self.iterations)
 
 
 def _check_vectors(
@@ -206,6 +232,12 @@ def _check_sizes(level_sizes: Sequence[int], opq: Sequence[int], iterations: int
             raise invalid(where, argument, f"integers in [1, {MAX_LEVEL_SIZE}]", sizes)
     if iterations < 1:
         raise invalid(where, "iterations", "at least 1", iterations)
+
+
+def _check_slack(balance_slack: float | None) -> None:
+    if balance_slack is not None and not 0 < balance_slack < float("inf"):
+        expected = "None, or a finite number above 0"
+        raise invalid("Codebooks.fit", "balance_slack", expected, balance_slack)
 
 
 def _read(path: Path) -> tuple[dict[str, FloatArray], dict[str, Any]]:

@@ -12,6 +12,7 @@ from onesearch_fast.sid.nearest import FloatArray, nearest
 from onesearch_fast.sid.residual_kmeans import (
     MAX_POINTS_PER_CENTROID,
     check_distinct,
+    draw_rows,
     lloyd,
     use_every_centroid,
 )
@@ -35,7 +36,7 @@ def fit_opq(x: FloatArray, sizes: Sequence[int], seed: int, iterations: int) -> 
         check_distinct(x, size, "opq")
     if len(sizes) > x.shape[1]:
         raise invalid("Codebooks.fit", "opq", f"at most {x.shape[1]} sub-vectors", len(sizes))
-    sample = _sample(x, MAX_POINTS_PER_CENTROID * max(sizes), seed)
+    sample = draw_rows(x, MAX_POINTS_PER_CENTROID * max(sizes), seed)
     slices = np.array_split(np.arange(x.shape[1]), len(sizes))
     rotation = _deal_out_eigenvectors(sample, [len(part) for part in slices])
     parts = [sample @ rotation[:, part] for part in slices]
@@ -53,12 +54,6 @@ def fit_opq(x: FloatArray, sizes: Sequence[int], seed: int, iterations: int) -> 
         use_every_centroid(x @ rotation[:, part], codebook) @ rotation[:, part].T
         for part, codebook in zip(slices, codebooks, strict=True)
     ]
-
-
-def _sample(x: FloatArray, limit: int, seed: int) -> FloatArray:
-    if len(x) <= limit:
-        return x
-    return x[np.sort(np.random.default_rng(seed).choice(len(x), limit, replace=False))]
 
 
 def _deal_out_eigenvectors(x: FloatArray, widths: Sequence[int]) -> FloatArray:

@@ -75,3 +75,10 @@ def _worst_distinct(x: FloatArray, errors: np.ndarray, limit: int) -> np.ndarray
     worst = worst[errors[worst] > 0]
     _, first = np.unique(x[worst], axis=0, return_index=True)
     return worst[np.sort(first)][:limit]
+
+
+def draw_rows(x: FloatArray, limit: int, seed: int) -> FloatArray:
+    """At most `limit` rows of x, drawn by `seed`, in their order."""
+    if len(x) <= limit:
+        return x
+    return x[np.sort(np.random.default_rng(seed).choice(len(x), limit, replace=False))]
