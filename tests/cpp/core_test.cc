@@ -11,7 +11,6 @@
 #include "core/dtype.h"
 #include "core/hash.h"
 #include "core/ranking.h"
-#include "cpu/log_sum_exp.h"
 
 using namespace onesearch;
 
@@ -87,45 +86,4 @@ TEST(keys_order_as_score_then_parent_then_token) {
 
 TEST(both_zeros_are_one_score) {
   CHECK_EQUAL(candidate_key(-0.0f, 3, 4), candidate_key(0.0f, 3, 4));
-}
-
-TEST(log_sum_exp_agrees_with_float64) {
-  std::mt19937 random(1);
-  std::normal_distribution<float> normal(0.0f, 8.0f);
-  for (int64_t n = 1; n < 100; ++n) {
-    std::vector<float> row(n);
-    double largest = -1e30;
-    for (float& x : row) largest = std::max<double>(largest, x = normal(random));
-    double sum = 0;
-    for (const float x : row) sum += std::exp(x - largest);
-    const RowMaximum maximum = row_maximum(row.data(), n);
-    CHECK_EQUAL(maximum.value, static_cast<float>(largest));
-    CHECK(!maximum.poisoned);
-    CHECK(std::abs(sum_of_exp(row.data(), n, maximum.value) - sum) < 1e-6 * sum);
-  }
-}
-
-TEST(exp_is_accurate_over_its_range) {
-  for (float x = -86.9f; x <= 0.0f; x += 0.0173f) {
-    const double exact = std::exp(static_cast<double>(x));
-    CHECK(std::abs(sum_of_exp(&x, 1, 0.0f) - exact) < 2.5e-7 * exact);
-  }
-}
-
-TEST(minus_infinity_adds_nothing) {
-  const std::vector<float> row = {-kInfinity, 2.0f, -kInfinity, -1e30f};
-  CHECK_EQUAL(row_maximum(row.data(), 4).value, 2.0f);
-  CHECK_EQUAL(sum_of_exp(row.data(), 4, 2.0f), 1.0f);
-  CHECK_EQUAL(row_maximum(row.data(), 0).value, -kInfinity);
-}
-
-TEST(nan_and_infinity_poison_a_row_wherever_they_stand) {
-  for (const float bad : {kNan, kInfinity}) {
-    for (size_t at = 0; at < 37; ++at) {
-      std::vector<float> row(37, -kInfinity);
-      CHECK(!row_maximum(row.data(), 37).poisoned);
-      row[at] = bad;
-      CHECK(row_maximum(row.data(), 37).poisoned);
-    }
-  }
 }

@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "simd_probe.h"
+#include "tiers.h"
 
 using namespace onesearch;
 using namespace onesearch::testing;
@@ -16,15 +17,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 const float kNan = std::nanf("");
-
-std::vector<IsaTier> tiers() {
-  std::vector<IsaTier> usable;
-  for (const IsaTier tier : {IsaTier::kPortable, IsaTier::kAvx2, IsaTier::kAvx512}) {
-    const bool has = usable_isa_tiers().find(isa_tier_name(tier)) != std::string::npos;
-    if (has) usable.push_back(tier);
-  }
-  return usable;
-}
 
 float some_float(std::mt19937& random) {
   const float special[] = {0.0f, -0.0f, 1.0f, kInfinity, -kInfinity, kNan, 1e-41f, 3e38f, 65520.0f};
@@ -179,7 +171,7 @@ SimdLanes exponents(float from, float step) {
 }  // namespace
 
 TEST(lanes_do_plain_arithmetic) {
-  for (const IsaTier tier : tiers()) {
+  for (const IsaTier tier : usable_tiers()) {
     for (uint32_t seed = 0; seed < 300; ++seed) {
       const SimdLanes lanes = some_lanes(seed);
       const SimdFloats floats = floats_of(tier, lanes);
@@ -191,7 +183,7 @@ TEST(lanes_do_plain_arithmetic) {
 }
 
 TEST(wide_tiers_give_the_same_bits) {
-  if (tiers().back() != IsaTier::kAvx512) return;
+  if (usable_tiers().back() != IsaTier::kAvx512) return;
   for (uint32_t seed = 0; seed < 1000; ++seed) {
     const SimdLanes lanes = some_lanes(seed);
     CHECK(same_bytes(floats_of(IsaTier::kAvx2, lanes), floats_of(IsaTier::kAvx512, lanes)));
@@ -200,7 +192,7 @@ TEST(wide_tiers_give_the_same_bits) {
 }
 
 TEST(exp_is_within_two_ulp) {
-  for (const IsaTier tier : tiers()) {
+  for (const IsaTier tier : usable_tiers()) {
     for (float from = -90.0f; from < 90.0f; from += 0.0937f) {
       const SimdLanes lanes = exponents(from, 0.00586f);
       const SimdFloats out = floats_of(tier, lanes);
@@ -215,7 +207,7 @@ TEST(exp_is_within_two_ulp) {
 }
 
 TEST(reductions_go_in_one_order) {
-  for (const IsaTier tier : tiers()) {
+  for (const IsaTier tier : usable_tiers()) {
     SimdLanes lanes = some_lanes(1);
     std::mt19937 random(5);
     for (float& x : lanes.a) x = std::normal_distribution<float>()(random);
