@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from onesearch_fast.cli.main import Verb
+from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.records import Item, item_text
+from onesearch_fast.data.split import TrainLog
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder, write_json
 from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
 from onesearch_fast.sid.codes import code_token_names
+from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.quality import SidQuality, largest_buckets
 
 _ENCODER_FOLDER = "text_encoder"
 _CODEBOOKS_FILE = "codebooks.safetensors"
 _SIDS_FILE = "sids.parquet"
 _QUALITY_FILE = "quality.json"
+MINED = "mined"
 _BUCKETS_SHOWN = 5
 _TITLES_SHOWN = 3
 
@@ -37,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder", default=TFIDF, help="tfidf, or the folder of a text encoder (default: tfidf)"
     )
     parser.add_argument("--text-dim", type=int, default=SidConfig.text_dim, help="width of tfidf")
+    parser.add_argument(
+        "--keywords",
+        metavar="FILE",
+        help="draw vectors to the keywords of a file (one JSON object a line), or to those that "
+        f"`{MINED}` finds in the items' own fields",
+    )
     parser.add_argument(
         "--balance-slack",
         type=float,
@@ -93,8 +103,18 @@ def _build(items: Sequence[Item], arguments: argparse.Namespace) -> SemanticIds:
         seed=arguments.seed,
         balance_slack=arguments.balance_slack,
     )
+    keywords = _keywords(items, arguments.keywords)
+    texts = [item_text(item) for item in items]
     with Console(stderr=True).status("reading") as status:
-        return build_semantic_ids([item_text(item) for item in items], config, status.update)
+        return build_semantic_ids(texts, config, status.update, keywords)
+
+
+def _keywords(items: Sequence[Item], source: str | None) -> KeywordDictionary | None:
+    if source is None:
+        return None
+    if source == MINED:
+        return mine_keywords(TrainLog(tuple(items), ()))
+    return KeywordDictionary.load(source)
 
 
 def _write(out: Path, items: Sequence[Item], sids: SemanticIds, measured: SidQuality) -> None:

@@ -9,6 +9,9 @@ from onesearch_fast.sid.quality import SidQuality, quality
 
 _PUBLIC = {
     "Codebooks": "onesearch_fast.sid.codebooks",
+    "Keyword": "onesearch_fast.sid.keywords",
+    "KeywordDictionary": "onesearch_fast.sid.keywords",
+    "KeywordEncoder": "onesearch_fast.sid.keyword_encoder",
     "LevelSizes": "onesearch_fast.sid.codes",
     "SemanticIds": "onesearch_fast.sid.build",
     "SidConfig": "onesearch_fast.sid.build",

@@ -26,6 +26,7 @@ _TOKEN = re.compile(rf"{_NUMBER}|[{_UNSPACED}]|(?:[^\W\d_{_UNSPACED}]|[{_MARKS}]
 _ASCII_TOKEN = re.compile(rf"{_NUMBER}|[a-z]{{1,40}}", re.ASCII)
 _POSSESSIVE = re.compile(r"['\u2019]s\b")
 _FIRST_UNSPACED = "\u0e00"
+_UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
 
 
 def analyze(text: str) -> list[str]:
@@ -47,6 +48,11 @@ def tokenize(text: str) -> list[str]:
         return _ASCII_TOKEN.findall(_POSSESSIVE.sub("", text.lower()))
     text = unicodedata.normalize("NFKC", text).lower()
     return _TOKEN.findall(_POSSESSIVE.sub("", text))
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether the character belongs to a script that puts no spaces between words."""
+    return character >= _FIRST_UNSPACED and _UNSPACED_CHARACTER.match(character) is not None
 
 
 def _stands_alone(token: str) -> bool:

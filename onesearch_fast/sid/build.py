@@ -12,6 +12,8 @@ import numpy.typing as npt
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.codes import LevelSizes, suggest_level_sizes
+from onesearch_fast.sid.keyword_encoder import KeywordEncoder
+from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.nearest import count_distinct
 from onesearch_fast.sid.quality import SidQuality, quality
 from onesearch_fast.sid.text_encoder import SETTINGS_FILE, TextEncoder, load_text_encoder
@@ -63,11 +65,14 @@ def build_semantic_ids(
     item_texts: Sequence[str],
     config: SidConfig | None = None,
     on_stage: Callable[[str], None] | None = None,
+    keywords: KeywordDictionary | None = None,
 ) -> SemanticIds:
     """Fits the encoder and the codebooks on the catalogue's texts and encodes every item.
 
-    Equal texts and config give equal bits. `on_stage` hears what is being done. Raises ValueError
-    for an empty catalogue and when a level has more codes than it sees distinct vectors.
+    With `keywords` the vector of a text, of items and of queries alike, is drawn to those of the
+    keywords in it (`KeywordEncoder`). Equal texts and config give equal bits. `on_stage` hears what
+    is being done. Raises ValueError for an empty catalogue and when a level has more codes than it
+    sees distinct vectors.
     """
     config = config or SidConfig()
     say = on_stage or (lambda _: None)
@@ -75,6 +80,9 @@ def build_semantic_ids(
         raise invalid("build_semantic_ids", "item_texts", "at least one item", "none")
     say(f"text encoder: {config.encoder}")
     encoder = open_encoder(item_texts, config)
+    if keywords is not None:
+        say(f"vectors of {len(keywords):,} keywords")
+        encoder = KeywordEncoder(encoder, keywords)
     say(f"encoding {len(item_texts):,} items")
     embeddings = encoder.encode(item_texts)
     sizes = choose_level_sizes(embeddings, config)

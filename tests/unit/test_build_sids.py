@@ -12,6 +12,7 @@ import pytest
 from onesearch_fast.cli.main import main
 from onesearch_fast.sid.build import SidConfig, build_semantic_ids
 from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.keywords import Keyword, KeywordDictionary
 from onesearch_fast.sid.text_encoder import load_text_encoder
 
 NOUNS = ["desk lamp", "kettle", "wool scarf", "hand drill", "sofa", "tent", "mug", "rug", "台灯"]
@@ -168,3 +169,16 @@ def test_real_catalogue_quality_is_near_the_published_anchor(data_folder: Path) 
     assert quality.level_use[:3] == (1.0, 1.0, 1.0)
     assert quality.icr_item > 0.8
     assert quality.largest_bucket < 40
+
+
+def test_keywords_draw_texts_together_and_are_kept_with_the_encoder(tmp_path: Path) -> None:
+    keywords = KeywordDictionary([Keyword("red", "color"), Keyword("wool", "material")])
+    plain = build_semantic_ids(TITLES, SMALL)
+    drawn = build_semantic_ids(TITLES, SMALL, keywords=keywords)
+    red = [row for row, text in enumerate(TITLES) if "red" in text]
+    assert (drawn.embeddings[red] @ drawn.embeddings[red].T).mean() > (
+        plain.embeddings[red] @ plain.embeddings[red].T
+    ).mean()
+    drawn.encoder.save(tmp_path / "encoder")
+    again = load_text_encoder(tmp_path / "encoder")
+    np.testing.assert_array_equal(again.encode(TITLES), drawn.embeddings)
