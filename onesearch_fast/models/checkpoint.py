@@ -13,6 +13,8 @@ import torch
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json
 
+CONFIG_FILE = "config.json"
+GENERATION_FILE = "generation_config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
@@ -22,7 +24,7 @@ class Checkpoint:
     """A model's config as a plain mapping, and its tensors, each read when asked for.
 
     Attributes:
-        config: what config.json holds.
+        config: what config.json holds; an encoder-decoder's also its `decoder_prefix_ids`.
         shapes: name -> shape of every tensor.
         tensor: name -> the tensor; not to be written to.
     """
@@ -30,6 +32,19 @@ class Checkpoint:
     config: Mapping[str, Any]
     shapes: Mapping[str, tuple[int, ...]]
     tensor: Callable[[str], torch.Tensor]
+
+    def renamed(self, rename: Callable[[str], str | None]) -> Checkpoint:
+        """The same tensors under other names; None leaves one out.
+
+        Where several get one name, being tied, one that ended in it before stands for all.
+        """
+        sources: dict[str, str] = {}
+        for name in self.shapes:
+            new = rename(name)
+            if new is not None and (new not in sources or name.endswith(new)):
+                sources[new] = name
+        shapes = {new: self.shapes[name] for new, name in sources.items()}
+        return Checkpoint(self.config, shapes, lambda new: self.tensor(sources[new]))
 
 
 def read_checkpoint(
@@ -46,9 +61,12 @@ def _from_module(module: torch.nn.Module) -> Checkpoint:
     if config is None or not hasattr(config, "to_dict"):
         expected = "a transformers causal language model (a module with .config)"
         raise invalid("read_checkpoint", "module", expected, type(module), kind=TypeError)
+    defaults = getattr(module, "generation_config", None)
+    generation = {} if defaults is None else defaults.to_dict()
     state = module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    return Checkpoint(config.to_dict(), shapes, lambda name: state[name])
+    named = _with_start_tokens(config.to_dict(), generation)
+    return Checkpoint(named, shapes, lambda name: state[name])
 
 
 def _local_folder(source: str | os.PathLike[str], allow_download: bool) -> Path:
@@ -78,14 +96,34 @@ def _from_folder(folder: Path) -> Checkpoint:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     if not path.is_file():
         remedy = "save the model with save_pretrained"
-        raise invalid("read_checkpoint", str(folder), "config.json", "no such file", remedy)
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise invalid("read_checkpoint", str(path), "a JSON object", type(config), kind=FormatError)
-    return config
+        raise invalid("read_checkpoint", str(folder), CONFIG_FILE, "no such file", remedy)
+    defaults = folder / GENERATION_FILE
+    generation = _read_object(defaults) if defaults.is_file() else {}
+    return _with_start_tokens(_read_object(path), generation)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        got = type(content)
+        raise invalid("read_checkpoint", str(path), "a JSON object", got, kind=FormatError)
+    return content
+
+
+def _with_start_tokens(config: dict[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of an encoder-decoder with its `decoder_prefix_ids`.
+
+    Unless it names them: what `transformers` generate begins with, that is the decoder's start
+    token, and the token that it forces to be the first.
+    """
+    if not config.get("is_encoder_decoder") or config.get("decoder_prefix_ids"):
+        return config
+    keys = ("decoder_start_token_id", "forced_bos_token_id")
+    given = (generation.get(key, config.get(key)) for key in keys)
+    return config | {"decoder_prefix_ids": [token for token in given if token is not None]}
 
 
 def _tensor_files(folder: Path) -> dict[str, Path]:

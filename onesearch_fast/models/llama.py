@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +11,14 @@ import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.models.checkpoint import Checkpoint
-from onesearch_fast.models.decoder import Attention, DecoderShape
+from onesearch_fast.models.config import ConfigReader, check_same
+from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
+from onesearch_fast.models.layers import New, PackedDecoder, allocator, at_last
 from onesearch_fast.models.linear import linear, linear_add
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
+
+_WHERE = "LlamaConfig"
 
 
 @dataclass(frozen=True)
@@ -35,47 +39,39 @@ class LlamaConfig:
     def from_hugging_face(cls, config: Mapping[str, Any]) -> LlamaConfig:
         """Raises ValueError naming a key that is missing or asks for what is not served."""
         _refuse_unserved(config)
-        model_type = config["model_type"]
-        attention_bias = bool(config.get("attention_bias", False))
+        read, model_type = ConfigReader(_WHERE, config), config["model_type"]
+        attention_bias = read.flag("attention_bias")
         return cls(
-            shape=_shape(config),
-            intermediate_size=_size(config, "intermediate_size"),
+            shape=_shape(read),
+            intermediate_size=read.size("intermediate_size"),
             norm_eps=float(config.get("rms_norm_eps", 1e-6)),
             rope_theta=_rope_theta(config),
-            tied=bool(config.get("tie_word_embeddings", False)),
+            tied=read.flag("tie_word_embeddings"),
             query_key_norm=model_type == "qwen3",
             qkv_bias=model_type == "qwen2" or attention_bias,
             out_bias=model_type != "qwen2" and attention_bias,
-            mlp_bias=model_type == "llama" and bool(config.get("mlp_bias", False)),
+            mlp_bias=model_type == "llama" and read.flag("mlp_bias"),
         )
 
 
-def _shape(config: Mapping[str, Any]) -> DecoderShape:
-    heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
-    has = {key for key in ("num_key_value_heads", "head_dim") if config.get(key) is not None}
-    kv_heads = _size(config, "num_key_value_heads") if "num_key_value_heads" in has else heads
-    head_dim = _size(config, "head_dim") if "head_dim" in has else hidden // heads
+def _shape(read: ConfigReader) -> DecoderShape:
+    heads, hidden = read.size("num_attention_heads"), read.size("hidden_size")
+    kv_heads = read.size("num_key_value_heads", default=heads)
+    head_dim = read.size("head_dim", default=hidden // heads)
     if heads % kv_heads:
         expected = f"a divisor of num_attention_heads ({heads})"
-        raise invalid("LlamaConfig", "num_key_value_heads", expected, kv_heads)
+        raise invalid(_WHERE, "num_key_value_heads", expected, kv_heads)
     if head_dim % 2:
-        raise invalid("LlamaConfig", "head_dim", "an even number, for rotary positions", head_dim)
+        raise invalid(_WHERE, "head_dim", "an even number, for rotary positions", head_dim)
     return DecoderShape(
-        num_layers=_size(config, "num_hidden_layers"),
+        num_layers=read.size("num_hidden_layers"),
         num_heads=heads,
         num_kv_heads=kv_heads,
         head_dim=head_dim,
         hidden_size=hidden,
-        vocab_size=_size(config, "vocab_size"),
-        max_positions=_size(config, "max_position_embeddings"),
+        vocab_size=read.size("vocab_size"),
+        max_positions=read.size("max_position_embeddings"),
     )
-
-
-def _size(config: Mapping[str, Any], key: str) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise invalid("LlamaConfig", key, "an integer of at least 1", value)
-    return value
 
 
 def _rope_theta(config: Mapping[str, Any]) -> float:
@@ -89,17 +85,17 @@ def _refuse_unserved(config: Mapping[str, Any]) -> None:
     rope = config.get(key) or {}
     scaling = rope.get("rope_type", rope.get("type", "default"))
     if scaling != "default" or any(isinstance(value, dict) for value in rope.values()):
-        raise invalid("LlamaConfig", key, "rope_type 'default'", rope, "scaling is not served")
+        raise invalid(_WHERE, key, "rope_type 'default'", rope, "scaling is not served")
     for where in (rope, config):
         if where.get("partial_rotary_factor", 1.0) != 1.0:
             got = where["partial_rotary_factor"]
-            raise invalid("LlamaConfig", "partial_rotary_factor", "1.0", got)
+            raise invalid(_WHERE, "partial_rotary_factor", "1.0", got)
     if config.get("hidden_act", "silu") != "silu":
-        raise invalid("LlamaConfig", "hidden_act", "'silu'", config["hidden_act"])
+        raise invalid(_WHERE, "hidden_act", "'silu'", config["hidden_act"])
     layer_types = set(config.get("layer_types") or ["full_attention"])
     if layer_types != {"full_attention"} or config.get("use_sliding_window"):
         remedy = "sliding-window attention is not served; set use_sliding_window to false"
-        raise invalid("LlamaConfig", "layer_types", "'full_attention' only", layer_types, remedy)
+        raise invalid(_WHERE, "layer_types", "'full_attention' only", layer_types, remedy)
 
 
 @dataclass(frozen=True)
@@ -124,14 +120,11 @@ class LlamaLayer:
     down_bias: torch.Tensor | None
 
     @classmethod
-    def allocate(cls, config: LlamaConfig, dtype: torch.dtype, device: torch.device) -> LlamaLayer:
+    def allocate(cls, config: LlamaConfig, new: New) -> LlamaLayer:
         s = config.shape
         hidden, inner = s.hidden_size, config.intermediate_size
         heads, qk_heads = s.num_heads * s.head_dim, s.num_heads + s.num_kv_heads
         qkv = (qk_heads + s.num_kv_heads) * s.head_dim
-
-        def new(*sizes: int) -> torch.Tensor:
-            return torch.empty(sizes, dtype=dtype, device=device)
 
         return cls(
             input_norm=new(hidden),
@@ -185,69 +178,43 @@ def _gate_up_slots(packed: torch.Tensor, kind: str) -> Iterator[tuple[str, Slot]
 
 
 @register("llama", "qwen2", "qwen3")
-class LlamaModel:
+class LlamaModel(PackedDecoder):
     """A Llama-type decoder with packed weights; see `DecoderModel` for its methods."""
-
-    encoder = None
-    decoder_prefix_ids = ()
 
     def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
         self._config = LlamaConfig.from_hugging_face(config)
-        s = self._config.shape
-        table = (s.vocab_size, s.hidden_size)
-        self._layers = [
-            LlamaLayer.allocate(self._config, dtype, device) for _ in range(s.num_layers)
-        ]
-        self._final_norm = torch.empty(s.hidden_size, dtype=dtype, device=device)
-        self._embedding = torch.empty(table, dtype=dtype, device=device)
-        self._head = self._embedding if self._config.tied else torch.empty_like(self._embedding)
+        new, s = allocator(dtype, device), self._config.shape
+        super().__init__(s, self._config.tied, new)
+        self._layers = [LlamaLayer.allocate(self._config, new) for _ in range(s.num_layers)]
+        self._final_norm = new(s.hidden_size)
         exponents = torch.arange(0, s.head_dim, 2, dtype=torch.float32, device=device) / s.head_dim
         self._frequencies = 1.0 / (self._config.rope_theta**exponents)
 
-    @property
-    def shape(self) -> DecoderShape:
-        return self._config.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self._embedding.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self._embedding.device
-
     def load(self, checkpoint: Checkpoint) -> None:
-        given = LlamaConfig.from_hugging_face(checkpoint.config)
-        for one in fields(given):
-            # Shapes alone do not tell: other heads, rotary bases or untied outputs may fit as well.
-            wanted, got = getattr(self._config, one.name), getattr(given, one.name)
-            if wanted != got:
-                remedy = "make a new engine for another architecture"
-                raise invalid("load_model", one.name, str(wanted), got, remedy)
-        unused = {"lm_head.weight"} if self._config.tied else set()
-        fill(dict(self._slots()), checkpoint, unused)
+        check_same(self._config, LlamaConfig.from_hugging_face(checkpoint.config))
+        fill(dict(self._slots()), checkpoint.renamed(self._own_name))
+
+    def _own_name(self, name: str) -> str | None:
+        """Prefixed or not; older checkpoints hold the rotary frequencies as well."""
+        name = name.removeprefix("model.")
+        if name == "lm_head.weight" and self._config.tied:
+            return "embed_tokens.weight"
+        return None if name.endswith("rotary_emb.inv_freq") else name
 
     def _slots(self) -> Iterator[tuple[str, Slot]]:
-        yield "model.embed_tokens.weight", Slot.whole(self._embedding)
-        yield "model.norm.weight", Slot.whole(self._final_norm)
+        yield "embed_tokens.weight", Slot.whole(self._embedding)
+        yield "norm.weight", Slot.whole(self._final_norm)
         if not self._config.tied:
             yield "lm_head.weight", Slot.whole(self._head)
         for index, layer in enumerate(self._layers):
             for name, slot in layer.slots(self.shape):
-                yield f"model.layers.{index}.{name}", slot
-
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        return F.embedding(tokens, self._embedding)
-
-    def logits(self, hidden: torch.Tensor, begin: int, end: int) -> torch.Tensor:
-        rows = linear(hidden.reshape(-1, hidden.shape[-1]), self._head[begin:end])
-        return rows.view(*hidden.shape[:-1], end - begin)
+                yield f"layers.{index}.{name}", slot
 
     def forward(
         self,
         hidden: torch.Tensor,
         positions: torch.Tensor,
-        attention: Attention,
+        attention: DecoderAttention,
         last: torch.Tensor | None = None,
     ) -> torch.Tensor:
         rotation = self._rotation(positions)
@@ -255,8 +222,7 @@ class LlamaModel:
         for index, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, rotation)
             if last is not None and index == final:
-                rows = torch.arange(len(last), device=last.device)
-                hidden, query = hidden[rows, last].unsqueeze(1), query[rows, last].unsqueeze(1)
+                hidden, query = at_last(hidden, last), at_last(query, last)
             mixed = attention(index, query, key, value)
             hidden = self._finish(layer, hidden, mixed)
         return self._norm(hidden, self._final_norm)

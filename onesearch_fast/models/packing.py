@@ -19,16 +19,23 @@ class Slot:
         shape: the checkpoint tensor's shape.
         folded: the shape it is seen in to be copied to `view`; missing leading axes are repeated.
         view: a view of packed memory.
+        optional: whether zeros take the place of a tensor that is not there.
     """
 
     shape: tuple[int, ...]
     folded: tuple[int, ...]
     view: torch.Tensor
+    optional: bool = False
 
     @classmethod
     def whole(cls, packed: torch.Tensor) -> Slot:
         """All of `packed`, as it is."""
         return cls(tuple(packed.shape), tuple(packed.shape), packed)
+
+    @classmethod
+    def transposed(cls, packed: torch.Tensor) -> Slot:
+        """Checkpoint [in, out], packed [out, in]."""
+        return cls.whole(packed.t())
 
     @classmethod
     def interleaved(cls, packed: torch.Tensor, head_dim: int) -> Slot:
@@ -47,25 +54,29 @@ class Slot:
         self.view.copy_(tensor.detach().reshape(self.folded))
 
 
-def fill(slots: Mapping[str, Slot], checkpoint: Checkpoint, unused: Collection[str] = ()) -> None:
+def fill(slots: Mapping[str, Slot], checkpoint: Checkpoint) -> None:
     """Copies every tensor of a checkpoint into its slot, after checking that all are there and fit.
 
     Raises:
-        ValueError: a tensor is missing, is one too many (and not in `unused`), or has another
+        ValueError: a tensor is missing (and its slot not optional), is one too many, or has another
             shape.
     """
-    names = {name for name in checkpoint.shapes if not name.endswith("rotary_emb.inv_freq")}
-    missing, surplus = slots.keys() - names, names - slots.keys() - set(unused)
+    names = checkpoint.shapes.keys()
+    required = {name for name, slot in slots.items() if not slot.optional}
+    missing, surplus = required - names, names - slots.keys()
     if missing:
         raise _mismatch("checkpoint", f"the tensors {_shown(missing)}", "none of them")
     if surplus:
         raise _mismatch("checkpoint", "no other tensors than the config implies", _shown(surplus))
-    for name, slot in slots.items():
-        if checkpoint.shapes[name] != slot.shape:
-            raise _mismatch(name, f"shape {slot.shape}", checkpoint.shapes[name])
+    for name, shape in checkpoint.shapes.items():
+        if shape != slots[name].shape:
+            raise _mismatch(name, f"shape {slots[name].shape}", shape)
     with torch.no_grad():
         for name, slot in slots.items():
-            slot.fill(checkpoint.tensor(name))
+            if name in names:
+                slot.fill(checkpoint.tensor(name))
+            else:
+                slot.view.zero_()
 
 
 def _mismatch(argument: str, expected: str, got: object) -> ValueError:

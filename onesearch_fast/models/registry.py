@@ -18,7 +18,7 @@ Builder = Callable[[Mapping[str, Any], torch.dtype, torch.device], DecoderModel]
 B = TypeVar("B", bound=Builder)
 
 # Modules that register what they hold when imported.
-_ARCHITECTURES = ("llama",)
+_ARCHITECTURES = ("bart", "gpt2", "llama")
 _builders: dict[str, Builder] = {}
 
 

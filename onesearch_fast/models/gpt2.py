@@ -1,0 +1,139 @@
+"""GPT-2: learned positions, LayerNorm before each sublayer, weights stored [in, out]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from onesearch_fast.models.activations import Activation, read_activation
+from onesearch_fast.models.checkpoint import Checkpoint
+from onesearch_fast.models.config import ConfigReader, check_same
+from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
+from onesearch_fast.models.layers import (
+    FeedForward,
+    LayerNorm,
+    New,
+    PackedDecoder,
+    SelfAttention,
+    allocator,
+    at_last,
+)
+from onesearch_fast.models.packing import Slot, fill
+from onesearch_fast.models.registry import register
+
+
+@dataclass(frozen=True)
+class GPT2Config:
+    """What is read from a Hugging Face config."""
+
+    shape: DecoderShape
+    intermediate_size: int
+    activation: Activation
+    norm_eps: float
+    tied: bool
+
+    @classmethod
+    def from_hugging_face(cls, config: Mapping[str, Any]) -> GPT2Config:
+        """Raises ValueError naming a key that is missing or asks for what is not served."""
+        read = ConfigReader("GPT2Config", config)
+        read.one_of("scale_attn_weights", [True], True)
+        read.one_of("scale_attn_by_inverse_layer_idx", [False], False)
+        read.one_of("add_cross_attention", [False], False)
+        hidden, heads = read.size("n_embd"), read.size("n_head")
+        return cls(
+            shape=DecoderShape(
+                num_layers=read.size("n_layer"),
+                num_heads=heads,
+                num_kv_heads=heads,
+                head_dim=read.head_dim(hidden, "n_head"),
+                hidden_size=hidden,
+                vocab_size=read.size("vocab_size"),
+                max_positions=read.size("n_positions"),
+            ),
+            intermediate_size=read.size("n_inner", default=4 * hidden),
+            activation=read_activation(read, "activation_function", "gelu_new"),
+            norm_eps=float(config.get("layer_norm_epsilon", 1e-5)),
+            tied=read.flag("tie_word_embeddings", default=True),
+        )
+
+
+@dataclass(frozen=True)
+class GPT2Layer:
+    """One layer: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    attention_norm: LayerNorm
+    attention: SelfAttention
+    feed_forward_norm: LayerNorm
+    feed_forward: FeedForward
+
+    @classmethod
+    def allocate(cls, config: GPT2Config, new: New) -> GPT2Layer:
+        hidden, inner = config.shape.hidden_size, config.intermediate_size
+        return cls(
+            LayerNorm.allocate(hidden, config.norm_eps, new),
+            SelfAttention.allocate(hidden, config.shape.num_heads, new),
+            LayerNorm.allocate(hidden, config.norm_eps, new),
+            FeedForward.allocate(hidden, inner, config.activation, new),
+        )
+
+    def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        yield from self.attention_norm.slots(f"{name}.ln_1")
+        yield from self.attention.qkv.transposed_slots(f"{name}.attn.c_attn")
+        yield from self.attention.out.transposed_slots(f"{name}.attn.c_proj")
+        yield from self.feed_forward_norm.slots(f"{name}.ln_2")
+        yield from self.feed_forward.up.transposed_slots(f"{name}.mlp.c_fc")
+        yield from self.feed_forward.down.transposed_slots(f"{name}.mlp.c_proj")
+
+
+@register("gpt2")
+class GPT2Model(PackedDecoder):
+    """GPT-2 with packed weights; see `DecoderModel` for its methods."""
+
+    def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+        self._config = GPT2Config.from_hugging_face(config)
+        new, shape = allocator(dtype, device), self._config.shape
+        super().__init__(shape, self._config.tied, new)
+        self._positions = new(shape.max_positions, shape.hidden_size)
+        self._layers = [GPT2Layer.allocate(self._config, new) for _ in range(shape.num_layers)]
+        self._final_norm = LayerNorm.allocate(shape.hidden_size, self._config.norm_eps, new)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        check_same(self._config, GPT2Config.from_hugging_face(checkpoint.config))
+        fill(dict(self._slots()), checkpoint.renamed(self._own_name))
+
+    def _own_name(self, name: str) -> str | None:
+        """Prefixed or not; older checkpoints hold the causal mask as well."""
+        name = name.removeprefix("transformer.")
+        if name == "lm_head.weight" and self._config.tied:
+            return "wte.weight"
+        return None if name.endswith((".attn.bias", ".attn.masked_bias")) else name
+
+    def _slots(self) -> Iterator[tuple[str, Slot]]:
+        yield "wte.weight", Slot.whole(self._embedding)
+        yield "wpe.weight", Slot.whole(self._positions)
+        if not self._config.tied:
+            yield "lm_head.weight", Slot.whole(self._head)
+        for index, layer in enumerate(self._layers):
+            yield from layer.slots(f"h.{index}")
+        yield from self._final_norm.slots("ln_f")
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        positions: torch.Tensor,
+        attention: DecoderAttention,
+        last: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        hidden = hidden + F.embedding(positions, self._positions)
+        final = len(self._layers) - 1
+        for index, layer in enumerate(self._layers):
+            query, key, value = layer.attention.project(layer.attention_norm(hidden))
+            if last is not None and index == final:
+                hidden, query = at_last(hidden, last), at_last(query, last)
+            hidden = layer.attention.out.added_to(hidden, attention(index, query, key, value))
+            hidden = layer.feed_forward.added_to(hidden, layer.feed_forward_norm(hidden))
+        return self._final_norm(hidden)

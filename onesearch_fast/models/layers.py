@@ -1,0 +1,171 @@
+"""What architectures are built from: packed weights, and what is computed with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from onesearch_fast.models.activations import Activation
+from onesearch_fast.models.decoder import DecoderShape, Encoder
+from onesearch_fast.models.linear import linear, linear_add
+from onesearch_fast.models.packing import Slot
+
+# Memory for one weight of the given sizes, in the model's dtype and on its device.
+New = Callable[..., torch.Tensor]
+
+
+def allocator(dtype: torch.dtype, device: torch.device) -> New:
+    """Allocates weights that a checkpoint is then copied into."""
+    return lambda *sizes: torch.empty(sizes, dtype=dtype, device=device)
+
+
+class PackedDecoder:
+    """The vocabulary's ends of a decoder: tokens to embeddings, and hidden states to logits.
+
+    Args:
+        shape: the decoder's sizes.
+        tied: whether the output matrix is the embedding.
+        new: allocates weights.
+    """
+
+    encoder: Encoder | None = None
+    decoder_prefix_ids: tuple[int, ...] = ()
+
+    # A bias of every logit, for an architecture that has one.
+    _logits_bias: torch.Tensor | None = None
+
+    def __init__(self, shape: DecoderShape, tied: bool, new: New) -> None:
+        self._shape = shape
+        self._embedding = new(shape.vocab_size, shape.hidden_size)
+        self._head = self._embedding if tied else torch.empty_like(self._embedding)
+
+    @property
+    def shape(self) -> DecoderShape:
+        return self._shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._embedding.device
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return F.embedding(tokens, self._embedding)
+
+    def logits(self, hidden: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+        bias = None if self._logits_bias is None else self._logits_bias[begin:end]
+        rows = linear(hidden.reshape(-1, hidden.shape[-1]), self._head[begin:end], bias)
+        return rows.view(*hidden.shape[:-1], end - begin)
+
+
+def at_last(x: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """One token of each request: x [batch, token, ...], last [batch] -> [batch, 1, ...]."""
+    return x[torch.arange(len(last), device=last.device), last].unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """(x - mean) / sqrt(variance + eps) * weight + bias; weight, bias [hidden]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+
+    @classmethod
+    def allocate(cls, hidden: int, eps: float, new: New) -> LayerNorm:
+        return cls(new(hidden), new(hidden), eps)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        yield f"{name}.weight", Slot.whole(self.weight)
+        yield f"{name}.bias", Slot.whole(self.bias)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x W^T + b; weight [out, in], bias [out]."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    @classmethod
+    def allocate(cls, out_features: int, in_features: int, new: New) -> Affine:
+        return cls(new(out_features, in_features), new(out_features))
+
+    def __call__(self, x: torch.Tensor, activation: Activation | None = None) -> torch.Tensor:
+        """[..., in] -> [..., out]."""
+        rows = linear(x.reshape(-1, x.shape[-1]), self.weight, self.bias, activation)
+        return rows.view(*x.shape[:-1], -1)
+
+    def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """residual + x W^T + b, in the shape of `residual`."""
+        rows = residual.reshape(-1, residual.shape[-1])
+        return linear_add(x.reshape(len(rows), -1), self.weight, self.bias, rows).view(
+            residual.shape
+        )
+
+    def split(self, parts: int) -> Iterator[Affine]:
+        """Equal ranges of output rows, as views."""
+        chunks = (self.weight.chunk(parts), self.bias.chunk(parts))
+        return (Affine(weight, bias) for weight, bias in zip(*chunks, strict=True))
+
+    def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        """For checkpoints that hold [out, in]."""
+        yield f"{name}.weight", Slot.whole(self.weight)
+        yield f"{name}.bias", Slot.whole(self.bias)
+
+    def transposed_slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        """For checkpoints that hold [in, out]."""
+        yield f"{name}.weight", Slot.transposed(self.weight)
+        yield f"{name}.bias", Slot.whole(self.bias)
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """The projections around an attention: query, key and value in one product."""
+
+    qkv: Affine  # [3 * hidden, hidden]
+    out: Affine  # [hidden, hidden]
+    num_heads: int
+
+    @classmethod
+    def allocate(cls, hidden: int, num_heads: int, new: New) -> SelfAttention:
+        return cls(
+            Affine.allocate(3 * hidden, hidden, new),
+            Affine.allocate(hidden, hidden, new),
+            num_heads,
+        )
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """[batch, token, hidden] -> query, key, value [batch, token, head, head_dim]."""
+        packed = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
+        return packed[:, :, 0], packed[:, :, 1], packed[:, :, 2]
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """down(activation(up(x)))."""
+
+    up: Affine  # [intermediate, hidden]
+    down: Affine  # [hidden, intermediate]
+    activation: Activation
+
+    @classmethod
+    def allocate(
+        cls, hidden: int, intermediate: int, activation: Activation, new: New
+    ) -> FeedForward:
+        return cls(
+            Affine.allocate(intermediate, hidden, new),
+            Affine.allocate(hidden, intermediate, new),
+            activation,
+        )
+
+    def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return self.down.added_to(residual, self.up(x, self.activation))
