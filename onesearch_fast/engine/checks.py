@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,7 +59,25 @@ def code_ranges(
         if offset < 0 or offset + size > vocab_size:
             expected = f"level {level}'s {size} codes within the vocabulary of {vocab_size}"
             raise bad("code_token_offsets", expected, f"ids {offset} to {offset + size - 1}")
+    _check_apart(tuple(offsets), trie.level_sizes)
     return CodeRanges(tuple(int(offset) for offset in offsets), trie.level_sizes)
+
+
+def _check_apart(offsets: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+    """Levels may share one range of tokens, but none may run on into another's."""
+    for (first, size), (second, _) in pairwise(sorted(zip(offsets, sizes, strict=True))):
+        if first < second < first + size:
+            expected = f"the {size} codes from id {first} to end before those from id {second}"
+            remedy = "the trie's level sizes are not those of the tokenizer"
+            raise bad("code_token_offsets", expected, f"offsets {offsets}, sizes {sizes}", remedy)
+
+
+def check_room(model: DecoderModel, num_steps: int) -> None:
+    """Refuses a model with too few positions for one token of prompt and the codes fed back."""
+    before = len(model.decoder_prefix_ids) if model.encoder is not None else 1
+    positions, needed = model.shape.max_positions, before + num_steps
+    if positions < needed:
+        raise bad("max_positions", f"at least {needed}, for the SID and its start", positions)
 
 
 def check_normalizer(normalizer: str) -> None:

@@ -18,6 +18,7 @@ from onesearch_fast.engine.checks import (
     bad,
     check_codes,
     check_normalizer,
+    check_room,
     check_unconstrained,
     code_ranges,
     torch_dtype,
@@ -87,13 +88,14 @@ class Engine:
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
-                code ranges that do not fit the trie or the vocabulary.
+                code ranges that do not fit the trie or the vocabulary, too few positions.
         """
         if not isinstance(trie, SidTrie):
             raise bad("trie", "a SidTrie", type(trie), "make one with SidTrie.build", TypeError)
         checkpoint = read_checkpoint(folder_or_module, allow_download)
         model = load_model(checkpoint, torch_dtype(dtype), device)
         ranges = code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
+        check_room(model, trie.num_levels - 1)
         return cls(SearchSpace(model, ranges), trie, deterministic)
 
     @property

@@ -16,6 +16,7 @@ from onesearch_fast.errors import FormatError, ServedModelError, invalid
 from onesearch_fast.files import atomic_folder, read_json, sha256, write_json
 from onesearch_fast.index.item_table import ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.models import read_checkpoint
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.text_encoder import TextEncoder, load_text_encoder
 
@@ -120,6 +121,7 @@ class ServedModel:
         if served.trie.num_items != len(served.items):
             expected = f"the trie's {served.trie.num_items} items"
             raise _damaged(root, ITEMS, expected, f"{len(served.items)} rows")
+        _check_code_ranges(root, tokenizer, served.trie)
         return served
 
 
@@ -156,9 +158,20 @@ def _save_model(model: torch.nn.Module, folder: Path, tokenizer: SidTokenizer) -
     config = read_json(folder / CONFIG)
     config["code_token_offsets"] = list(tokenizer.code_token_offsets)
     config["level_sizes"] = list(tokenizer.level_sizes)
-    # A decoder-only model starts from the prompt itself.
-    config["decoder_prefix_ids"] = []
+    # What an encoder-decoder's decoder begins with; a decoder-only model begins with the prompt.
+    config["decoder_prefix_ids"] = read_checkpoint(model).config.get("decoder_prefix_ids", [])
     write_json(folder / CONFIG, config)
+
+
+def _check_code_ranges(folder: Path, tokenizer: SidTokenizer, trie: SidTrie) -> None:
+    """Tokenizer, config and trie must mean the same tokens by the same codes."""
+    if tokenizer.level_sizes != trie.level_sizes:
+        expected = f"the tokenizer's level_sizes {tokenizer.level_sizes}"
+        raise _damaged(folder, TRIE, expected, f"{trie.level_sizes}")
+    offsets = list(tokenizer.code_token_offsets)
+    got = read_json(folder / CONFIG).get("code_token_offsets")
+    if got != offsets:
+        raise _damaged(folder, CONFIG, f"the tokenizer's code_token_offsets {offsets}", f"{got}")
 
 
 def _write_manifest(folder: Path, training_log: str | None) -> None:

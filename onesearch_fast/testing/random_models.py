@@ -104,9 +104,9 @@ def random_model(
 
 
 def _randomise(model: torch.nn.Module, spread: float, generator: torch.Generator) -> None:
-    weights = dict(model.named_parameters())
-    if hasattr(model, "final_logits_bias"):
-        weights["final_logits_bias"] = model.final_logits_bias
+    weights: dict[str, torch.Tensor] = dict(model.named_parameters())
+    # BART's bias of the logits is no parameter, but a weight all the same.
+    weights |= {name: buffer for name, buffer in model.named_buffers() if name.endswith("bias")}
     with torch.no_grad():
         for name, weight in weights.items():
             around_one = ("norm" in name or ".ln_" in name) and name.endswith("weight")

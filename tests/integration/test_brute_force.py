@@ -21,15 +21,16 @@ def catalogue() -> tuple[osf.SidTrie, np.ndarray]:
     return osf.SidTrie.build(codes, SIZES), codes
 
 
-def make_engine(trie: osf.SidTrie) -> osf.Engine:
-    model = random_model("qwen3", 128, seed=9, tie_word_embeddings=True)
+def make_engine(trie: osf.SidTrie, model_type: str = "qwen3") -> osf.Engine:
+    model = random_model(model_type, 128, seed=9, tie_word_embeddings=True)
     return osf.Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
 
 
+@pytest.mark.parametrize("model_type", ["qwen3", "gpt2", "bart"])
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
-def test_a_full_beam_equals_brute_force_over_all_items(normalizer: str) -> None:
+def test_a_full_beam_equals_brute_force_over_all_items(model_type: str, normalizer: str) -> None:
     trie, codes = catalogue()
-    engine = make_engine(trie)
+    engine = make_engine(trie, model_type)
     prompts = [[3, 9, 27], [5, 25, 12, 6, 1, 1, 38]]
     out = engine.generate(prompts, num_beams=trie.num_sids, normalizer=normalizer)
     by_item = torch.from_numpy(codes).expand(len(prompts), -1, -1)
@@ -60,19 +61,30 @@ def test_filtered_scores_equal_brute_force_filtered_afterwards() -> None:
     assert set(ids[0, : int(count[0])].tolist()) == set(np.flatnonzero(allowed).tolist())
 
 
-def test_scores_equal_a_plain_forward_pass() -> None:
+@pytest.mark.parametrize("model_type", ["qwen3", "gpt2", "bart"])
+def test_scores_equal_a_plain_forward_pass(model_type: str) -> None:
     """Teacher-forced scores against the logits of transformers, one SID at a time."""
     trie, codes = catalogue()
-    model = random_model("qwen3", 128, seed=9, tie_word_embeddings=True)
+    model = random_model(model_type, 128, seed=9, tie_word_embeddings=True)
     prompt = torch.tensor([3, 9, 27])
     chosen = torch.from_numpy(codes[:20]).long()
-    scores = make_engine(trie).score(prompt[None], chosen[None], normalizer="level")[0]
+    scores = make_engine(trie, model_type).score(prompt[None], chosen[None], normalizer="level")[0]
     for sid, score in zip(chosen, scores, strict=True):
         tokens = sid + torch.tensor(OFFSETS)
         with torch.no_grad():
-            logits = model(input_ids=torch.cat((prompt, tokens))[None]).logits[0, len(prompt) - 1 :]
+            logits = logits_before(model, prompt, tokens)
         expected = sum(
             logits[level, begin : begin + size].log_softmax(-1)[sid[level]]
             for level, (begin, size) in enumerate(zip(OFFSETS, SIZES, strict=True))
         )
         torch.testing.assert_close(score, expected, atol=1e-4, rtol=0)
+
+
+def logits_before(
+    model: torch.nn.Module, prompt: torch.Tensor, tokens: torch.Tensor
+) -> torch.Tensor:
+    """Logits from which each of `tokens` is decided, [token, vocab]."""
+    if model.config.is_encoder_decoder:
+        read = torch.cat((torch.tensor([2]), tokens[:-1]))
+        return model(input_ids=prompt[None], decoder_input_ids=read[None]).logits[0]
+    return model(input_ids=torch.cat((prompt, tokens[:-1]))[None]).logits[0, len(prompt) - 1 :]

@@ -407,6 +407,8 @@ def test_bad_codes_are_refused(engine: osf.Engine, rows: list[list[int]]) -> Non
         ({"code_token_offsets": (50, 62, 72)}, "code_token_offsets"),
         ({"code_token_offsets": (50, 62, 72, 88)}, "level 3's 8 codes"),
         ({"code_token_offsets": (-1, 62, 72, 81)}, "level 0's 12 codes"),
+        ({"code_token_offsets": (50, 61, 72, 81)}, "the 12 codes from id 50"),
+        ({"code_token_offsets": (75, 62, 50, 81)}, "the 12 codes from id 75"),
         ({"dtype": "int8"}, "dtype"),
         ({"dtype": torch.int64}, "dtype"),
     ],
@@ -416,6 +418,11 @@ def test_engines_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=named):
         make_engine(trie, **options)
+
+
+def test_levels_may_share_one_range_of_tokens(trie: osf.SidTrie) -> None:
+    shared = make_engine(trie, code_token_offsets=(50, 50, 50, 50))
+    assert shared.generate(PROMPTS[:1], num_beams=8).count.tolist() == [8]
 
 
 def test_the_trie_must_be_a_trie() -> None:

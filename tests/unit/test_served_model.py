@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from onesearch_fast.data.records import Item
+from onesearch_fast.engine import served_model
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import ServedModelError
 from onesearch_fast.files import sha256
@@ -208,3 +209,23 @@ def test_a_folder_of_other_things_is_not_replaced(
 def test_the_folder_remembers_the_log_it_was_trained_on(served_parts, tmp_path):
     ServedModel.write(tmp_path / "served", **served_parts, training_log="a" * 64)
     assert ServedModel.load(tmp_path / "served").training_log == "a" * 64
+
+
+def test_parts_that_mean_other_tokens_by_a_code_are_refused(copy: Path) -> None:
+    """As when a config is edited and the manifest made anew."""
+    config = json.loads((copy / "config.json").read_text())
+    config["code_token_offsets"][2] += 1
+    (copy / "config.json").write_text(json.dumps(config))
+    served_model._write_manifest(copy, None)
+    with pytest.raises(ServedModelError, match="tokenizer's code_token_offsets"):
+        ServedModel.load(copy)
+
+
+def test_a_trie_of_another_tokenizer_is_refused(copy: Path) -> None:
+    trie = SidTrie.build(
+        [[0, 0, 0, 0]] * SidTrie.load(copy / "sid_trie.bin").num_items, (8, 6, 4, 5)
+    )
+    trie.save(copy / "sid_trie.bin")
+    served_model._write_manifest(copy, None)
+    with pytest.raises(ServedModelError, match="tokenizer's level_sizes"):
+        ServedModel.load(copy)

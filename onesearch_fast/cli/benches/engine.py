@@ -12,6 +12,7 @@ from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.testing import random_codes, time_alternating
 from onesearch_fast.testing.random_models import (
+    ModelSize,
     generate_with_transformers,
     prefix_trie,
     random_model,
@@ -32,9 +33,9 @@ def rows() -> Iterator[Row]:
     """A float32 model of about a million parameters over 20,000 items."""
     codes = random_codes(20_000, LEVEL_SIZES, skew=0.5)
     trie = SidTrie.build(codes, LEVEL_SIZES)
-    sizes = {"hidden_size": 128, "num_heads": 2, "head_dim": 64, "intermediate_size": 384}
+    size = ModelSize(hidden_size=128, num_heads=2, head_dim=64, intermediate_size=384)
     vocab = TEXT_TOKENS + sum(LEVEL_SIZES)
-    model = random_model("qwen3", vocab, spread=0.05, max_positions=256, **sizes)
+    model = random_model("qwen3", vocab, spread=0.05, size=size, max_positions=256)
     engine = Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=OFFSETS)
     ids = torch.arange(PROMPT).unsqueeze(0) % TEXT_TOKENS
     allowed = prefix_trie(codes, OFFSETS, PROMPT)
@@ -47,8 +48,8 @@ def rows() -> Iterator[Row]:
             assert_same_scores,
             repeats=3,
         )
-        size = f"1 x {beams} beams, prompt {PROMPT}, 5 levels"
-        yield Row("search", size, times["ours"], "transformers", times["transformers"])
+        shown = f"1 x {beams} beams, prompt {PROMPT}, 5 levels"
+        yield Row("search", shown, times["ours"], "transformers", times["transformers"])
 
 
 def _ours(engine: Engine, ids: torch.Tensor, beams: int) -> Callable[[], torch.Tensor]:
