@@ -5,7 +5,6 @@
 
 #include "arrays.h"
 #include "bindings.h"
-#include "index/item_filter.h"
 #include "index/sid_trie.h"
 
 namespace py = pybind11;
@@ -14,7 +13,6 @@ namespace onesearch::bindings {
 namespace {
 
 using Trie = std::shared_ptr<const SidTrie>;
-using Filter = std::shared_ptr<const ItemFilter>;
 
 Trie build(const py::array& codes, std::vector<int64_t> level_sizes,
            const std::optional<Vector<int64_t>>& item_ids,
@@ -125,53 +123,6 @@ py::tuple level_sizes(const SidTrie& trie) {
   return sizes;
 }
 
-// A set of items arrives as ids (int64) or as a mask (bool); the wrapper has checked dtype and
-// length.
-std::optional<ItemSelection> selection(const std::optional<py::array>& items) {
-  if (!items.has_value()) return std::nullopt;
-  ItemSelection selection;
-  if (items->dtype().kind() == 'b') {
-    selection.mask = static_cast<const bool*>(items->data());
-  } else {
-    selection.ids = static_cast<const int64_t*>(items->data());
-    selection.num_ids = items->size();
-  }
-  return selection;
-}
-
-Filter filter(Trie trie, const std::optional<py::array>& allow,
-              const std::optional<py::array>& deny) {
-  const std::optional<ItemSelection> allowed = selection(allow);
-  const std::optional<ItemSelection> denied = selection(deny);
-  const py::gil_scoped_release release;
-  return ItemFilter::make(std::move(trie), allowed ? &*allowed : nullptr,
-                          denied ? &*denied : nullptr);
-}
-
-py::array rank_bits(const py::object& self) {
-  const auto& filter = self.cast<const ItemFilter&>();
-  return read_only(filter.rank_bits().data(), filter.rank_bits().size(), self);
-}
-
-Vector<bool> item_allowed(const ItemFilter& filter) {
-  const uint32_t n = filter.trie().view().num_items;
-  Vector<bool> allowed(n);
-  bool* const out = allowed.mutable_data();
-  const py::gil_scoped_release release;
-  for (uint32_t position = 0; position < n; ++position) {
-    out[position] = filter.item_allowed(position);
-  }
-  return allowed;
-}
-
-Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& nodes) {
-  Vector<bool> allowed(nodes.size());
-  bool* const out = allowed.mutable_data();
-  const py::gil_scoped_release release;
-  filter.allows(level, nodes.data(), nodes.size(), out);
-  return allowed;
-}
-
 void register_trie(py::module_& module) {
   py::class_<Catalogue, std::shared_ptr<Catalogue>>(module, "Catalogue");
   py::class_<SidTrie, Catalogue, std::shared_ptr<SidTrie>>(module, "SidTrie")
@@ -196,23 +147,7 @@ void register_trie(py::module_& module) {
       .def("rank_range", &rank_range, py::arg("level"), py::arg("nodes"));
 }
 
-void register_filter(py::module_& module) {
-  py::class_<ItemFilter, std::shared_ptr<ItemFilter>>(module, "ItemFilter")
-      .def_static("make", &filter, py::arg("trie"), py::arg("allow"), py::arg("deny"))
-      .def_property_readonly("num_allowed_items", &ItemFilter::num_allowed_items)
-      .def_property_readonly("num_allowed_sids", &ItemFilter::num_allowed_sids)
-      .def_property_readonly("num_unknown_ids", &ItemFilter::num_unknown_ids)
-      .def_property_readonly("rank_bits", &rank_bits)
-      .def("item_allowed", &item_allowed)
-      .def("allows", &allows, py::arg("level"), py::arg("nodes"));
-}
-
-void bind(py::module_& module) {
-  register_trie(module);
-  register_filter(module);
-}
-
-const Registration registration(&bind);
+const Registration registration(&register_trie);
 
 }  // namespace
 }  // namespace onesearch::bindings

@@ -1,80 +1,231 @@
 #include "index/item_filter.h"
 
+#include <algorithm>
+#include <atomic>
+#include <string>
 #include <utility>
 
+#include "core/error.h"
+#include "cpu/thread_pool.h"
+#include "index/item_kernels.h"
+
 namespace onesearch {
-std::shared_ptr<const ItemFilter> ItemFilter::make(std::shared_ptr<const SidTrie> trie,
-                                                   const ItemSelection* allow,
-                                                   const ItemSelection* deny) {
-  std::shared_ptr<ItemFilter> filter(new ItemFilter(std::move(trie)));
-  const uint32_t num_items = filter->trie_->view().num_items;
-  filter->item_bits_.assign((num_items + 63) / 64, allow == nullptr ? ~uint64_t{0} : 0);
-  if (allow == nullptr && num_items % 64 != 0) {
-    filter->item_bits_.back() = (uint64_t{1} << (num_items % 64)) - 1;
-  }
-  if (allow != nullptr) filter->select(*allow, true);
-  if (deny != nullptr) filter->select(*deny, false);
-  filter->derive_ranks();
-  return filter;
-}
+namespace {
 
-void ItemFilter::select(const ItemSelection& selection, bool allowed) {
-  const SidTrieView& view = trie_->view();
-  if (selection.mask != nullptr) {
-    for (uint32_t position = 0; position < view.num_items; ++position) {
-      const int64_t row = view.item_row(position);
-      if (row >= 0 && selection.mask[row]) set_item(position, allowed);
-    }
-    return;
-  }
+constexpr int64_t kNodesPerTask = 4096;
+
+// One of the two tries of a catalogue.
+struct Part {
+  const SidTrieView& trie;
+  ItemSetView live;
+};
+
+// Positions of the ids that this part holds; `known` [num_ids] learns which of them live.
+std::vector<uint32_t> positions_of(const Part& part, const ItemSelection& selection,
+                                   std::vector<bool>& known) {
+  std::vector<uint32_t> positions;
   for (int64_t i = 0; i < selection.num_ids; ++i) {
-    const int64_t position = view.position_of(selection.ids[i]);
-    if (position < 0) {
-      ++num_unknown_ids_;
-    } else {
-      set_item(static_cast<uint32_t>(position), allowed);
+    const int64_t position = part.trie.position_of(selection.ids[i]);
+    if (position < 0) continue;
+    positions.push_back(static_cast<uint32_t>(position));
+    if (part.live.has(positions.back())) known[i] = true;
+  }
+  return positions;
+}
+
+// A mask over rows as a set over positions. The rows come in no order, so the mask is packed first:
+// 12.5 MB for a hundred million items stay in the last cache.
+ItemSetHandle set_of_mask(const SidTrieView& trie, const bool* mask) {
+  const int64_t n = trie.num_items;
+  std::vector<uint64_t> bits(static_cast<size_t>((n + 63) / 64));
+  const ItemKernels& kernels = item_kernels();
+  parallel_for((n + ItemChunk::kBits - 1) / ItemChunk::kBits, 1, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * ItemChunk::kBits;
+    const int64_t last = std::min<int64_t>(n, end * ItemChunk::kBits);
+    kernels.pack_bytes(reinterpret_cast<const uint8_t*>(mask) + first, last - first,
+                       bits.data() + first / 64);
+  });
+  return ItemSet::make(trie.num_items, [&](uint32_t chunk, uint64_t* words) {
+    const int64_t first = int64_t{chunk} * ItemChunk::kBits;
+    const int64_t size = std::min<int64_t>(ItemChunk::kBits, n - first);
+    kernels.gather_bits(bits.data(), trie.num_items, trie.item_rows + first, size, words);
+    return ItemSet::Content::kMixed;
+  });
+}
+
+class Composition {
+ public:
+  Composition(const ItemSelection* allow, const ItemSelection* deny)
+      : allow_(allow), deny_(deny), known_allow_(num_ids(allow)), known_deny_(num_ids(deny)) {}
+
+  ItemSetHandle compose(const Part& part, ItemSetHandle set) {
+    const uint32_t num_items = part.trie.num_items;
+    if (allow_ != nullptr) {
+      const ItemSetHandle allowed = select(part, *allow_, known_allow_);
+      set = set == nullptr ? allowed : ItemSet::combine(ItemSet::Operation::kAnd, *set, *allowed);
     }
+    if (set == nullptr) set = ItemSet::everything(num_items);
+    if (deny_ == nullptr) return set;
+    if (deny_->mask != nullptr) {
+      return ItemSet::combine(ItemSet::Operation::kAndNot, *set,
+                              *set_of_mask(part.trie, deny_->mask));
+    }
+    const std::vector<uint32_t> denied = positions_of(part, *deny_, known_deny_);
+    return set->with_cleared(denied.data(), denied.size());
+  }
+
+  int64_t num_unknown_ids() const {
+    return std::count(known_allow_.begin(), known_allow_.end(), false) +
+           std::count(known_deny_.begin(), known_deny_.end(), false);
+  }
+
+ private:
+  static size_t num_ids(const ItemSelection* selection) {
+    return selection == nullptr ? 0 : static_cast<size_t>(selection->num_ids);
+  }
+
+  static ItemSetHandle select(const Part& part, const ItemSelection& selection,
+                              std::vector<bool>& known) {
+    if (selection.mask != nullptr) return set_of_mask(part.trie, selection.mask);
+    const std::vector<uint32_t> positions = positions_of(part, selection, known);
+    return ItemSet::nothing(part.trie.num_items)->with_set(positions.data(), positions.size());
+  }
+
+  const ItemSelection* allow_;
+  const ItemSelection* deny_;
+  std::vector<bool> known_allow_;
+  std::vector<bool> known_deny_;
+};
+
+ItemSetHandle combine_part(ItemSet::Operation operation, const ItemSetHandle& a,
+                           const ItemSetHandle& b) {
+  return a == nullptr ? nullptr : ItemSet::combine(operation, *a, *b);
+}
+
+int64_t count_common(const AllowedItems& items, const ItemSet& filter) {
+  if (items.live.is_everything()) return filter.count();
+  int64_t count = 0;
+  for (uint32_t word = 0; word * 64 < filter.num_items(); ++word) {
+    count += popcount(items.filter.word(word) & items.live.word(word));
+  }
+  return count;
+}
+
+}  // namespace
+
+ItemFilter::ItemFilter(std::shared_ptr<const Catalogue> catalogue, CatalogueItemSets sets,
+                       int64_t num_unknown_ids)
+    : catalogue_(std::move(catalogue)),
+      catalogue_view_(catalogue_->catalogue_view()),
+      sets_(std::move(sets)),
+      num_unknown_ids_(num_unknown_ids) {}
+
+ItemFilterHandle ItemFilter::make(std::shared_ptr<const Catalogue> catalogue,
+                                  const ItemSelection* allow, const ItemSelection* deny,
+                                  const CatalogueItemSets* where) {
+  const CatalogueView view = catalogue->catalogue_view();
+  Composition composition(allow, deny);
+  CatalogueItemSets sets = where == nullptr ? CatalogueItemSets() : *where;
+  sets.base = composition.compose({view.base, view.live_base}, sets.base);
+  if (view.has_overlay()) {
+    sets.overlay = composition.compose({view.overlay, view.live_overlay}, sets.overlay);
+  }
+  return std::shared_ptr<const ItemFilter>(
+      new ItemFilter(std::move(catalogue), std::move(sets), composition.num_unknown_ids()));
+}
+
+ItemFilterHandle ItemFilter::combine(ItemSet::Operation operation, const ItemFilter& a,
+                                     const ItemFilter& b) {
+  const CatalogueItemSets sets{combine_part(operation, a.sets_.base, b.sets_.base),
+                               combine_part(operation, a.sets_.overlay, b.sets_.overlay)};
+  return std::shared_ptr<const ItemFilter>(
+      new ItemFilter(a.catalogue_, sets, a.num_unknown_ids_ + b.num_unknown_ids_));
+}
+
+ItemFilterHandle ItemFilter::complement(const ItemFilter& filter) {
+  const ItemFilterHandle everything = make(filter.catalogue_, nullptr, nullptr);
+  return combine(ItemSet::Operation::kAndNot, *everything, filter);
+}
+
+CatalogueFilterView ItemFilter::view() const {
+  CatalogueFilterView view;
+  view.base = sets_.base->view();
+  if (sets_.overlay != nullptr) view.overlay = sets_.overlay->view();
+  return view;
+}
+
+int64_t ItemFilter::num_allowed_items() const {
+  const int64_t base = count_common(allowed_base(), *sets_.base);
+  return sets_.overlay == nullptr ? base : base + count_common(allowed_overlay(), *sets_.overlay);
+}
+
+int64_t ItemFilter::num_allowed_sids() const {
+  const int level = catalogue_view_.base.num_levels;
+  const auto base = static_cast<int64_t>(catalogue_view_.base.num_sids());
+  std::atomic<int64_t> count{0};
+  parallel_for(catalogue_view_.num_nodes(level), kNodesPerTask, [&](int64_t begin, int64_t end) {
+    int64_t allowed = 0;
+    for (int64_t rank = begin; rank < end; ++rank) {
+      // An SID that both tries hold is counted with the base's ranks when it is allowed there.
+      const bool counted =
+          rank >= base && allows_base(level, catalogue_view_.base_node(level, rank));
+      allowed += !counted && allows_node(level, rank);
+    }
+    count += allowed;
+  });
+  return count;
+}
+
+void ItemFilter::item_allowed(bool* allowed) const {
+  const AllowedItems base = allowed_base();
+  for (uint32_t position = 0; position < catalogue_view_.base.num_items; ++position) {
+    *allowed++ = base.has(position);
+  }
+  const AllowedItems overlay = allowed_overlay();
+  for (uint32_t position = 0; position < catalogue_view_.overlay.num_items; ++position) {
+    *allowed++ = overlay.has(position);
   }
 }
 
-void ItemFilter::set_item(uint32_t position, bool allowed) {
-  const uint64_t bit = uint64_t{1} << (position % 64);
-  uint64_t& word = item_bits_[position / 64];
-  word = allowed ? word | bit : word & ~bit;
+bool ItemFilter::allows_base(int level, int64_t base_node) const {
+  // By ranks, as the trie step asks: on unverified bytes items may give another answer.
+  return rank_view().any(catalogue_view_.base.ranks(level, base_node));
 }
 
-void ItemFilter::derive_ranks() {
-  const SidTrieView& view = trie_->view();
-  const uint32_t num_sids = view.num_sids();
-  for (const uint64_t word : item_bits_) num_allowed_items_ += popcount(word);
-  rank_bits_.assign((num_sids + 63) / 64, 0);
-  for (uint32_t rank = 0; rank < num_sids; ++rank) {
-    const NodeRange items = view.items(rank);
-    bool allowed = false;
-    for (uint32_t position = items.begin; position < items.end && !allowed; ++position) {
-      allowed = item_allowed(position);
-    }
-    rank_bits_[rank / 64] |= static_cast<uint64_t>(allowed) << (rank % 64);
-  }
-  rank_directory_.assign(num_sids / ItemFilterView::kBlockBits + 1, 0);
-  for (uint32_t word = 0; word < rank_bits_.size(); ++word) {
-    if (word % (ItemFilterView::kBlockBits / 64) == 0) {
-      rank_directory_[word / (ItemFilterView::kBlockBits / 64)] =
-          static_cast<uint32_t>(num_allowed_sids_);
-    }
-    num_allowed_sids_ += popcount(rank_bits_[word]);
-  }
-  // A directory entry past the last word exists when the ranks fill their blocks.
-  if (num_sids % ItemFilterView::kBlockBits == 0) {
-    rank_directory_.back() = static_cast<uint32_t>(num_allowed_sids_);
-  }
+bool ItemFilter::allows_node(int level, int64_t node) const {
+  if (allows_base(level, catalogue_view_.base_node(level, node))) return true;
+  const int64_t overlay = catalogue_view_.overlay_node(level, node);
+  return overlay >= 0 && allowed_overlay().any(catalogue_view_.overlay.item_range(level, overlay));
 }
 
 void ItemFilter::allows(int level, const int64_t* nodes, int64_t n, bool* allowed) const {
-  const SidTrieView& view = trie_->view();
-  trie_->check_level("ItemFilter.allows", level, view.num_levels);
-  const ItemFilterView filter = this->view();
-  for (int64_t i = 0; i < n; ++i) allowed[i] = filter.any(view.ranks(level, nodes[i]));
+  const int last = catalogue_view_.base.num_levels;
+  if (level < 0 || level > last) {
+    throw InvalidArgument(complaint("ItemFilter.allows", "level", "0 to " + std::to_string(last),
+                                    std::to_string(level)));
+  }
+  for (int64_t i = 0; i < n; ++i) allowed[i] = allows_node(level, nodes[i]);
+}
+
+ItemFilterView ItemFilter::rank_view() const {
+  std::call_once(ranks_once_, [this] {
+    const SidTrieView& trie = catalogue_view_.base;
+    const uint32_t num_sids = trie.num_sids();
+    rank_bits_.assign((num_sids + 63) / 64, 0);
+    rank_directory_.assign(num_sids / ItemFilterView::kBlockBits + 1, 0);
+    uint32_t count = 0;
+    for (uint32_t rank = 0; rank < num_sids; ++rank) {
+      if (rank % ItemFilterView::kBlockBits == 0) {
+        rank_directory_[rank / ItemFilterView::kBlockBits] = count;
+      }
+      const bool allowed = allowed_base().any(trie.items(rank));
+      rank_bits_[rank / 64] |= static_cast<uint64_t>(allowed) << (rank % 64);
+      count += allowed;
+    }
+    // An entry past the last rank exists when the ranks fill their blocks.
+    if (num_sids % ItemFilterView::kBlockBits == 0) rank_directory_.back() = count;
+  });
+  return {rank_bits_.data(), rank_directory_.data()};
 }
 
 }  // namespace onesearch

@@ -1,60 +1,84 @@
-// Which items a request may see, as bits over items and over the ranks that carry them.
+// Which items a request may see: a set over the items of a catalogue, and what follows from it for
+// its nodes.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
+#include "index/catalogue.h"
 #include "index/item_filter_view.h"
-#include "index/sid_trie.h"
+#include "index/item_set.h"
 
 namespace onesearch {
 
-// A set of items: by a mask over the rows of build's input, or by item ids. Ids the trie does not
-// hold match nothing.
+// A set of items: by a mask over the rows of build's input, or by item ids. Ids that the catalogue
+// does not hold match nothing.
 struct ItemSelection {
   const bool* mask = nullptr;  // [num_items]
   const int64_t* ids = nullptr;
   int64_t num_ids = 0;
 };
 
+// One set over the items of the base, one over those of the overlay; either may be null: no items.
+struct CatalogueItemSets {
+  ItemSetHandle base;
+  ItemSetHandle overlay;
+};
+
+class ItemFilter;
+using ItemFilterHandle = std::shared_ptr<const ItemFilter>;
+
 class ItemFilter {
  public:
-  // Allows the items of `allow` (all when null) that are not in `deny`. A rank is allowed when any
-  // of its items is.
-  static std::shared_ptr<const ItemFilter> make(std::shared_ptr<const SidTrie> trie,
-                                                const ItemSelection* allow,
-                                                const ItemSelection* deny);
+  // Allows the items of `where` (null: all) that are in `allow` (null: all) and not in `deny`. A
+  // mask needs a catalogue without an overlay.
+  static ItemFilterHandle make(std::shared_ptr<const Catalogue> catalogue,
+                               const ItemSelection* allow, const ItemSelection* deny,
+                               const CatalogueItemSets* where = nullptr);
 
-  const SidTrie& trie() const { return *trie_; }
-  ItemFilterView view() const { return {rank_bits_.data(), rank_directory_.data()}; }
-  const std::vector<uint64_t>& rank_bits() const { return rank_bits_; }
-  int64_t num_allowed_items() const { return num_allowed_items_; }
-  int64_t num_allowed_sids() const { return num_allowed_sids_; }
+  // Both filters are of the same catalogue.
+  static ItemFilterHandle combine(ItemSet::Operation operation, const ItemFilter& a,
+                                  const ItemFilter& b);
+  static ItemFilterHandle complement(const ItemFilter& filter);
+
+  const Catalogue& catalogue() const { return *catalogue_; }
+  const CatalogueItemSets& sets() const { return sets_; }
+  CatalogueFilterView view() const;
   int64_t num_unknown_ids() const { return num_unknown_ids_; }
 
-  // Position in rank order, as SidTrie.items lists them.
-  bool item_allowed(uint32_t position) const {
-    return (item_bits_[position / 64] >> (position % 64)) & 1;
-  }
+  // Items that live and are allowed, and nodes of the last level with such an item.
+  int64_t num_allowed_items() const;
+  int64_t num_allowed_sids() const;
 
-  // nodes [n] of `level` (num_levels included) -> whether an allowed item lies below.
+  // Whether each item lives and is allowed: base items, then overlay items, each in the order of
+  // their positions; [num_items of both].
+  void item_allowed(bool* allowed) const;
+
+  // nodes [n] of `level` (num_levels included) -> whether an item that lives and is allowed lies
+  // below.
   void allows(int level, const int64_t* nodes, int64_t n, bool* allowed) const;
 
+  // As the trie step still reads it.
+  ItemFilterView rank_view() const;
+
  private:
-  explicit ItemFilter(std::shared_ptr<const SidTrie> trie) : trie_(std::move(trie)) {}
+  ItemFilter(std::shared_ptr<const Catalogue> catalogue, CatalogueItemSets sets,
+             int64_t num_unknown_ids);
 
-  void select(const ItemSelection& selection, bool allowed);
-  void set_item(uint32_t position, bool allowed);
-  void derive_ranks();
+  bool allows_base(int level, int64_t base_node) const;
+  bool allows_node(int level, int64_t node) const;
+  AllowedItems allowed_base() const { return {view().base, catalogue_view_.live_base}; }
+  AllowedItems allowed_overlay() const { return {view().overlay, catalogue_view_.live_overlay}; }
 
-  std::shared_ptr<const SidTrie> trie_;
-  std::vector<uint64_t> item_bits_;
-  std::vector<uint64_t> rank_bits_;
-  std::vector<uint32_t> rank_directory_;
-  int64_t num_allowed_items_ = 0;
-  int64_t num_allowed_sids_ = 0;
-  int64_t num_unknown_ids_ = 0;
+  std::shared_ptr<const Catalogue> catalogue_;
+  CatalogueView catalogue_view_;
+  CatalogueItemSets sets_;
+  int64_t num_unknown_ids_;
+  mutable std::once_flag ranks_once_;
+  mutable std::vector<uint64_t> rank_bits_;
+  mutable std::vector<uint32_t> rank_directory_;
 };
 
 }  // namespace onesearch

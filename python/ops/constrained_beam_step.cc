@@ -24,11 +24,11 @@ std::vector<ItemFilterView> filter_views(const FilterHandles& handles, const Sid
   std::vector<ItemFilterView> views;
   views.reserve(handles.size());
   for (const auto& handle : handles) {
-    if (handle != nullptr && &handle->trie() != &trie) {
+    if (handle != nullptr && &handle->catalogue() != &trie) {
       throw InvalidArgument(complaint("constrained_beam_step", "filter", "a filter of this trie",
                                       "another's", "make it with trie.filter"));
     }
-    views.push_back(handle == nullptr ? ItemFilterView{} : handle->view());
+    views.push_back(handle == nullptr ? ItemFilterView{} : handle->rank_view());
   }
   return views;
 }

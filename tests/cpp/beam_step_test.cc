@@ -85,8 +85,8 @@ TEST(a_filtered_step_is_filtered_brute_force) {
     const ItemSelection allow{nullptr, catalogue.ids.data(), num_ids};
     filters.push_back(ItemFilter::make(trie, &allow, nullptr));
   }
-  const std::vector<ItemFilterView> views = {filters[0]->view(), filters[1]->view(),
-                                             filters[2]->view()};
+  const std::vector<ItemFilterView> views = {filters[0]->rank_view(), filters[1]->rank_view(),
+                                             filters[2]->rank_view()};
   uint32_t seed = 100;
   for (const Normalizer normalizer : kNormalizers) {
     for (int level = 0; level < 3; ++level) {

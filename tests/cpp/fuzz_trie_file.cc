@@ -103,7 +103,7 @@ void query_nodes(const SidTrie& trie, const ItemFilter& filter) {
 
 void query_step(const SidTrie& trie, const ItemFilter& filter) {
   const SidTrieView& view = trie.view();
-  const ItemFilterView filter_view = filter.view();
+  const ItemFilterView filter_view = filter.rank_view();
   for (int level = 0; level < view.num_levels; ++level) {
     // Logits of a hostile level size are memory of ours, so it is bounded.
     if (view.level_sizes[level] > 4096) continue;

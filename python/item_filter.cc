@@ -1,0 +1,75 @@
+#include "index/item_filter.h"
+
+#include <pybind11/stl.h>
+
+#include <vector>
+
+#include "arrays.h"
+#include "bindings.h"
+
+namespace py = pybind11;
+
+namespace onesearch::bindings {
+namespace {
+
+// A set of items arrives as ids (int64) or as a mask (bool); the wrapper has checked dtype and
+// length.
+std::optional<ItemSelection> selection(const std::optional<py::array>& items) {
+  if (!items.has_value()) return std::nullopt;
+  ItemSelection selection;
+  if (items->dtype().kind() == 'b') {
+    selection.mask = static_cast<const bool*>(items->data());
+  } else {
+    selection.ids = static_cast<const int64_t*>(items->data());
+    selection.num_ids = items->size();
+  }
+  return selection;
+}
+
+ItemFilterHandle make(std::shared_ptr<const Catalogue> catalogue,
+                      const std::optional<py::array>& allow, const std::optional<py::array>& deny) {
+  const std::optional<ItemSelection> allowed = selection(allow);
+  const std::optional<ItemSelection> denied = selection(deny);
+  const py::gil_scoped_release release;
+  return ItemFilter::make(std::move(catalogue), allowed ? &*allowed : nullptr,
+                          denied ? &*denied : nullptr);
+}
+
+py::array rank_bits(const py::object& self) {
+  const auto& filter = self.cast<const ItemFilter&>();
+  const size_t num_sids = filter.catalogue().catalogue_view().base.num_sids();
+  return read_only(filter.rank_view().rank_bits, (num_sids + 63) / 64, self);
+}
+
+Vector<bool> item_allowed(const ItemFilter& filter) {
+  const CatalogueView catalogue = filter.catalogue().catalogue_view();
+  Vector<bool> allowed(py::ssize_t{catalogue.base.num_items} + catalogue.overlay.num_items);
+  bool* const out = allowed.mutable_data();
+  const py::gil_scoped_release release;
+  filter.item_allowed(out);
+  return allowed;
+}
+
+Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& nodes) {
+  Vector<bool> allowed(nodes.size());
+  bool* const out = allowed.mutable_data();
+  const py::gil_scoped_release release;
+  filter.allows(level, nodes.data(), nodes.size(), out);
+  return allowed;
+}
+
+void bind(py::module_& module) {
+  py::class_<ItemFilter, std::shared_ptr<ItemFilter>>(module, "ItemFilter")
+      .def_static("make", &make, py::arg("trie"), py::arg("allow"), py::arg("deny"))
+      .def_property_readonly("num_allowed_items", &ItemFilter::num_allowed_items)
+      .def_property_readonly("num_allowed_sids", &ItemFilter::num_allowed_sids)
+      .def_property_readonly("num_unknown_ids", &ItemFilter::num_unknown_ids)
+      .def_property_readonly("rank_bits", &rank_bits)
+      .def("item_allowed", &item_allowed)
+      .def("allows", &allows, py::arg("level"), py::arg("nodes"));
+}
+
+const Registration registration(&bind);
+
+}  // namespace
+}  // namespace onesearch::bindings
