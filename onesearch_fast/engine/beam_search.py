@@ -8,7 +8,8 @@ from itertools import cycle
 
 import torch
 
-from onesearch_fast.engine.decoding import BeamDecoder, prefill, vocab_log_normalizer
+from onesearch_fast.engine.decoding import BeamDecoder, vocab_log_normalizer
+from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.models import DecoderModel
@@ -32,9 +33,10 @@ class CodeRanges:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A model, and where in its vocabulary it says codes."""
+    """A model, how it reads prompts, and where in its vocabulary it says codes."""
 
     model: DecoderModel
+    reader: PromptReader
     ranges: CodeRanges
 
 
@@ -57,7 +59,8 @@ class Beams:
 
     codes [batch, beam, level] int32, scores [batch, beam] float32, rank [batch, beam] int64,
     count [batch] int32; entries at or past `count` are -1 and -inf. levels_scored [batch] int32:
-    how many levels the model has decided; the others were completed without it.
+    how many levels the model has decided; the others were completed without it. cached_tokens
+    [batch] int32: how many tokens of the prompt a cache knew.
     """
 
     codes: torch.Tensor
@@ -65,6 +68,7 @@ class Beams:
     rank: torch.Tensor
     count: torch.Tensor
     levels_scored: torch.Tensor
+    cached_tokens: torch.Tensor
 
     @classmethod
     def concatenate(cls, parts: Sequence[Beams], rows: Sequence[Rows]) -> Beams:
@@ -101,14 +105,11 @@ def constrained_search(
             beams = search.complete(level, beams)
         if observe is not None:
             observe(level, beams)
-    return _finished(batch, beams, scored)
-
-
-def _finished(batch: SearchBatch, beams: BeamStepResult, scored: int) -> Beams:
     rank = beams.node.long()
-    codes = torch.from_numpy(batch.catalogues.codes(rank.cpu().numpy()))
+    codes = torch.from_numpy(batch.catalogues.codes(rank.cpu().numpy())).to(rank.device)
     levels_scored = torch.full_like(beams.count, scored)
-    return Beams(codes.to(rank.device), beams.scores, rank, beams.count, levels_scored)
+    cached_tokens = beams.count.new_tensor(search.cached_tokens)
+    return Beams(codes, beams.scores, rank, beams.count, levels_scored, cached_tokens)
 
 
 class _Search:
@@ -125,6 +126,7 @@ class _Search:
         self._widths = [min(*pair) for pair in zip(settings.widths, limits, strict=True)]
         self._widths[:-1] = [min(width, most) for width in self._widths[:-1]]
         self._decoder: BeamDecoder | None = None
+        self.cached_tokens = (0,) * len(batch)
         # A step reads the result before it, so two of each width take turns.
         self._results = {
             width: cycle([self._empty(width) for _ in range(2)]) for width in {*self._widths}
@@ -160,11 +162,12 @@ class _Search:
 
     def _read(self, watch: Stopwatch) -> torch.Tensor:
         """Reads the prompts: the state that decides level 0."""
-        read = prefill(self._space.model, self._batch.prompts)
-        passes = self._widths[:-1]
-        self._decoder = BeamDecoder(self._space.model, read, len(passes), max(passes))
+        model, passes = self._space.model, self._widths[:-1]
+        read = self._space.reader.read(model, self._batch.prompts)
+        self._decoder = BeamDecoder(model, read.prefilled, len(passes), max(passes))
+        self.cached_tokens = read.cached_tokens
         watch.prefill += watch.lap()
-        return read.hidden
+        return read.prefilled.hidden
 
     def _advance(self, level: int, beams: BeamStepResult) -> torch.Tensor:
         assert self._decoder is not None, "level 0 comes first"

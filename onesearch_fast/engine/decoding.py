@@ -35,15 +35,18 @@ class Prefilled:
     hidden: torch.Tensor
 
 
-def prefill(model: DecoderModel, prompts: PromptBatch) -> Prefilled:
-    """Reads every prompt once, in one batch."""
-    hidden = prompts.embeds if prompts.embeds is not None else model.embed(prompts.tokens)
+def prefill(
+    model: DecoderModel, prompts: PromptBatch, encoded: ContextKV | None = None
+) -> Prefilled:
+    """Reads every prompt once, in one batch; `encoded` is what `encode` has made of them before."""
     if model.encoder is None:
-        return _read(model, hidden, prompts.lengths, None)
-    encoded = _encode(model, model.encoder, hidden, prompts.lengths)
+        return _read(model, prompts.embeddings(model), prompts.lengths, None)
+    if encoded is None:
+        encoded = encode(model, model.encoder, prompts)
     start = torch.tensor(model.decoder_prefix_ids, device=model.device)
     lengths = torch.full_like(prompts.lengths, len(start))
-    return _read(model, model.embed(start.expand(len(prompts), -1)), lengths, encoded)
+    embeddings = model.embed(start.expand(len(prompts), -1))
+    return _read(model, embeddings, lengths, encoded)
 
 
 def _read(
@@ -58,11 +61,10 @@ def _read(
     )
 
 
-def _encode(
-    model: DecoderModel, encoder: Encoder, hidden: torch.Tensor, lengths: torch.Tensor
-) -> ContextKV:
+def encode(model: DecoderModel, encoder: Encoder, prompts: PromptBatch) -> ContextKV:
     """Keys and values of every decoder layer's cross-attention."""
-    context = ContextKV.empty(model, lengths, hidden.shape[1])
+    hidden = prompts.embeddings(model)
+    context = ContextKV.empty(model, prompts.lengths, hidden.shape[1])
     states = encoder.encode(hidden, EncoderAttention(context.bias))
     for layer in range(model.shape.num_layers):
         context.store(layer, *encoder.cross_key_value(layer, states))

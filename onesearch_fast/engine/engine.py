@@ -27,7 +27,9 @@ from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadl
 from onesearch_fast.engine.executor import Executor
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.numbers import whole_number
+from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
+from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.search_batch import (
     MAX_BEAMS,
@@ -69,6 +71,7 @@ class Engine:
         code_token_offsets: Sequence[int] | None = None,
         deterministic: bool = False,
         allow_download: bool = False,
+        prefix_cache_bytes: int = 0,
     ) -> Engine:
         """Loads a model beside the trie of the items it may generate.
 
@@ -81,10 +84,14 @@ class Engine:
                 float32 whatever it is.
             code_token_offsets: token id of code 0 of every level; default: the config's own.
             deterministic: the same bits for a request whatever its batch neighbours and the number
-                of threads. Requests are then run one at a time on one thread, since torch's
-                products change bits with their rows and threads; several Python threads may run
-                such searches side by side.
+                of threads. Requests are then run one at a time on one thread and prompts in blocks
+                of one size, since torch's products change bits with their rows and threads; several
+                Python threads may run such searches side by side.
             allow_download: whether a name that is no folder may be fetched from the hub.
+            prefix_cache_bytes: memory for keys and values of prompt beginnings, which later prompts
+                that begin alike need not read again. 0, the default, keeps none: it pays only where
+                prompts share 32 tokens and more, and unless `deterministic` the last bits of an
+                answer then depend on what was asked before.
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
@@ -96,7 +103,9 @@ class Engine:
         model = load_model(checkpoint, torch_dtype(dtype), device)
         ranges = code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
         check_room(model, trie.num_levels - 1)
-        return cls(SearchSpace(model, ranges), trie, deterministic)
+        size = whole_number("Engine", "prefix_cache_bytes", prefix_cache_bytes, 0)
+        reader = PromptReader(PrefixCache(size) if size else None, in_blocks=deterministic)
+        return cls(SearchSpace(model, reader, ranges), trie, deterministic)
 
     @property
     def trie(self) -> SidTrie:
@@ -107,6 +116,11 @@ class Engine:
     def weight_version(self) -> int:
         """1 for the weights it was made with, and one more for every `update_weights`."""
         return self._executor.weight_version
+
+    @property
+    def prefix_cache(self) -> PrefixCache | None:
+        """What remembers prompt beginnings; None unless `prefix_cache_bytes` is given."""
+        return self._space.reader.cache
 
     @property
     def max_prompt_tokens(self) -> int:
@@ -202,7 +216,7 @@ class Engine:
             return constrained_search(self._space, part, settings, watch)
 
         beams, version = self._executor.run(batch, search, watch)
-        stats = watch.stats(prompts.lengths.tolist(), [0] * len(prompts))
+        stats = watch.stats(prompts.lengths.tolist(), beams.cached_tokens.tolist())
         return GenerateResult.make(beams, batch, version, stats)
 
     def score(

@@ -55,6 +55,9 @@ class Executor:
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
         with self._lock.alone():
+            if self.space.reader.cache is not None:
+                # Before the load, which may fail halfway on a file that cannot be read.
+                self.space.reader.cache.clear()
             self.space.model.load(checkpoint)
             self._weight_version += 1
 

@@ -25,6 +25,14 @@ class PromptBatch:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def embeddings(
+        self, model: DecoderModel, begin: int = 0, end: int | None = None
+    ) -> torch.Tensor:
+        """What the model reads for tokens [begin, end): [batch, token, hidden]."""
+        if self.embeds is not None:
+            return self.embeds[:, begin:end]
+        return model.embed(self.tokens[:, begin:end])
+
     def rows(self, rows: Sequence[int]) -> PromptBatch:
         """Some of the requests, cut to the longest of them."""
         chosen = list(rows)

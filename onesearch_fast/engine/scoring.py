@@ -11,7 +11,6 @@ from onesearch_fast.engine.catalogues import Catalogues
 from onesearch_fast.engine.decoding import (
     BeamDecoder,
     Prefilled,
-    prefill,
     vocab_log_normalizer,
 )
 from onesearch_fast.engine.search_batch import SearchBatch
@@ -29,7 +28,7 @@ def score_codes(
 
     Each SID is a beam that is never re-parented. A row with a -1 scores -inf.
     """
-    read = prefill(space.model, batch.prompts)
+    read = space.reader.read(space.model, batch.prompts).prefilled
     scores = [
         _score_chunk(space, batch.catalogues, read, chunk, normalizer)
         for chunk in torch.split(codes, _CHUNK_SIDS, dim=1)

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.engine.beam_search import Beams, SearchSpace
 from onesearch_fast.engine.catalogues import Catalogues
-from onesearch_fast.engine.decoding import BeamDecoder, prefill
+from onesearch_fast.engine.decoding import BeamDecoder
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.models import DecoderModel
@@ -25,11 +25,11 @@ def unconstrained_search(
     token. A token outside its level's range has code -1; rank is -1 unless the codes are an SID.
     """
     model, vocab, levels = space.model, space.model.shape.vocab_size, len(space.ranges.sizes)
-    read = prefill(model, batch.prompts)
+    read = space.reader.read(model, batch.prompts)
     widths = [min(num_beams, vocab**level) for level in range(1, levels)]
-    decoder = BeamDecoder(model, read, len(widths), max(widths))
+    decoder = BeamDecoder(model, read.prefilled, len(widths), max(widths))
     watch.prefill += watch.lap()
-    hidden = read.hidden
+    hidden = read.prefilled.hidden
     tokens = torch.empty(len(batch), 1, 0, dtype=torch.int64, device=model.device)
     scores = torch.zeros(len(batch), 1, dtype=torch.float32, device=model.device)
     parents = torch.zeros(len(batch), 1, dtype=torch.int64, device=model.device)
@@ -43,7 +43,8 @@ def unconstrained_search(
         parents = chosen.clamp(min=0) // vocab
         tokens = _extend(tokens, parents, torch.where(chosen < 0, -1, chosen % vocab))
         watch.selection[level] += watch.lap()
-    return _as_codes(space, batch.catalogues, tokens, scores)
+    cached_tokens = torch.tensor(read.cached_tokens, dtype=torch.int32, device=model.device)
+    return _as_codes(space, batch.catalogues, tokens, scores, cached_tokens)
 
 
 def _best_tokens(
@@ -73,7 +74,11 @@ def _extend(past: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor) -> 
 
 
 def _as_codes(
-    space: SearchSpace, catalogues: Catalogues, tokens: torch.Tensor, scores: torch.Tensor
+    space: SearchSpace,
+    catalogues: Catalogues,
+    tokens: torch.Tensor,
+    scores: torch.Tensor,
+    cached_tokens: torch.Tensor,
 ) -> Beams:
     codes = tokens - torch.tensor(space.ranges.offsets, device=tokens.device)
     sizes = torch.tensor(space.ranges.sizes, device=tokens.device)
@@ -81,4 +86,5 @@ def _as_codes(
     codes = torch.where((codes < 0) | (codes >= sizes) | dead, -1, codes).int()
     rank = torch.from_numpy(catalogues.rank(codes.cpu().numpy())).to(codes.device)
     count = scores.isfinite().sum(1, dtype=torch.int32)
-    return Beams(codes, scores, rank, count, torch.full_like(count, codes.shape[2]))
+    levels_scored = torch.full_like(count, codes.shape[2])
+    return Beams(codes, scores, rank, count, levels_scored, cached_tokens)

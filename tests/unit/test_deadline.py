@@ -12,6 +12,7 @@ import torch
 import onesearch_fast as osf
 from onesearch_fast.engine import beam_search
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
+from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.random_models import random_model
 
@@ -83,7 +84,7 @@ def prefix_scores(engine: osf.Engine, levels: int) -> dict[tuple[int, ...], floa
 def test_no_time_at_all_gives_a_short_marked_answer(
     engine: osf.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beam_search, "prefill", lambda *_: pytest.fail("the prompt was read"))
+    monkeypatch.setattr(PromptReader, "read", lambda *_: pytest.fail("the prompt was read"))
     out = engine.generate(PROMPTS, num_beams=7, deadline_ms=0)
     assert out.levels_scored.tolist() == [0] * 3 and not out.complete.any()
     assert out.count.tolist() == [7] * 3
