@@ -1,4 +1,4 @@
-"""Every benchmark runs on one thread; its results name the machine, the versions and the rivals."""
+"""Results name the machine, the threads (one, unless --threads says more), versions and rivals."""
 
 from __future__ import annotations
 
@@ -21,11 +21,21 @@ sys.path.insert(0, str(Path(__file__).parent))  # where static_reference is; see
 Rivals = Mapping[str, Callable[[], Any]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--threads", type=int, default=1, help="of torch and of the native pool")
+    parser.addoption("--tiny", action="store_true", help="small sizes, to test the benchmarks")
+
+
+@pytest.fixture
+def tiny(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--tiny"))
+
+
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     before = torch.get_num_threads(), runtime.get_num_threads()
-    torch.set_num_threads(1)
-    runtime.set_num_threads(1)
+    torch.set_num_threads(request.config.getoption("--threads"))
+    runtime.set_num_threads(request.config.getoption("--threads"))
     yield
     torch.set_num_threads(before[0])
     runtime.set_num_threads(before[1])
@@ -45,7 +55,7 @@ def race(benchmark: Any) -> Callable[..., None]:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: Any) -> None:
     machine_info.pop("node", None)  # whose machine it is says nothing about speed
-    machine_info["threads"] = 1
+    machine_info["threads"] = config.getoption("--threads")
     machine_info["isa"] = runtime.cpu_info().kernels
     machine_info["versions"] = {
         "onesearch_fast": onesearch_fast.__version__,
