@@ -50,6 +50,14 @@ Vector<bool> item_allowed(const ItemFilter& filter) {
   return allowed;
 }
 
+Vector<bool> contains(const ItemFilter& filter, const Vector<int64_t>& item_ids) {
+  Vector<bool> contained(item_ids.size());
+  bool* const out = contained.mutable_data();
+  const py::gil_scoped_release release;
+  filter.contains(item_ids.data(), item_ids.size(), out);
+  return contained;
+}
+
 Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& nodes) {
   Vector<bool> allowed(nodes.size());
   bool* const out = allowed.mutable_data();
@@ -66,6 +74,7 @@ void bind(py::module_& module) {
       .def_property_readonly("num_unknown_ids", &ItemFilter::num_unknown_ids)
       .def_property_readonly("rank_bits", &rank_bits)
       .def("item_allowed", &item_allowed)
+      .def("contains", &contains, py::arg("item_ids"))
       .def("allows", &allows, py::arg("level"), py::arg("nodes"));
 }
 

@@ -102,6 +102,11 @@ ItemSetHandle combine_part(ItemSet::Operation operation, const ItemSetHandle& a,
   return a == nullptr ? nullptr : ItemSet::combine(operation, *a, *b);
 }
 
+bool has_item(const AllowedItems& items, const SidTrieView& trie, int64_t item_id) {
+  const int64_t position = trie.position_of(item_id);
+  return position >= 0 && items.has(static_cast<uint32_t>(position));
+}
+
 int64_t count_common(const AllowedItems& items, const ItemSet& filter) {
   if (items.live.is_everything()) return filter.count();
   int64_t count = 0;
@@ -184,6 +189,17 @@ void ItemFilter::item_allowed(bool* allowed) const {
   const AllowedItems overlay = allowed_overlay();
   for (uint32_t position = 0; position < catalogue_view_.overlay.num_items; ++position) {
     *allowed++ = overlay.has(position);
+  }
+}
+
+void ItemFilter::contains(const int64_t* item_ids, int64_t n, bool* contained) const {
+  const SidTrieView& base = catalogue_view_.base;
+  const SidTrieView& overlay = catalogue_view_.overlay;
+  for (int64_t i = 0; i < n; ++i) {
+    // An item that was inserted again stands in both tries and lives in one.
+    contained[i] =
+        has_item(allowed_base(), base, item_ids[i]) ||
+        (catalogue_view_.has_overlay() && has_item(allowed_overlay(), overlay, item_ids[i]));
   }
 }
 

@@ -56,6 +56,9 @@ class ItemFilter {
   // their positions; [num_items of both].
   void item_allowed(bool* allowed) const;
 
+  // item_ids [n] -> whether each names an item that lives and is allowed.
+  void contains(const int64_t* item_ids, int64_t n, bool* contained) const;
+
   // nodes [n] of `level` (num_levels included) -> whether an item that lives and is allowed lies
   // below.
   void allows(int level, const int64_t* nodes, int64_t n, bool* allowed) const;

@@ -65,7 +65,7 @@ def expand(
     batch, beams = rank.shape
     ids, begin = catalogues.items(rank)
     row = np.repeat(np.arange(batch * beams), np.diff(begin))
-    allowed = items_allowed(filters, catalogues, rank)
+    allowed = items_allowed(filters, row // beams, ids)
     if rule.last is not None:
         # Stable in both keys, so each half keeps the catalogue's order.
         order = np.lexsort((rule.last[ids], row))

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from onesearch_fast.engine.catalogues import Catalogues
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_filter import ItemFilter
-from onesearch_fast.index.sid_trie import SidTrie
 
 # What callers may pass, and its one form inside.
 FilterArgument = ItemFilter | Sequence[ItemFilter | None] | None
@@ -34,24 +32,18 @@ def one_per_request(where: str, filter: FilterArgument, batch: int) -> Filters:
 
 
 def items_allowed(
-    filters: Filters, catalogues: Catalogues, rank: npt.NDArray[np.int64]
+    filters: Filters, request: npt.NDArray[np.int64], item_ids: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_] | None:
-    """Whether each item of `rank` [batch, beam] is let through, in the order of `SidTrie.items`."""
+    """Whether item_ids[i] is let through for request[i] (ascending); None where all are."""
     if filters is None or all(one is None for one in filters):
         return None
-    tries = catalogues.per_request(len(filters))
-    rows = zip(filters, tries, rank, strict=True)
-    return np.concatenate([_row_allowed(*row) for row in rows])
-
-
-def _row_allowed(
-    filter: ItemFilter | None, trie: SidTrie, rank: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    _, offsets = trie.items(rank)
-    if filter is None:
-        return np.ones(offsets[-1], dtype=np.bool_)
-    begin = trie.items(np.arange(trie.num_sids))[1]
-    counts = np.diff(offsets)
-    place = np.repeat(begin[rank] - offsets[:-1], counts) + np.arange(offsets[-1])
-    allowed: npt.NDArray[np.bool_] = filter.item_allowed()[place]
+    first = filters[0]
+    if first is not None and all(one is first for one in filters):
+        return first.contains(item_ids)
+    begin = np.searchsorted(request, np.arange(len(filters) + 1))
+    allowed = np.ones(len(item_ids), dtype=np.bool_)
+    for row, one in enumerate(filters):
+        if one is not None:
+            part = slice(begin[row], begin[row + 1])
+            allowed[part] = one.contains(item_ids[part])
     return allowed

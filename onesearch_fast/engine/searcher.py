@@ -261,7 +261,9 @@ class Searcher:
 
     def _prompt(self, case: _Case, codes_of: dict[str, Codes]) -> list[int]:
         """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
-        turns = [self._turn(event, codes_of) for event in self._shown(case)]
+        past = self._shown(case)
+        item_codes = self.trie.item_codes([event.row for event in past])
+        turns = [_turn(*pair, codes_of) for pair in zip(past, item_codes, strict=True)]
         while True:
             ids = self._render(case, turns, codes_of)
             if len(ids) <= self._engine.max_prompt_tokens or not turns:
@@ -279,12 +281,6 @@ class Searcher:
             return prompts.next_item_prompt(case.profile, turns)
         return prompts.search_prompt(case.profile, turns, case.query, codes_of[case.query])
 
-    def _turn(self, event: _Event, codes_of: dict[str, Codes]) -> Turn:
-        codes = self._codes_of_row[event.row]
-        if event.query is None:
-            return Turn(codes)
-        return Turn(codes, event.query, codes_of[event.query])
-
     def _batches(self, prompts: Sequence[Sequence[int]], num_beams: int) -> Iterator[list[int]]:
         """Positions of prompts of like length, longest first, in batches of bounded memory."""
         order = sorted(range(len(prompts)), key=lambda position: -len(prompts[position]))
@@ -299,13 +295,11 @@ class Searcher:
         """bool by row of the catalogue."""
         return ~self.items.in_stock
 
-    @cached_property
-    def _codes_of_row(self) -> Codes:
-        """The SID of each row of the catalogue, int32 [num_items, level]."""
-        rows, begin = self.trie.items(np.arange(self.trie.num_sids))
-        rank = np.empty(len(self.items), dtype=np.int64)
-        rank[rows] = np.repeat(np.arange(self.trie.num_sids), np.diff(begin))
-        return self.trie.codes(rank)
+
+def _turn(event: _Event, codes: Codes, codes_of: dict[str, Codes]) -> Turn:
+    if event.query is None:
+        return Turn(codes)
+    return Turn(codes, event.query, codes_of[event.query])
 
 
 def _hits(found: _Found, line: int, offset: int, item_ids: Sequence[str]) -> list[Hit]:

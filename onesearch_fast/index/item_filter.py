@@ -77,6 +77,10 @@ class ItemFilter:
         """bool [num_items]: each item, in the order in which `trie.items` lists all ranks."""
         return self._handle.item_allowed()
 
+    def contains(self, item_ids: Any) -> npt.NDArray[np.bool_]:
+        """bool [n]: whether each of `item_ids` [n] is an item that is let through."""
+        return self._handle.contains(index_vector("ItemFilter.contains", "item_ids", item_ids))
+
     def allows(self, level: int, nodes: Any) -> npt.NDArray[np.bool_]:
         """bool [n]: whether an allowed item lies below each of `nodes` [n] of `level`.
 

@@ -166,6 +166,13 @@ class SidTrie:
         """
         return self._handle.items(index_vector("SidTrie.items", "rank", rank))
 
+    def item_codes(self, item_ids: Any) -> npt.NDArray[np.int32]:
+        """The SID of each item [n]: int32 [n, num_levels]; a row of -1 for an id it does not hold.
+
+        Cost: one binary search per item where ids are not row numbers, then one step per level.
+        """
+        return _C.item_codes(self._handle, index_vector("SidTrie.item_codes", "item_ids", item_ids))
+
     def child_range(
         self, level: int, nodes: Any
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

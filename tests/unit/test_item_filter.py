@@ -34,6 +34,8 @@ def check(trie: SidTrie, item_filter: ItemFilter, allowed_ids: set[int]) -> None
     assert item_filter.num_allowed_items == allowed.sum()
     assert item_filter.num_allowed_sids == by_rank.sum()
     assert (item_filter.item_allowed() == allowed).all()
+    assert (item_filter.contains(item_ids) == allowed).all()
+    assert not item_filter.contains([-1, 2**62]).any()
     assert (item_filter.rank_allowed() == by_rank).all()
     for level in range(trie.num_levels + 1):
         nodes = np.arange(trie.num_nodes(level))

@@ -90,6 +90,7 @@ def test_the_trie_is_the_dictionary(catalogue: Catalogue) -> None:
     assert trie.codes(ranks).tolist() == [list(code) for code in expected]
     assert trie.rank(list(expected)).tolist() == ranks.tolist()
     item_ids, offsets = trie.items(ranks)
+    assert trie.item_codes(catalogue.item_ids).tolist() == catalogue.codes.tolist()
     listed = [item_ids[a:b].tolist() for a, b in pairwise(offsets)]
     assert listed == list(expected.values())
 
@@ -350,6 +351,7 @@ def test_unverified_loading_tolerates_what_verification_finds(tmp_path: Path) ->
     trie = SidTrie.load(path, verify=False)
     assert not trie.contains(random_codes(500, SIZES, skew=1.0)).all()
     trie.items(np.arange(trie.num_sids))
+    assert trie.item_codes(np.arange(-1, 501)).shape == (502, len(SIZES))
     with pytest.raises(TrieFormatError, match=r"SidTrie\.verify: section"):
         trie.verify()
 
