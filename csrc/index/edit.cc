@@ -1,0 +1,172 @@
+#include "index/edit.h"
+
+#include <algorithm>
+#include <string>
+
+#include "core/error.h"
+
+namespace onesearch {
+namespace {
+
+constexpr int64_t kDeleted = -1;
+constexpr int64_t kRemoved = -1;
+
+[[noreturn]] void reject_id(RecordKind kind, int64_t id) {
+  const bool inserts = kind == RecordKind::kInsert;
+  throw InvalidArgument(complaint(
+      name_of(kind), "item_ids",
+      inserts ? "ids that the store does not hold" : "ids that the store holds", std::to_string(id),
+      inserts ? "update or delete that item" : "insert it, or pass missing='ignore'"));
+}
+
+}  // namespace
+
+Edit::Edit(Snapshot::Content before)
+    : before_(std::move(before)), base_(before_.generation->trie().view()) {}
+
+Edit::Place Edit::find(int64_t id) const {
+  const auto moved = moved_.find(id);
+  if (moved != moved_.end()) {
+    if (moved->second == kDeleted) return {Place::kNowhere, 0};
+    return {Place::kAdded, static_cast<uint32_t>(moved->second)};
+  }
+  if (before_.overlay != nullptr) {
+    const int64_t position = before_.overlay->view().position_of(id);
+    const auto index = static_cast<uint32_t>(position);
+    if (position >= 0 && before_.live_overlay->view().has(index)) return {Place::kOverlay, index};
+  }
+  const int64_t position = base_.position_of(id);
+  const auto index = static_cast<uint32_t>(position);
+  if (position >= 0 && before_.live_base->view().has(index)) return {Place::kBase, index};
+  return {Place::kNowhere, 0};
+}
+
+std::vector<Edit::Place> Edit::places_of(Update* update) const {
+  std::vector<Place> places;
+  std::vector<bool> kept;
+  places.reserve(update->ids.size());
+  for (const int64_t id : update->ids) {
+    const Place place = find(id);
+    const bool lives = place.where != Place::kNowhere;
+    const bool expected = lives == (update->kind != RecordKind::kInsert);
+    if (!expected && !update->ignore_missing) reject_id(update->kind, id);
+    if (expected) places.push_back(place);
+    kept.push_back(expected);
+  }
+  if (places.size() < kept.size()) update->keep(kept, base_.num_levels);
+  return places;
+}
+
+void Edit::add(Update* update) {
+  // An update's ids are distinct, so it never looks up what it moved itself.
+  for (const auto& [id, index] : new_moves_) moved_[id] = index;
+  new_moves_.clear();
+  const std::vector<Place> places = places_of(update);
+  for (size_t row = 0; row < places.size(); ++row) {
+    const int64_t id = update->ids[row];
+    if (update->kind == RecordKind::kInsert) {
+      put(new_item(*update, row));
+    } else if (update->kind == RecordKind::kDelete) {
+      remove(id, places[row]);
+    } else {
+      change(*update, row, places[row]);
+    }
+  }
+}
+
+OverlayItem Edit::new_item(const Update& update, size_t row) const {
+  OverlayItem item{};
+  item.id = update.ids[row];
+  item.score = update.scores[row];
+  int64_t node = 0;
+  for (int level = 0; level < base_.num_levels; ++level) {
+    const uint32_t code = update.codes[row * base_.num_levels + level];
+    item.sid.set_code(level, code);
+    if (node >= 0) node = base_.child(level, node, code);
+    item.base_nodes[level] = static_cast<int32_t>(node);
+  }
+  return item;
+}
+
+OverlayItem Edit::item_of_base(uint32_t position) const {
+  OverlayItem item{};
+  item.id = base_.item_id(position);
+  item.score = base_.item_scores == nullptr ? 0.0f : base_.item_scores[position];
+  uint32_t node = base_.item_partition[base_.num_levels].part_of(position);
+  for (int level = base_.num_levels; level > 0; --level) {
+    item.sid.set_code(level - 1, base_.token(level - 1, node));
+    item.base_nodes[level - 1] = static_cast<int32_t>(node);
+    node = base_.parent(level, node);
+  }
+  return item;
+}
+
+void Edit::change(const Update& update, size_t row, Place place) {
+  if (place.where != Place::kAdded) {
+    const bool in_base = place.where == Place::kBase;
+    const OverlayItem item =
+        in_base ? item_of_base(place.index) : before_.overlay->item(place.index);
+    (in_base ? dead_base_ : dead_overlay_).push_back(place.index);
+    place.index = static_cast<uint32_t>(added_.size());
+    put(item);
+  }
+  OverlayItem& item = added_[place.index];
+  if (update.kind == RecordKind::kUpdateScores) item.score = update.scores[row];
+}
+
+void Edit::remove(int64_t id, Place place) {
+  if (place.where == Place::kBase) dead_base_.push_back(place.index);
+  if (place.where == Place::kOverlay) dead_overlay_.push_back(place.index);
+  if (place.where == Place::kAdded) added_[place.index].id = kRemoved;
+  new_moves_.emplace_back(id, kDeleted);
+}
+
+void Edit::put(const OverlayItem& item) {
+  new_moves_.emplace_back(item.id, static_cast<int64_t>(added_.size()));
+  added_.push_back(item);
+}
+
+Snapshot::Content Edit::apply() {
+  Snapshot::Content content = before_;
+  if (!dead_base_.empty()) {
+    content.live_base = before_.live_base->with_cleared(dead_base_.data(), dead_base_.size());
+    content.num_live_base_sids -= count_emptied_sids(content.live_base->view());
+  }
+  if (!dead_overlay_.empty()) {
+    content.live_overlay =
+        before_.live_overlay->with_cleared(dead_overlay_.data(), dead_overlay_.size());
+  }
+  added_.erase(std::remove_if(added_.begin(), added_.end(),
+                              [](const OverlayItem& item) { return item.id == kRemoved; }),
+               added_.end());
+  const bool overlay_died = content.overlay != nullptr && content.live_overlay->count() == 0;
+  if (!added_.empty() || overlay_died) merge_overlay(&content);
+  return content;
+}
+
+void Edit::merge_overlay(Snapshot::Content* content) {
+  const ItemSetView live =
+      content->live_overlay == nullptr ? ItemSetView() : content->live_overlay->view();
+  content->overlay = Overlay::merge(base_, before_.overlay.get(), live, std::move(added_));
+  content->live_overlay = nullptr;
+  if (content->overlay != nullptr) {
+    content->live_overlay = ItemSet::everything(content->overlay->num_items());
+  }
+}
+
+// SIDs of the base that lost their last living item.
+uint32_t Edit::count_emptied_sids(const ItemSetView& live_base) {
+  const int last = base_.num_levels;
+  std::vector<uint32_t> ranks;
+  ranks.reserve(dead_base_.size());
+  for (const uint32_t position : dead_base_) {
+    ranks.push_back(base_.item_partition[last].part_of(position));
+  }
+  std::sort(ranks.begin(), ranks.end());
+  ranks.erase(std::unique(ranks.begin(), ranks.end()), ranks.end());
+  return static_cast<uint32_t>(std::count_if(ranks.begin(), ranks.end(), [&](uint32_t rank) {
+    return !live_base.any(base_.items(rank));
+  }));
+}
+
+}  // namespace onesearch

@@ -1,0 +1,53 @@
+// What updates do to a snapshot, collected before all of it is applied at once: one batch, those of
+// several waiting writers, or a whole journal cost one merge.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "index/snapshot.h"
+#include "index/update.h"
+
+namespace onesearch {
+
+class Edit {
+ public:
+  explicit Edit(Snapshot::Content before);
+
+  // Adds an insert, a delete or an update, whose ids are distinct and whose values were checked.
+  // Throws InvalidArgument, having changed nothing, for ids that should live and do not, or the
+  // other way about; with `ignore_missing` set they are taken out of the update.
+  void add(Update* update);
+
+  // The content after all updates; the last call on this object.
+  Snapshot::Content apply();
+
+ private:
+  // Where an item stands.
+  struct Place {
+    enum Where { kNowhere, kBase, kOverlay, kAdded } where;
+    uint32_t index;  // a position, or an index into added_
+  };
+
+  Place find(int64_t id) const;
+  std::vector<Place> places_of(Update* update) const;
+  OverlayItem new_item(const Update& update, size_t row) const;
+  OverlayItem item_of_base(uint32_t position) const;
+  void change(const Update& update, size_t row, Place place);
+  void remove(int64_t id, Place place);
+  void put(const OverlayItem& item);
+  uint32_t count_emptied_sids(const ItemSetView& live_base);
+  void merge_overlay(Snapshot::Content* content);
+
+  Snapshot::Content before_;
+  SidTrieView base_;
+  std::vector<OverlayItem> added_;                      // with id kRemoved: taken away again
+  std::unordered_map<int64_t, int64_t> moved_;          // id -> index into added_, or kDeleted
+  std::vector<std::pair<int64_t, int64_t>> new_moves_;  // of the last update, not in moved_ yet
+  std::vector<uint32_t> dead_base_;
+  std::vector<uint32_t> dead_overlay_;
+};
+
+}  // namespace onesearch

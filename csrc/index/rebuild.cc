@@ -1,0 +1,72 @@
+#include "index/rebuild.h"
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace onesearch {
+namespace {
+
+// The living items as rows of a build's input.
+class ItemRows {
+ public:
+  explicit ItemRows(const Snapshot& snapshot)
+      : view_(snapshot.catalogue_view()), num_levels_(view_.base.num_levels) {
+    const auto n = static_cast<size_t>(snapshot.num_items());
+    codes_.reserve(n * num_levels_);
+    ids_.reserve(n);
+    scores_.reserve(n);
+    walk(view_.base, view_.live_base, 0, 0);
+    if (view_.has_overlay()) walk(view_.overlay, view_.live_overlay, 0, 0);
+  }
+
+  CatalogueCodes input() {
+    CatalogueCodes input;
+    input.codes.data = codes_.data();
+    input.codes.dtype = DType::kUInt16;
+    input.codes.ndim = 2;
+    input.codes.shape = {static_cast<int64_t>(ids_.size()), num_levels_};
+    input.codes.strides = {num_levels_, 1};
+    input.level_sizes.assign(view_.base.level_sizes, view_.base.level_sizes + num_levels_);
+    input.item_ids = ids_.data();
+    input.item_scores = scores_.data();
+    input.keep_scores = true;
+    return input;
+  }
+
+ private:
+  // Node by node: codes of a rank alone would be found by a search a level.
+  void walk(const SidTrieView& trie, const ItemSetView& live, int level, uint32_t node) {
+    if (level == num_levels_) return add_items(trie, live, trie.items(node));
+    const NodeRange children = trie.children(level, node);
+    for (uint32_t child = children.begin; child < children.end; ++child) {
+      sid_[level] = static_cast<uint16_t>(trie.token(level, child));
+      walk(trie, live, level + 1, child);
+    }
+  }
+
+  void add_items(const SidTrieView& trie, const ItemSetView& live, NodeRange positions) {
+    for (uint32_t position = positions.begin; position < positions.end; ++position) {
+      if (!live.has(position)) continue;
+      codes_.insert(codes_.end(), sid_.begin(), sid_.begin() + num_levels_);
+      ids_.push_back(trie.item_id(position));
+      scores_.push_back(trie.item_scores == nullptr ? 0.0 : trie.item_scores[position]);
+    }
+  }
+
+  CatalogueView view_;
+  int num_levels_;
+  std::array<uint16_t, SidTrieView::kMaxLevels> sid_{};
+  std::vector<uint16_t> codes_;
+  std::vector<int64_t> ids_;
+  std::vector<double> scores_;
+};
+
+}  // namespace
+
+std::shared_ptr<const SidTrie> rebuild(const Snapshot& snapshot) {
+  ItemRows rows(snapshot);
+  return SidTrie::build(rows.input());
+}
+
+}  // namespace onesearch

@@ -1,0 +1,161 @@
+#include "index/update.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+
+namespace onesearch {
+namespace {
+
+// Arrays one after the other, each padded to a multiple of 8 bytes.
+class PayloadWriter {
+ public:
+  template <class T>
+  void add(const T* values, size_t n) {
+    const size_t begin = bytes_.size();
+    bytes_.resize(begin + (n * sizeof(T) + 7) / 8 * 8);
+    if (n > 0) std::memcpy(bytes_.data() + begin, values, n * sizeof(T));
+  }
+
+  void add(uint64_t value) { add(&value, 1); }
+
+  std::vector<unsigned char> take() { return std::move(bytes_); }
+
+ private:
+  std::vector<unsigned char> bytes_;
+};
+
+class PayloadReader {
+ public:
+  explicit PayloadReader(const JournalRecord& record)
+      : version_(record.version), at_(record.payload), rest_(record.payload_bytes) {}
+
+  template <class T>
+  std::vector<T> take(uint64_t n) {
+    if (n > rest_ / sizeof(T)) reject();
+    const size_t bytes = (n * sizeof(T) + 7) / 8 * 8;
+    if (bytes > rest_) reject();
+    std::vector<T> values(n);
+    if (n > 0) std::memcpy(values.data(), at_, n * sizeof(T));
+    at_ += bytes;
+    rest_ -= bytes;
+    return values;
+  }
+
+  uint64_t take_number() { return take<uint64_t>(1)[0]; }
+
+  void require_end() const {
+    if (rest_ != 0) reject();
+  }
+
+ private:
+  [[noreturn]] void reject() const {
+    throw StoreFormatError(complaint("LiveStore.open", "record", "a payload of its kind",
+                                     "another at version " + std::to_string(version_)));
+  }
+
+  uint64_t version_;
+  const unsigned char* at_;
+  size_t rest_;
+};
+
+// values: [rows, width], or none at all.
+template <class T>
+void keep_rows(std::vector<T>* values, const std::vector<bool>& kept, size_t width) {
+  if (values->empty()) return;
+  size_t end = 0;
+  for (size_t row = 0; row < kept.size(); ++row) {
+    if (!kept[row]) continue;
+    std::copy_n(values->begin() + row * width, width, values->begin() + end);
+    end += width;
+  }
+  values->resize(end);
+}
+
+void check_ids(const Update& update) {
+  std::vector<int64_t> ids = update.ids;
+  std::sort(ids.begin(), ids.end());
+  if (!ids.empty() && ids.front() < 0) {
+    throw InvalidArgument(complaint(name_of(update.kind), "item_ids", "ids of at least 0",
+                                    std::to_string(ids.front())));
+  }
+  const auto twice = std::adjacent_find(ids.begin(), ids.end());
+  if (twice == ids.end()) return;
+  throw InvalidArgument(complaint(name_of(update.kind), "item_ids", "distinct ids",
+                                  std::to_string(*twice) + " twice"));
+}
+
+bool has_scores(RecordKind kind) {
+  return kind == RecordKind::kInsert || kind == RecordKind::kUpdateScores;
+}
+
+}  // namespace
+
+Update Update::rollback_to(uint64_t version) {
+  Update update;
+  update.kind = RecordKind::kRollback;
+  update.to_version = version;
+  return update;
+}
+
+void Update::check(const SidTrieView& base) const {
+  check_ids(*this);
+  for (size_t row = 0; row < scores.size(); ++row) {
+    if (!std::isnan(scores[row])) continue;
+    throw InvalidArgument(
+        complaint(name_of(kind), "scores", "numbers", "NaN at row " + std::to_string(row)));
+  }
+  const auto num_levels = static_cast<size_t>(base.num_levels);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const size_t level = i % num_levels;
+    if (codes[i] < base.level_sizes[level]) continue;
+    throw InvalidArgument(
+        complaint(name_of(kind), "codes",
+                  "integers in [0, " + std::to_string(base.level_sizes[level]) + ") at level " +
+                      std::to_string(level),
+                  std::to_string(codes[i]) + " at row " + std::to_string(i / num_levels)));
+  }
+}
+
+void Update::keep(const std::vector<bool>& kept, int num_levels) {
+  keep_rows(&ids, kept, 1);
+  keep_rows(&scores, kept, 1);
+  keep_rows(&codes, kept, num_levels);
+}
+
+std::vector<unsigned char> encode(const Update& update) {
+  PayloadWriter payload;
+  if (update.kind == RecordKind::kRollback) {
+    payload.add(update.to_version);
+    return payload.take();
+  }
+  payload.add(update.ids.size());
+  payload.add(update.ids.data(), update.ids.size());
+  payload.add(update.scores.data(), update.scores.size());
+  payload.add(update.codes.data(), update.codes.size());
+  return payload.take();
+}
+
+Update decode(const JournalRecord& record, int num_levels) {
+  PayloadReader payload(record);
+  Update update;
+  update.kind = record.kind;
+  const uint64_t number = payload.take_number();
+  if (record.kind == RecordKind::kRollback) {
+    update.to_version = number;
+  } else {
+    update.ids = payload.take<int64_t>(number);
+  }
+  if (has_scores(record.kind)) update.scores = payload.take<float>(number);
+  if (record.kind == RecordKind::kInsert) {
+    update.codes = payload.take<uint16_t>(number * static_cast<uint64_t>(num_levels));
+  }
+  payload.require_end();
+  return update;
+}
+
+}  // namespace onesearch

@@ -1,0 +1,36 @@
+// One batch of changes to a live store, as callers make it and as the journal keeps it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "index/journal.h"
+#include "index/sid_trie_view.h"
+
+namespace onesearch {
+
+struct Update {
+  RecordKind kind = RecordKind::kDelete;
+  std::vector<int64_t> ids;     // [n], distinct; all kinds but kRollback
+  std::vector<float> scores;    // [n]; kInsert and kUpdateScores
+  std::vector<uint16_t> codes;  // [n, num_levels]; kInsert
+  uint64_t to_version = 0;      // kRollback
+  bool ignore_missing = false;  // ids that do not live are passed over; not for kInsert
+
+  static Update rollback_to(uint64_t version);
+
+  // Throws InvalidArgument unless ids are at least 0 and distinct, scores numbers and codes within
+  // their levels, whatever lives.
+  void check(const SidTrieView& base) const;
+
+  // Takes out the rows that are not in `kept` [n].
+  void keep(const std::vector<bool>& kept, int num_levels);
+};
+
+// The payload of its record.
+std::vector<unsigned char> encode(const Update& update);
+
+// Throws StoreFormatError when the payload is not one of this kind.
+Update decode(const JournalRecord& record, int num_levels);
+
+}  // namespace onesearch
