@@ -11,7 +11,7 @@ class Catalogue {
   virtual ~Catalogue() = default;
 
   // Valid as long as this object lives.
-  virtual CatalogueView catalogue_view() const = 0;
+  virtual const CatalogueView& catalogue_view() const = 0;
 };
 
 }  // namespace onesearch

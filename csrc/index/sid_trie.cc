@@ -52,28 +52,28 @@ void SidTrie::save(const std::string& path) const { write_file(path, image_); }
 void SidTrie::verify() const { verify_image(image_, "SidTrie.verify"); }
 
 void SidTrie::rank(const TensorView& codes, int64_t* ranks) const {
-  if (codes.ndim != 2 || codes.shape[1] != view_.num_levels) {
+  if (codes.ndim != 2 || codes.shape[1] != view().num_levels) {
     throw InvalidArgument(complaint("SidTrie.rank", "codes",
-                                    "shape [n, " + std::to_string(view_.num_levels) + "]",
+                                    "shape [n, " + std::to_string(view().num_levels) + "]",
                                     shape_text(codes)));
   }
   switch (codes.dtype) {
     case DType::kInt8:
-      return find_ranks<int8_t>(view_, codes, ranks);
+      return find_ranks<int8_t>(view(), codes, ranks);
     case DType::kInt16:
-      return find_ranks<int16_t>(view_, codes, ranks);
+      return find_ranks<int16_t>(view(), codes, ranks);
     case DType::kInt32:
-      return find_ranks<int32_t>(view_, codes, ranks);
+      return find_ranks<int32_t>(view(), codes, ranks);
     case DType::kInt64:
-      return find_ranks<int64_t>(view_, codes, ranks);
+      return find_ranks<int64_t>(view(), codes, ranks);
     case DType::kUInt8:
-      return find_ranks<uint8_t>(view_, codes, ranks);
+      return find_ranks<uint8_t>(view(), codes, ranks);
     case DType::kUInt16:
-      return find_ranks<uint16_t>(view_, codes, ranks);
+      return find_ranks<uint16_t>(view(), codes, ranks);
     case DType::kUInt32:
-      return find_ranks<uint32_t>(view_, codes, ranks);
+      return find_ranks<uint32_t>(view(), codes, ranks);
     case DType::kUInt64:
-      return find_ranks<uint64_t>(view_, codes, ranks);
+      return find_ranks<uint64_t>(view(), codes, ranks);
     default:
       throw TypeMismatch(
           complaint("SidTrie.rank", "codes", "an integer dtype", dtype_name(codes.dtype)));
@@ -82,25 +82,25 @@ void SidTrie::rank(const TensorView& codes, int64_t* ranks) const {
 
 void SidTrie::codes(const int64_t* ranks, int64_t n, int32_t* codes) const {
   for (int64_t i = 0; i < n; ++i) {
-    check_rank(view_, "SidTrie.codes", ranks[i]);
-    int32_t* row = codes + i * view_.num_levels;
+    check_rank(view(), "SidTrie.codes", ranks[i]);
+    int32_t* row = codes + i * view().num_levels;
     if (ranks[i] < 0) {
-      std::fill_n(row, view_.num_levels, -1);
+      std::fill_n(row, view().num_levels, -1);
       continue;
     }
     auto node = static_cast<uint32_t>(ranks[i]);
-    for (int level = view_.num_levels - 1; level >= 0; --level) {
-      row[level] = static_cast<int32_t>(view_.token(level, node));
-      node = view_.parent(level + 1, node);
+    for (int level = view().num_levels - 1; level >= 0; --level) {
+      row[level] = static_cast<int32_t>(view().token(level, node));
+      node = view().parent(level + 1, node);
     }
   }
 }
 
 void SidTrie::rank_range(int level, const int64_t* nodes, int64_t n, int64_t* begin,
                          int64_t* end) const {
-  check_level("SidTrie.rank_range", level, view_.num_levels);
+  check_level("SidTrie.rank_range", level, view().num_levels);
   for (int64_t i = 0; i < n; ++i) {
-    const NodeRange range = view_.ranks(level, nodes[i]);
+    const NodeRange range = view().ranks(level, nodes[i]);
     begin[i] = range.begin;
     end[i] = range.end;
   }
@@ -108,55 +108,55 @@ void SidTrie::rank_range(int level, const int64_t* nodes, int64_t n, int64_t* be
 
 void SidTrie::child_range(int level, const int64_t* nodes, int64_t n, int64_t* begin,
                           int64_t* end) const {
-  check_level("SidTrie.child_range", level, view_.num_levels - 1);
+  check_level("SidTrie.child_range", level, view().num_levels - 1);
   for (int64_t i = 0; i < n; ++i) {
-    const NodeRange range = view_.children(level, nodes[i]);
+    const NodeRange range = view().children(level, nodes[i]);
     begin[i] = range.begin;
     end[i] = range.end;
   }
 }
 
 void SidTrie::child_offsets(int level, const int64_t* nodes, int64_t n, int64_t* offsets) const {
-  check_level("SidTrie.children", level, view_.num_levels - 1);
+  check_level("SidTrie.children", level, view().num_levels - 1);
   offsets[0] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    offsets[i + 1] = offsets[i] + view_.children(level, nodes[i]).size();
+    offsets[i + 1] = offsets[i] + view().children(level, nodes[i]).size();
   }
 }
 
 void SidTrie::child_tokens(int level, const int64_t* nodes, int64_t n, const int64_t* offsets,
                            int32_t* tokens) const {
   for (int64_t i = 0; i < n; ++i) {
-    const NodeRange range = view_.children(level, nodes[i]);
+    const NodeRange range = view().children(level, nodes[i]);
     for (uint32_t at = 0; at < range.size(); ++at) {
-      tokens[offsets[i] + at] = static_cast<int32_t>(view_.token(level, range.begin + at));
+      tokens[offsets[i] + at] = static_cast<int32_t>(view().token(level, range.begin + at));
     }
   }
 }
 
 void SidTrie::child(int level, const int64_t* nodes, const int64_t* tokens, int64_t n,
                     int64_t* children) const {
-  check_level("SidTrie.child", level, view_.num_levels - 1);
+  check_level("SidTrie.child", level, view().num_levels - 1);
   for (int64_t i = 0; i < n; ++i) {
-    const bool in_range = tokens[i] >= 0 && tokens[i] < view_.level_sizes[level];
-    children[i] = in_range ? view_.child(level, nodes[i], tokens[i]) : -1;
+    const bool in_range = tokens[i] >= 0 && tokens[i] < view().level_sizes[level];
+    children[i] = in_range ? view().child(level, nodes[i], tokens[i]) : -1;
   }
 }
 
 void SidTrie::item_offsets(const int64_t* ranks, int64_t n, int64_t* offsets) const {
   offsets[0] = 0;
   for (int64_t i = 0; i < n; ++i) {
-    check_rank(view_, "SidTrie.items", ranks[i]);
-    offsets[i + 1] = offsets[i] + view_.items(ranks[i]).size();
+    check_rank(view(), "SidTrie.items", ranks[i]);
+    offsets[i + 1] = offsets[i] + view().items(ranks[i]).size();
   }
 }
 
 void SidTrie::items(const int64_t* ranks, int64_t n, const int64_t* offsets,
                     int64_t* item_ids) const {
   for (int64_t i = 0; i < n; ++i) {
-    const NodeRange range = view_.items(ranks[i]);
+    const NodeRange range = view().items(ranks[i]);
     for (uint32_t at = 0; at < range.size(); ++at) {
-      item_ids[offsets[i] + at] = view_.item_id(range.begin + at);
+      item_ids[offsets[i] + at] = view().item_id(range.begin + at);
     }
   }
 }

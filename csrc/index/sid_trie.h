@@ -27,12 +27,8 @@ class SidTrie : public Catalogue {
   // Throws FormatError unless every checksum and every rule of the format holds.
   void verify() const;
 
-  const SidTrieView& view() const { return view_; }
-  CatalogueView catalogue_view() const override {
-    CatalogueView view;
-    view.base = view_;
-    return view;
-  }
+  const SidTrieView& view() const { return catalogue_view_.base; }
+  const CatalogueView& catalogue_view() const override { return catalogue_view_; }
   size_t nbytes() const { return image_.size(); }
 
   // codes [n, num_levels] integers, any strides -> ranks [n], -1 for a SID that is absent.
@@ -70,10 +66,12 @@ class SidTrie : public Catalogue {
   void check_level(const char* where, int level, int last) const;
 
  private:
-  SidTrie(Bytes image, const SidTrieView& view) : image_(std::move(image)), view_(view) {}
+  SidTrie(Bytes image, const SidTrieView& view) : image_(std::move(image)) {
+    catalogue_view_.base = view;
+  }
 
   Bytes image_;
-  SidTrieView view_;
+  CatalogueView catalogue_view_;
 };
 
 }  // namespace onesearch
