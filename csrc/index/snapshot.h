@@ -30,7 +30,7 @@ class Snapshot : public Catalogue {
 
   Snapshot(uint64_t version, Content content);
 
-  CatalogueView catalogue_view() const override { return view_; }
+  const CatalogueView& catalogue_view() const override { return view_; }
   uint64_t version() const { return version_; }
   const Generation& generation() const { return *content_.generation; }
   const Content& content() const { return content_; }
