@@ -25,6 +25,10 @@ class Deadline:
         """Whether it is over. Asked before each level, so a search ends at most a level late."""
         return self.at != math.inf and time.monotonic() >= self.at
 
+    def remaining(self) -> float | None:
+        """Seconds until then, for a wait; None for ever."""
+        return None if self.at == math.inf else max(0.0, self.at - time.monotonic())
+
 
 def one_deadline_per_request(
     where: str, deadline_ms: DeadlineArgument, batch: int

@@ -17,7 +17,7 @@ from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.models import DecoderModel, Encoder
 
 # Logits over the whole vocabulary exist for so many numbers at a time (64 MiB in float32).
-_CHUNK_LOGITS = 1 << 24
+CHUNK_LOGITS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,6 @@ def vocab_log_normalizer(model: DecoderModel, hidden: torch.Tensor) -> torch.Ten
     """
     vocab = model.shape.vocab_size
     rows = hidden.reshape(1, -1, hidden.shape[-1])
-    chunks = torch.split(rows, max(1, _CHUNK_LOGITS // vocab), dim=1)
+    chunks = torch.split(rows, max(1, CHUNK_LOGITS // vocab), dim=1)
     parts = [model.logits(chunk, 0, vocab).float().logsumexp(-1) for chunk in chunks]
     return torch.cat(parts, dim=1).view(hidden.shape[:2])

@@ -24,15 +24,19 @@ from onesearch_fast.engine.checks import (
     torch_dtype,
 )
 from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadline_per_request
-from onesearch_fast.engine.executor import Executor
+from onesearch_fast.engine.executor import Done, Executor
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
+from onesearch_fast.engine.loads import constrained_loads, scoring_loads, unconstrained_loads
+from onesearch_fast.engine.memory import MemoryBudget, MemoryModel, check_weights_fit
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.result import GenerateResult
+from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.engine.search_batch import (
     MAX_BEAMS,
+    Rows,
     SearchBatch,
     beams_per_level,
     beams_per_request,
@@ -57,9 +61,9 @@ class Engine:
     waits for the searches that run.
     """
 
-    def __init__(self, space: SearchSpace, trie: SidTrie, deterministic: bool = False) -> None:
+    def __init__(self, executor: Executor, trie: SidTrie) -> None:
         self._trie = trie
-        self._executor = Executor(space, deterministic)
+        self._executor = executor
 
     @classmethod
     def from_pretrained(
@@ -72,6 +76,7 @@ class Engine:
         deterministic: bool = False,
         allow_download: bool = False,
         prefix_cache_bytes: int = 0,
+        max_memory_bytes: int | None = None,
     ) -> Engine:
         """Loads a model beside the trie of the items it may generate.
 
@@ -92,6 +97,10 @@ class Engine:
                 that begin alike need not read again. 0, the default, keeps none: it pays only where
                 prompts share 32 tokens and more, and unless `deterministic` the last bits of an
                 answer then depend on what was asked before.
+            max_memory_bytes: most bytes that the weights, the prefix cache and all searches that
+                run at a time may take together; the catalogue is the caller's. Batches are cut to
+                fit, searches wait for each other, and a request that fits in no way is refused
+                before it starts. None, the default, asks for whatever is needed.
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
@@ -100,12 +109,19 @@ class Engine:
         if not isinstance(trie, SidTrie):
             raise bad("trie", "a SidTrie", type(trie), "make one with SidTrie.build", TypeError)
         checkpoint = read_checkpoint(folder_or_module, allow_download)
+        cache_bytes = whole_number("Engine", "prefix_cache_bytes", prefix_cache_bytes, 0)
+        if max_memory_bytes is not None:
+            check_weights_fit(checkpoint, torch_dtype(dtype), max_memory_bytes)
         model = load_model(checkpoint, torch_dtype(dtype), device)
         ranges = code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
         check_room(model, trie.num_levels - 1)
-        size = whole_number("Engine", "prefix_cache_bytes", prefix_cache_bytes, 0)
-        reader = PromptReader(PrefixCache(size) if size else None, in_blocks=deterministic)
-        return cls(SearchSpace(model, reader, ranges), trie, deterministic)
+        budget = None
+        if max_memory_bytes is not None:
+            bounds = MemoryModel.of(checkpoint, model, trie.level_sizes)
+            budget = MemoryBudget(max_memory_bytes, bounds, cache_bytes)
+        reader = PromptReader(PrefixCache(cache_bytes) if cache_bytes else None, deterministic)
+        space = SearchSpace(model, reader, ranges)
+        return cls(Executor(space, deterministic, budget), trie)
 
     @property
     def trie(self) -> SidTrie:
@@ -210,14 +226,10 @@ class Engine:
         if not constrained:
             check_unconstrained(batch, settings)
 
-        def search(part: SearchBatch, watch: Stopwatch) -> Beams:
-            if not constrained:
-                return unconstrained_search(self._space, part, max(part.num_beams), watch)
-            return constrained_search(self._space, part, settings, watch)
-
-        beams, version = self._executor.run(batch, search, watch)
+        done = self._search(batch, settings, constrained, watch)
+        beams = Beams.concatenate(done.results, done.rows)
         stats = watch.stats(prompts.lengths.tolist(), beams.cached_tokens.tolist())
-        return GenerateResult.make(beams, batch, version, stats)
+        return GenerateResult.make(beams, batch, done.weight_version, stats)
 
     def score(
         self,
@@ -250,7 +262,13 @@ class Engine:
             num_beams=(given.shape[1],) * len(prompts),
             deadlines=(Deadline(),) * len(prompts),
         )
-        scores = self._executor.score(batch, given.to(self._space.model.device), normalizer)
+        given = given.to(self._space.model.device)
+        done = self._executor.run(
+            batch,
+            scoring_loads(batch, normalizer, self._vocab_size),
+            lambda part, rows: score_codes(self._space, part, given[list(rows)], normalizer),
+        )
+        scores = torch.cat(done.results)
         return scores if codes.dim() == 3 else scores.squeeze(1)
 
     def update_weights(self, module: torch.nn.Module | str | os.PathLike[str]) -> None:
@@ -260,6 +278,25 @@ class Engine:
         begins a new `weight_version`.
         """
         self._executor.update_weights(read_checkpoint(module))
+
+    def _search(
+        self, batch: SearchBatch, settings: SearchSettings, constrained: bool, watch: Stopwatch
+    ) -> Done[Beams]:
+        def search(part: SearchBatch, _: Rows) -> Beams:
+            watch.start_batch()
+            if constrained:
+                return constrained_search(self._space, part, settings, watch)
+            return unconstrained_search(self._space, part, max(part.num_beams), watch)
+
+        if constrained:
+            loads = constrained_loads(batch, settings, self._vocab_size)
+        else:
+            loads = unconstrained_loads(batch, self._vocab_size)
+        return self._executor.run(batch, loads, search)
+
+    @property
+    def _vocab_size(self) -> int:
+        return self._space.model.shape.vocab_size
 
     def _prompts(
         self,

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
-from onesearch_fast.engine.beam_search import Beams, SearchSpace
+from onesearch_fast.engine.beam_search import SearchSpace
 from onesearch_fast.engine.locks import SharedLock
-from onesearch_fast.engine.scoring import score_codes
+from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
-from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.models import Checkpoint
 
-# Searches some requests together.
-Search = Callable[[SearchBatch, Stopwatch], Beams]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """What was made of a batch, part by part: results[i] of the requests rows[i]."""
+
+    results: list[T]
+    rows: list[Rows]
+    weight_version: int
 
 
 class Executor:
     """Runs searches over one model, from many threads at once."""
 
-    def __init__(self, space: SearchSpace, deterministic: bool) -> None:
+    def __init__(
+        self, space: SearchSpace, deterministic: bool, budget: MemoryBudget | None
+    ) -> None:
         self.space = space
         self._deterministic = deterministic
+        self._budget = budget
         self._lock = SharedLock()
         self._weight_version = 1
 
@@ -32,25 +44,19 @@ class Executor:
         """1 at first, and one more for every `update_weights`."""
         return self._weight_version
 
-    def run(self, batch: SearchBatch, search: Search, watch: Stopwatch) -> tuple[Beams, int]:
-        """The beams of all requests, and the version of the weights that made them."""
+    def run(
+        self, batch: SearchBatch, loads: BatchLoads, work: Callable[[SearchBatch, Rows], T]
+    ) -> Done[T]:
+        """`work(part, rows)` for every part of a batch, all with the same weights."""
+        parts = list(self._parts(batch, loads))
+        results = []
         with self._lock.shared(), self._threads():
             version = self._weight_version
-            parts = list(self._parts(batch))
-            beams = []
             for rows in parts:
-                watch.start_batch()
-                beams.append(search(batch.rows(rows), watch))
-        return Beams.concatenate(beams, parts), version
-
-    def score(self, batch: SearchBatch, codes: torch.Tensor, normalizer: str) -> torch.Tensor:
-        """`score_codes` of all requests: codes [batch, sid, level] -> [batch, sid]."""
-        with self._lock.shared(), self._threads():
-            parts = [
-                score_codes(self.space, batch.rows(rows), codes[list(rows)], normalizer)
-                for rows in self._parts(batch)
-            ]
-        return torch.cat(parts)
+                part = batch.rows(rows)
+                with self._memory(loads.of(rows), part):
+                    results.append(work(part, rows))
+        return Done(results, parts, version)
 
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
@@ -61,13 +67,20 @@ class Executor:
             self.space.model.load(checkpoint)
             self._weight_version += 1
 
-    def _parts(self, batch: SearchBatch) -> Iterator[Rows]:
+    def _parts(self, batch: SearchBatch, loads: BatchLoads) -> Iterator[Rows]:
         """The batch as it is run: whole, or every request by itself, its bits then its own."""
         for rows in batch.by_deadline():
-            if self._deterministic:
-                yield from ([row] for row in rows)
-            else:
-                yield rows
+            groups = [[row] for row in rows] if self._deterministic else [rows]
+            for group in groups:
+                if self._budget is None:
+                    yield group
+                else:
+                    yield from self._budget.split(group, loads)
+
+    def _memory(self, load: Load, part: SearchBatch) -> AbstractContextManager[None]:
+        if self._budget is None:
+            return nullcontext()
+        return self._budget.reserve(load, min(part.deadlines))
 
     def _threads(self) -> AbstractContextManager[None]:
         return _one_thread() if self._deterministic else nullcontext()

@@ -17,7 +17,7 @@ from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.ops.constrained_beam_step import BeamStepResult, constrained_beam_step
 
 # SIDs are scored so many at a time.
-_CHUNK_SIDS = 512
+CHUNK_SIDS = 512
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def score_codes(
     read = space.reader.read(space.model, batch.prompts).prefilled
     scores = [
         _score_chunk(space, batch.catalogues, read, chunk, normalizer)
-        for chunk in torch.split(codes, _CHUNK_SIDS, dim=1)
+        for chunk in torch.split(codes, CHUNK_SIDS, dim=1)
     ]
     return torch.cat(scores, dim=1)
 
