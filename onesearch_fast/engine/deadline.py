@@ -11,13 +11,13 @@ from typing import Any
 
 from onesearch_fast.errors import invalid
 
-# What callers may pass: milliseconds for all requests, or one (or None) per request.
-DeadlineArgument = float | Sequence[float | None] | None
-
 
 @dataclass(frozen=True, order=True)
 class Deadline:
-    """A moment of the monotonic clock, in seconds; infinity for none."""
+    """A moment of the monotonic clock, in seconds; infinity for none.
+
+    It holds across calls, where milliseconds are counted from each.
+    """
 
     at: float = math.inf
 
@@ -30,12 +30,17 @@ class Deadline:
         return None if self.at == math.inf else max(0.0, self.at - time.monotonic())
 
 
+# What callers may pass: one for all requests, or one (or None) per request; milliseconds from now,
+# or a moment fixed before.
+DeadlineArgument = float | Deadline | Sequence[float | Deadline | None] | None
+
+
 def one_deadline_per_request(
     where: str, deadline_ms: DeadlineArgument, batch: int
 ) -> tuple[Deadline, ...]:
-    """The deadline of each request, counted from now."""
+    """The deadline of each request; equal milliseconds give the same one."""
     now = time.monotonic()
-    if deadline_ms is None or isinstance(deadline_ms, Real):
+    if deadline_ms is None or isinstance(deadline_ms, Real | Deadline):
         return (_deadline(where, deadline_ms, now),) * batch
     if not isinstance(deadline_ms, Sequence) or isinstance(deadline_ms, str):
         expected = "milliseconds, or one number (or None) per request"
@@ -47,8 +52,8 @@ def one_deadline_per_request(
 
 
 def _deadline(where: str, milliseconds: Any, now: float) -> Deadline:
-    if milliseconds is None:
-        return Deadline()
+    if milliseconds is None or isinstance(milliseconds, Deadline):
+        return milliseconds or Deadline()
     is_number = isinstance(milliseconds, Real) and not isinstance(milliseconds, bool)
     if not is_number or not milliseconds >= 0:  # NaN is no time either
         expected = "milliseconds of at least 0, or None"

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onesearch_fast.engine.statistics import GenerateStats
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.item_filter import ItemFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,34 @@ class UserContext:
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One question. Without a query it asks for the user's next item."""
+    """One question. Without a query it asks for the user's next item.
+
+    Attributes:
+        query, user: what is asked, and by whom.
+        filter, num_beams, deadline_ms: as of `Searcher.search`, for this request alone; None for
+            what the call says.
+    """
 
     query: str | None = None
     user: UserContext | None = None
+    filter: ItemFilter | None = None
+    num_beams: int | None = None
+    deadline_ms: float | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> SearchRequest:
-        """From {"query": text, "user": {...}}, both optional, or from a text alone."""
+        """From a text alone, or an object with any of these: {"query": text, "user": {...},
+        "num_beams": number, "deadline_ms": number}.
+        """
         if isinstance(value, str):
             return cls(value)
-        fields = _object("request", value, {"query", "user"})
+        fields = _object("request", value, {"query", "user", "num_beams", "deadline_ms"})
         user = fields.get("user")
         return cls(
             _text("query", fields.get("query")),
             None if user is None else UserContext.from_json(user),
+            num_beams=fields.get("num_beams"),
+            deadline_ms=fields.get("deadline_ms"),
         )
 
     def check(self) -> None:
@@ -82,12 +97,50 @@ class Hit:
         score: of the item's SID, a sum of log-probabilities in nats.
         sid: the codes of its semantic ID, local to their levels.
         rank: the SID's number in the trie.
+        reward: what the searcher's `Reranker` gave it; None where there is none, or for hits
+            behind those it sees.
     """
 
     item_id: str
     score: float
     sid: tuple[int, ...]
     rank: int
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStats:
+    """Where the time of an answer went, in seconds; shared by the requests of one batch.
+
+    Attributes:
+        encoding: texts to prompts, for all requests of the call.
+        generation: the engine's own account.
+        expansion: SIDs to items.
+        reranking: of this request.
+    """
+
+    encoding: float
+    generation: GenerateStats
+    expansion: float
+    reranking: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """What was found for one request.
+
+    Attributes:
+        hits: best first.
+        complete: False where a deadline cut the search short; `levels_scored` levels of the SIDs
+            were then decided by the model, and the hits are a guess from those.
+        levels_scored: all, for a complete answer.
+        stats: where the time went.
+    """
+
+    hits: tuple[Hit, ...]
+    complete: bool
+    levels_scored: int
+    stats: SearchStats
 
 
 def _past_event(value: Any) -> PastEvent:

@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from onesearch_fast.data.prompts import Turn
+from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.numbers import whole_number
-from onesearch_fast.engine.requests import Hit, SearchRequest
+from onesearch_fast.engine.requests import Hit, SearchAnswer, SearchRequest, SearchStats
+from onesearch_fast.engine.reranker import Reranker, reranked
 from onesearch_fast.engine.result import GenerateResult
+from onesearch_fast.engine.search_batch import MAX_BEAMS
+from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, history_rows
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.item_table import ItemRow, ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
 
-# A longer query or profile is cut here before anything reads it: no shopper types as much, and the
-# prompt keeps only its first tokens anyway.
-MAX_CHARACTERS = 1000
-
-Codes = npt.NDArray[np.int32]
+T = TypeVar("T")
 OutOfStock = Literal["last", "drop", "keep"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
-    row: int
-    query: str | None
+@dataclass(frozen=True)
+class _Question:
+    """A request, ready to be searched."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    profile: str | None
-    history: tuple[_Event, ...]
-    query: str | None
+    case: SearchCase
+    prompt: list[int]
+    num_beams: int
+    filter: ItemFilter | None
+    deadline: Deadline
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class _Found:
     positions: list[int]
     beams: GenerateResult
     items: RankedItems
+    expansion_seconds: float
 
 
 class Searcher:
@@ -59,7 +59,8 @@ class Searcher:
 
     A query is encoded to its own SID, written into a prompt with the user's past, and the model's
     SIDs are expanded to items: SIDs in beam order; within one, items in stock first, then by prior;
-    at most `items_per_sid` of each. An item has one SID, so none comes twice.
+    at most `items_per_sid` of each. An item has one SID, so none comes twice. A `Reranker` may then
+    re-order the best of them.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class Searcher:
         engine: Engine,
         items_per_sid: int = 5,
         out_of_stock: OutOfStock = "last",
+        reranker: Reranker | None = None,
+        rerank_top: int = 200,
     ) -> None:
         if out_of_stock not in ("last", "drop", "keep"):
             raise _bad("out_of_stock", "'last', 'drop' or 'keep'", out_of_stock)
@@ -75,6 +78,9 @@ class Searcher:
         self._engine = engine
         self._items_per_sid = whole_number("Searcher", "items_per_sid", items_per_sid, 1)
         self._out_of_stock = out_of_stock
+        self._reranker = reranker
+        self._rerank_top = whole_number("Searcher", "rerank_top", rerank_top, 1)
+        self._writer = PromptWriter(served, engine.max_prompt_tokens)
 
     @classmethod
     def load(
@@ -85,6 +91,11 @@ class Searcher:
         items_per_sid: int = 5,
         out_of_stock: OutOfStock = "last",
         verify: bool = True,
+        *,
+        reranker: Reranker | None = None,
+        rerank_top: int = 200,
+        prefix_cache_bytes: int = 0,
+        max_memory_bytes: int | None = None,
     ) -> Searcher:
         """Opens a served model folder.
 
@@ -95,13 +106,25 @@ class Searcher:
             out_of_stock: items that cannot be bought come "last" within their SID, are left out
                 ("drop"), or stand where their prior puts them ("keep").
             verify: read every file and compare it with the manifest; else names and sizes only.
+            reranker: re-orders the `rerank_top` best hits of each answer; the others follow as they
+                were.
+            prefix_cache_bytes, max_memory_bytes: as of `Engine.from_pretrained`. A user's prompts
+                begin alike, and so do the pages of one answer: where they come again soon, a cache
+                of some 64 MB saves most of their reading.
 
         Raises:
             ServedModelError: naming a file that is missing, altered or unexpected.
         """
         served = ServedModel.load(folder, verify)
-        engine = Engine.from_pretrained(served.folder, served.trie, device, dtype)
-        return cls(served, engine, items_per_sid, out_of_stock)
+        engine = Engine.from_pretrained(
+            served.folder,
+            served.trie,
+            device,
+            dtype,
+            prefix_cache_bytes=prefix_cache_bytes,
+            max_memory_bytes=max_memory_bytes,
+        )
+        return cls(served, engine, items_per_sid, out_of_stock, reranker, rerank_top)
 
     @property
     def items(self) -> ItemTable:
@@ -143,6 +166,7 @@ class Searcher:
         num_beams: int = 256,
         filter: FilterArgument = None,
         remove_history: bool = True,
+        deadline_ms: float | None = None,
     ) -> list[list[Hit]]:
         """The items [offset, offset + k) of each request's answer, best first.
 
@@ -156,21 +180,43 @@ class Searcher:
                 items are fewer.
             filter: `searcher.trie.filter(...)` over rows of `searcher.items`, one or one a request.
             remove_history: leave out what is in the user's past.
+            deadline_ms: milliseconds from now in which to search; `answer` says where they were
+                too few, and hits are then a guess from the levels that were scored.
 
         Raises:
             ValueError: a blank query, text that is not valid Unicode, a number out of range.
         """
-        k, offset = (
-            whole_number("Searcher", "k", k, 1),
-            whole_number("Searcher", "offset", offset, 0),
-        )
-        cases = [self._case(request) for request in requests]
-        hits: list[list[Hit]] = [[] for _ in cases]
-        ids = self.item_ids
-        for found in self._find(cases, offset + k, num_beams, filter, remove_history):
+        answers = self.answer(requests, k, offset, num_beams, filter, remove_history, deadline_ms)
+        return [list(answer.hits) for answer in answers]
+
+    def answer(
+        self,
+        requests: Sequence[SearchRequest],
+        k: int = 50,
+        offset: int = 0,
+        num_beams: int = 256,
+        filter: FilterArgument = None,
+        remove_history: bool = True,
+        deadline_ms: float | None = None,
+    ) -> list[SearchAnswer]:
+        """`search`, with what there is to say about each answer beside its hits."""
+        k = whole_number("Searcher", "k", k, 1)
+        offset = whole_number("Searcher", "offset", offset, 0)
+        begin = time.perf_counter()
+        questions = self._questions(requests, num_beams, filter, deadline_ms)
+        encoding = time.perf_counter() - begin
+        need = offset + k if self._reranker is None else max(offset + k, self._rerank_top)
+        answers: dict[int, SearchAnswer] = {}
+        for found in self._find(questions, need, remove_history):
             for line, position in enumerate(found.positions):
-                hits[position] = _hits(found, line, offset, ids)
-        return hits
+                hits, reranking = self._ranked(requests[position], found, line)
+                page = tuple(hits[offset : offset + k])
+                beams = found.beams
+                stats = SearchStats(encoding, beams.stats, found.expansion_seconds, reranking)
+                scored = int(beams.levels_scored[line])
+                complete = bool(beams.complete[line])
+                answers[position] = SearchAnswer(page, complete, scored, stats)
+        return [answers[position] for position in range(len(questions))]
 
     def search_rows(
         self,
@@ -180,14 +226,15 @@ class Searcher:
         filter: FilterArgument = None,
         remove_history: bool = True,
     ) -> npt.NDArray[np.int32]:
-        """`search` as rows of `items`: int32 [request, k], best first, padded with -1.
+        """Rows of `items`, as the search has ranked them: int32 [request, k], padded with -1.
 
-        The way to put tens of thousands of requests: it makes no object per hit.
+        The way to put tens of thousands of requests: it makes no object per hit, and asks no
+        `Reranker`.
         """
         k = whole_number("Searcher", "k", k, 1)
-        cases = [self._case(request) for request in requests]
-        rows = np.full((len(cases), k), -1, dtype=np.int32)
-        for found in self._find(cases, k, num_beams, filter, remove_history):
+        questions = self._questions(requests, num_beams, filter, None)
+        rows = np.full((len(questions), k), -1, dtype=np.int32)
+        for found in self._find(questions, k, remove_history):
             width = found.items.item_ids.shape[1]
             rows[found.positions, :width] = found.items.item_ids
         return rows
@@ -196,97 +243,74 @@ class Searcher:
         self, requests: Sequence[SearchRequest], num_beams: int
     ) -> npt.NDArray[np.float64]:
         """Share of each request's unconstrained beams that are SIDs of the catalogue: [request]."""
-        cases = [self._case(request) for request in requests]
-        rates = np.empty(len(cases), dtype=np.float64)
-        prompts = self._prompts(cases)
-        for positions in self._batches(prompts, num_beams):
-            batch = [prompts[position] for position in positions]
+        questions = self._questions(requests, num_beams, None, None)
+        rates = np.empty(len(questions), dtype=np.float64)
+        for positions in self._batches(questions):
+            batch = [questions[position].prompt for position in positions]
             beams = self._engine.generate(batch, num_beams=num_beams, constrained=False)
             rates[positions] = (beams.rank >= 0).double().mean(1).cpu().numpy()
         return rates
 
-    def _case(self, request: SearchRequest) -> _Case:
-        if not isinstance(request, SearchRequest):
-            raise _bad("requests", "SearchRequest objects", type(request), TypeError)
-        request.check()
-        if request.user is None:
-            return _Case(None, (), _cut(request.query))
-        past = request.user.history
-        rows = self.items.rows([event.item_id for event in past]).tolist()
-        known = zip(rows, past, strict=True)
-        history = tuple(_Event(row, _cut(event.query)) for row, event in known if row >= 0)
-        return _Case(_cut(request.user.profile), history, _cut(request.query))
-
-    def _find(
+    def _questions(
         self,
-        cases: Sequence[_Case],
-        need: int,
+        requests: Sequence[SearchRequest],
         num_beams: int,
         filter: FilterArgument,
-        remove_history: bool,
+        deadline_ms: float | None,
+    ) -> list[_Question]:
+        filters = one_per_request("Searcher", filter, len(requests)) or [None] * len(requests)
+        cases = [self._writer.case(request) for request in requests]
+        widths = [_own(request.num_beams, num_beams) for request in requests]
+        beams = [whole_number("Searcher", "num_beams", one, 1, MAX_BEAMS) for one in widths]
+        times = [_own(request.deadline_ms, deadline_ms) for request in requests]
+        deadlines = one_deadline_per_request("Searcher", times, len(requests))
+        chosen = [_own(request.filter, one) for request, one in zip(requests, filters, strict=True)]
+        return list(map(_Question, cases, self._writer.prompts(cases), beams, chosen, deadlines))
+
+    def _find(
+        self, questions: Sequence[_Question], need: int, remove_history: bool
     ) -> Iterator[_Found]:
-        """Searches all cases, those with prompts of like length together."""
-        filters = one_per_request("Searcher", filter, len(cases))
-        prompts = self._prompts(cases)
-        for positions in self._batches(prompts, num_beams):
+        """Searches all questions, those with prompts of like length together."""
+        for positions in self._batches(questions):
+            batch = [questions[position] for position in positions]
             beams = self._engine.generate(
-                [prompts[position] for position in positions],
-                num_beams=num_beams,
-                filter=None if filters is None else [filters[position] for position in positions],
+                [one.prompt for one in batch],
+                num_beams=[one.num_beams for one in batch],
+                filter=[one.filter for one in batch],
+                deadline_ms=[one.deadline for one in batch],
             )
-            batch = [cases[position] for position in positions]
+            begin = time.perf_counter()
             rule = ExpansionRule(
                 self._items_per_sid,
                 last=self._unavailable if self._out_of_stock == "last" else None,
                 dropped=self._unavailable if self._out_of_stock == "drop" else None,
-                removed=_history_rows(batch) if remove_history else None,
+                removed=history_rows([one.case for one in batch]) if remove_history else None,
             )
             items = beams.ranked_items(min(need, len(self.items)), rule)
-            yield _Found(positions, beams, items)
+            yield _Found(positions, beams, items, time.perf_counter() - begin)
 
-    def _prompts(self, cases: Sequence[_Case]) -> list[list[int]]:
-        codes_of = self._query_codes(cases)
-        return [self._prompt(case, codes_of) for case in cases]
+    def _ranked(self, request: SearchRequest, found: _Found, line: int) -> tuple[list[Hit], float]:
+        """One request's hits as they are answered, and the seconds that re-ranking took."""
+        hits = _hits(found, line, self.item_ids)
+        if self._reranker is None:
+            return hits, 0.0
+        begin = time.perf_counter()
+        best = reranked(self._reranker, request, hits[: self._rerank_top])
+        return best + hits[self._rerank_top :], time.perf_counter() - begin
 
-    def _query_codes(self, cases: Sequence[_Case]) -> dict[str, Codes]:
-        """The SID of every query in sight, each text encoded once."""
-        texts: dict[str, None] = {}
-        for case in cases:
-            asked = (case.query, *(event.query for event in self._shown(case)))
-            texts.update((text, None) for text in asked if text is not None)
-        if not texts:
-            return {}
-        vectors = self._served.text_encoder.encode(list(texts))
-        return dict(zip(texts, self._served.codebooks.encode(vectors), strict=True))
+    def _batches(self, questions: Sequence[_Question]) -> Iterator[list[int]]:
+        """Positions of those in a hurry first, of prompts of like length together, longest first.
 
-    def _prompt(self, case: _Case, codes_of: dict[str, Codes]) -> list[int]:
-        """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
-        past = self._shown(case)
-        item_codes = self.trie.item_codes([event.row for event in past])
-        turns = [_turn(*pair, codes_of) for pair in zip(past, item_codes, strict=True)]
-        while True:
-            ids = self._render(case, turns, codes_of)
-            if len(ids) <= self._engine.max_prompt_tokens or not turns:
-                return ids
-            turns = turns[len(turns) // 2 + 1 :]
+        Batches have bounded memory.
+        """
 
-    def _shown(self, case: _Case) -> tuple[_Event, ...]:
-        """The past that a prompt can show; a long one costs no more than this."""
-        most = self._served.prompts.config.max_history_events
-        return case.history[max(0, len(case.history) - most) :]
+        def urgency(position: int) -> tuple[Deadline, int]:
+            return questions[position].deadline, -len(questions[position].prompt)
 
-    def _render(self, case: _Case, turns: Sequence[Turn], codes_of: dict[str, Codes]) -> list[int]:
-        prompts = self._served.prompts
-        if case.query is None:
-            return prompts.next_item_prompt(case.profile, turns)
-        return prompts.search_prompt(case.profile, turns, case.query, codes_of[case.query])
-
-    def _batches(self, prompts: Sequence[Sequence[int]], num_beams: int) -> Iterator[list[int]]:
-        """Positions of prompts of like length, longest first, in batches of bounded memory."""
-        order = sorted(range(len(prompts)), key=lambda position: -len(prompts[position]))
-        begin = 0
+        order, begin = sorted(range(len(questions)), key=urgency), 0
         while begin < len(order):
-            size = self._engine.batch_size(len(prompts[order[begin]]), num_beams)
+            first = questions[order[begin]]
+            size = self._engine.batch_size(len(first.prompt), first.num_beams)
             yield order[begin : begin + size]
             begin += size
 
@@ -296,17 +320,15 @@ class Searcher:
         return ~self.items.in_stock
 
 
-def _turn(event: _Event, codes: Codes, codes_of: dict[str, Codes]) -> Turn:
-    if event.query is None:
-        return Turn(codes)
-    return Turn(codes, event.query, codes_of[event.query])
+def _own(of_request: T | None, of_call: T) -> T:
+    return of_call if of_request is None else of_request
 
 
-def _hits(found: _Found, line: int, offset: int, item_ids: Sequence[str]) -> list[Hit]:
-    """The hits of one line of a batch, the first `offset` passed over."""
+def _hits(found: _Found, line: int, item_ids: Sequence[str]) -> list[Hit]:
+    """The hits of one line of a batch."""
     count = int(found.items.count[line])
-    rows = found.items.item_ids[line, offset:count].tolist()
-    beams = found.items.beam[line, offset:count].tolist()
+    rows = found.items.item_ids[line, :count].tolist()
+    beams = found.items.beam[line, :count].tolist()
     codes, scores, ranks = (
         column[line].tolist()
         for column in (found.beams.codes, found.beams.scores, found.beams.rank)
@@ -315,20 +337,6 @@ def _hits(found: _Found, line: int, offset: int, item_ids: Sequence[str]) -> lis
         Hit(item_ids[row], scores[beam], tuple(codes[beam]), ranks[beam])
         for row, beam in zip(rows, beams, strict=True)
     ]
-
-
-def _history_rows(cases: Sequence[_Case]) -> npt.NDArray[np.int64]:
-    """[case, event] rows of the past, padded with -1."""
-    past = [[event.row for event in case.history] for case in cases]
-    rows = np.full((len(past), max(map(len, past))), -1, dtype=np.int64)
-    for line, one in zip(rows, past, strict=True):
-        line[: len(one)] = one
-    return rows
-
-
-def _cut(text: str | None) -> str | None:
-    """What is read of a text; None for one that says nothing."""
-    return text[:MAX_CHARACTERS] if text and text.strip() else None
 
 
 def _bad(

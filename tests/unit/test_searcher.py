@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.data.records import Item
 from onesearch_fast.engine.requests import Hit, PastEvent, SearchRequest, UserContext
-from onesearch_fast.engine.searcher import MAX_CHARACTERS, Searcher
+from onesearch_fast.engine.search_prompts import MAX_CHARACTERS
+from onesearch_fast.engine.searcher import Searcher
 
 BEAMS = 40
 PAST = [PastEvent("item-3", "red lamp"), PastEvent("item-40"), PastEvent("item-9", "white mug")]
@@ -234,7 +236,7 @@ def test_users_that_are_none_are_refused(searcher: Searcher, user: Any, named: s
 def test_numbers_are_checked_before_anything_runs(searcher: Searcher) -> None:
     request = [SearchRequest("mug")]
     assert len(searcher.search(request, k=np.int64(2), num_beams=np.int32(8))[0]) == 2  # type: ignore[arg-type]
-    length = len(searcher._prompts([searcher._case(request[0])])[0])
+    length = len(searcher._writer.prompts([searcher._writer.case(request[0])])[0])
     for bad in (0, -1, -length, True, "8"):
         with pytest.raises(ValueError, match="num_beams"):
             searcher.search(request, num_beams=bad)  # type: ignore[arg-type]
@@ -258,6 +260,69 @@ def test_only_the_queries_of_the_past_that_is_shown_are_encoded(
     assert seen == ["mug", *(event.query for event in past[7:])]
 
 
+def test_a_request_may_bring_its_own_settings(searcher: Searcher) -> None:
+    few = searcher.trie.filter(allow=[3, 40, 71])
+    own = SearchRequest("mug", filter=few)
+    hurried = SearchRequest("mug", deadline_ms=0)
+    answers = searcher.answer([own, hurried, SearchRequest("mug")], k=9, num_beams=BEAMS)
+    assert set(ids(list(answers[0].hits))) == {"item-3", "item-40", "item-71"}
+    assert [answer.complete for answer in answers] == [True, False, True]
+    assert answers[1].levels_scored == 0 and len(answers[1].hits) == 9
+    assert answers[2].levels_scored == len(searcher.trie.level_sizes)
+    plain = searcher.search([SearchRequest("mug")], k=9, num_beams=BEAMS)[0]
+    assert ids(list(answers[2].hits)) == ids(plain)
+
+
+def test_no_time_gives_a_short_marked_answer(searcher: Searcher) -> None:
+    answers = searcher.answer(REQUESTS, k=5, num_beams=BEAMS, deadline_ms=0)
+    assert not any(answer.complete for answer in answers)
+    assert all(len(answer.hits) == 5 for answer in answers)
+    with pytest.raises(ValueError, match="deadline_ms"):
+        searcher.search(REQUESTS, deadline_ms=-1)
+
+
+def test_an_answer_says_where_its_time_went(searcher: Searcher) -> None:
+    stats = searcher.answer(REQUESTS[:1], k=5, num_beams=BEAMS)[0].stats
+    assert min(stats.encoding, stats.expansion, stats.generation.prefill) > 0
+    assert stats.reranking == 0
+
+
+class PreferLate:
+    """Rewards the hits that came last; notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[SearchRequest, int]] = []
+
+    def rerank(self, request: SearchRequest, hits: Sequence[Hit]) -> list[float]:
+        self.asked.append((request, len(hits)))
+        return [place // 2 for place in range(len(hits))]
+
+
+def test_a_reranker_orders_the_best(served_folder: Path, searcher: Searcher) -> None:
+    reranker = PreferLate()
+    chosen = Searcher.load(served_folder, reranker=reranker, rerank_top=6)
+    plain = searcher.search(REQUESTS[:1], k=10, num_beams=BEAMS)[0]
+    (answer,) = chosen.answer(REQUESTS[:1], k=10, num_beams=BEAMS)
+    expected = [plain[place] for place in (4, 5, 2, 3, 0, 1, 6, 7, 8, 9)]
+    assert ids(list(answer.hits)) == ids(expected)
+    assert [hit.reward for hit in answer.hits] == [2, 2, 1, 1, 0, 0, None, None, None, None]
+    assert [hit.score for hit in answer.hits] == [hit.score for hit in expected]
+    assert reranker.asked == [(REQUESTS[0], 6)] and answer.stats.reranking > 0
+    page = chosen.search(REQUESTS[:1], k=2, offset=1, num_beams=BEAMS)[0]
+    assert page == list(answer.hits[1:3])
+
+
+@pytest.mark.parametrize("rewards", [[1.0], [float("nan")] * 6])
+def test_rewards_that_are_none_are_refused(served_folder: Path, rewards: list[float]) -> None:
+    class Broken:
+        def rerank(self, request: SearchRequest, hits: Sequence[Hit]) -> list[float]:
+            return rewards
+
+    chosen = Searcher.load(served_folder, reranker=Broken(), rerank_top=6)
+    with pytest.raises(ValueError, match="reranker"):
+        chosen.search(REQUESTS[:1], num_beams=BEAMS)
+
+
 def test_requests_are_read_from_json() -> None:
     value = {
         "query": "mug",
@@ -267,6 +332,8 @@ def test_requests_are_read_from_json() -> None:
     assert SearchRequest.from_json(value) == expected
     assert SearchRequest.from_json("mug") == SearchRequest("mug")
     assert SearchRequest.from_json({}) == SearchRequest()
+    settings = SearchRequest.from_json({"query": "mug", "num_beams": 8, "deadline_ms": 2.5})
+    assert settings == SearchRequest("mug", num_beams=8, deadline_ms=2.5)
 
 
 @pytest.mark.parametrize(

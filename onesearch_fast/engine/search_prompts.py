@@ -1,0 +1,116 @@
+"""From a request to a prompt: the query's own SID, and as much of the past as fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast.data.prompts import Turn
+from onesearch_fast.engine.requests import SearchRequest
+from onesearch_fast.engine.served_model import ServedModel
+from onesearch_fast.errors import invalid
+
+# A longer query or profile is cut here before anything reads it: no shopper types as much, and the
+# prompt keeps only its first tokens anyway.
+MAX_CHARACTERS = 1000
+
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    row: int
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCase:
+    """A request as the catalogue sees it: rows for items, texts cut, what is unknown left out."""
+
+    profile: str | None
+    history: tuple[_Event, ...]
+    query: str | None
+
+
+class PromptWriter:
+    """Writes requests to a served model as token ids."""
+
+    def __init__(self, served: ServedModel, max_prompt_tokens: int) -> None:
+        self._served = served
+        self._max_prompt_tokens = max_prompt_tokens
+
+    def case(self, request: SearchRequest) -> SearchCase:
+        """Checks a request and finds its items."""
+        if not isinstance(request, SearchRequest):
+            expected = "SearchRequest objects"
+            raise invalid("Searcher", "requests", expected, type(request), kind=TypeError)
+        request.check()
+        if request.user is None:
+            return SearchCase(None, (), _cut(request.query))
+        past = request.user.history
+        rows = self._served.items.rows([event.item_id for event in past]).tolist()
+        known = zip(rows, past, strict=True)
+        history = tuple(_Event(row, _cut(event.query)) for row, event in known if row >= 0)
+        return SearchCase(_cut(request.user.profile), history, _cut(request.query))
+
+    def prompts(self, cases: Sequence[SearchCase]) -> list[list[int]]:
+        """The prompt of each case; every text in sight is encoded once."""
+        codes_of = self._query_codes(cases)
+        return [self._prompt(case, codes_of) for case in cases]
+
+    def _query_codes(self, cases: Sequence[SearchCase]) -> dict[str, Codes]:
+        texts: dict[str, None] = {}
+        for case in cases:
+            asked = (case.query, *(event.query for event in self._shown(case)))
+            texts.update((text, None) for text in asked if text is not None)
+        if not texts:
+            return {}
+        vectors = self._served.text_encoder.encode(list(texts))
+        return dict(zip(texts, self._served.codebooks.encode(vectors), strict=True))
+
+    def _prompt(self, case: SearchCase, codes_of: dict[str, Codes]) -> list[int]:
+        """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
+        past = self._shown(case)
+        item_codes = self._served.trie.item_codes([event.row for event in past])
+        turns = [_turn(*pair, codes_of) for pair in zip(past, item_codes, strict=True)]
+        while True:
+            ids = self._render(case, turns, codes_of)
+            if len(ids) <= self._max_prompt_tokens or not turns:
+                return ids
+            turns = turns[len(turns) // 2 + 1 :]
+
+    def _shown(self, case: SearchCase) -> tuple[_Event, ...]:
+        """The past that a prompt can show; a long one costs no more than this."""
+        most = self._served.prompts.config.max_history_events
+        return case.history[max(0, len(case.history) - most) :]
+
+    def _render(
+        self, case: SearchCase, turns: Sequence[Turn], codes_of: dict[str, Codes]
+    ) -> list[int]:
+        prompts = self._served.prompts
+        if case.query is None:
+            return prompts.next_item_prompt(case.profile, turns)
+        return prompts.search_prompt(case.profile, turns, case.query, codes_of[case.query])
+
+
+def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
+    """[case, event] rows of the past, padded with -1."""
+    past = [[event.row for event in case.history] for case in cases]
+    rows = np.full((len(past), max(map(len, past))), -1, dtype=np.int64)
+    for line, one in zip(rows, past, strict=True):
+        line[: len(one)] = one
+    return rows
+
+
+def _turn(event: _Event, codes: Codes, codes_of: dict[str, Codes]) -> Turn:
+    if event.query is None:
+        return Turn(codes)
+    return Turn(codes, event.query, codes_of[event.query])
+
+
+def _cut(text: str | None) -> str | None:
+    """What is read of a text; None for one that says nothing."""
+    return text[:MAX_CHARACTERS] if text and text.strip() else None
