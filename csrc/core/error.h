@@ -1,5 +1,5 @@
 // Exceptions of the native core. The binding layer maps them to ValueError, TypeError,
-// TrieFormatError, LiveStoreError and OSError.
+// TrieFormatError, FormatError, LiveStoreError and OSError.
 #pragma once
 
 #include <stdexcept>
@@ -20,6 +20,11 @@ class TypeMismatch : public std::invalid_argument {
 class FormatError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+class ColumnsFormatError : public FormatError {
+ public:
+  using FormatError::FormatError;
 };
 
 class StoreFormatError : public FormatError {

@@ -1,8 +1,5 @@
 #include "fuzz_trie_file.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,27 +10,10 @@
 #include "core/error.h"
 #include "core/hash.h"
 #include "index/item_filter.h"
+#include "memory_file.h"
 
 namespace onesearch::testing {
 namespace {
-
-// A file in memory.
-class MemoryFile {
- public:
-  explicit MemoryFile(const std::vector<uint8_t>& bytes) : descriptor_(memfd_create("trie", 0)) {
-    if (write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
-      std::abort();
-    }
-  }
-  ~MemoryFile() { close(descriptor_); }
-  MemoryFile(const MemoryFile&) = delete;
-  MemoryFile& operator=(const MemoryFile&) = delete;
-
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor_); }
-
- private:
-  int descriptor_;
-};
 
 // Every section in a block of its own, so that AddressSanitizer sees a read past any of them; in
 // the file they lie side by side.
@@ -122,7 +102,7 @@ T* at(std::vector<uint8_t>& bytes, size_t offset) {
 }  // namespace
 
 std::shared_ptr<const SidTrie> load_bytes(const std::vector<uint8_t>& bytes, bool verify) {
-  const MemoryFile file(bytes);
+  const MemoryFile file(bytes.data(), bytes.size());
   try {
     return SidTrie::load(file.path(), verify);
   } catch (const FormatError&) {
