@@ -71,21 +71,59 @@ class ItemFilter:
 def item_codes(catalogue: Catalogue, item_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]: ...
 
 # Tensors: torch, numpy, or any object with `__dlpack__`; outputs are filled in place.
+class BeamStepResult:
+    def __init__(
+        self,
+        scores: object,
+        parent_beam: object,
+        tokens: object,
+        node: object,
+        count: object,
+        best_dropped: object,
+        perturbed: object | None,
+    ) -> None: ...
+
+class BeamStepOptions:
+    def __init__(
+        self,
+        node_prior: object | None,
+        max_children_per_parent: int,
+        sibling_penalty: float,
+        beam_widths: object | None,
+        gumbel_seed: object | None,
+        gumbel_path: object | None,
+        gumbel_perturbed: object | None,
+    ) -> None: ...
+
+# Tries, filters, options and results: native ones, or what holds one as `_handle`; of the first two
+# also a list or tuple with one per request.
 def constrained_beam_step(
     logits: object,
     node: object,
     beam_scores: object,
-    trie: SidTrie,
-    num_beams: int,
-    level: int,
-    normalizer: int,
+    trie: object,
+    num_beams: object,
+    level: object,
+    normalizer: str,
     log_normalizer: object | None,
-    filters: list[ItemFilter | None] | None,
-    scores: object,
-    parent_beam: object,
-    tokens: object,
-    node_out: object,
-    count: object,
+    filter: object | None,
+    options: object | None,
+    out: object,
+) -> None: ...
+
+# Refuses what constrained_beam_step refuses, for backends of other languages; `out` may be None.
+def check_constrained_beam_step(
+    logits: object,
+    node: object,
+    beam_scores: object,
+    trie: object,
+    num_beams: object,
+    level: object,
+    normalizer: str,
+    log_normalizer: object | None,
+    filter: object | None,
+    options: object | None,
+    out: object | None,
 ) -> None: ...
 
 class _CpuInfo(TypedDict):

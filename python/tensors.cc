@@ -107,6 +107,13 @@ const dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
   return api;
 }
 
+// Tensors of devices without memory, sparse ones, and whatever else torch cannot hand over.
+[[noreturn]] void refuse_raised(const char* where, const char* argument) {
+  const std::string sentence = py::error_already_set().what();
+  throw InvalidArgument(complaint(where, argument, "a dense tensor in memory",
+                                  sentence.substr(0, sentence.find('\n'))));
+}
+
 py::object export_capsule(py::handle object) {
   try {
     return object.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(1, 0));
@@ -138,7 +145,7 @@ BorrowedTensor from_capsule(py::handle object, const char* where, const char* ar
 BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* argument) {
   if (const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()))) {
     dlpack::Tensor tensor;
-    if (api->tensor_from_py_object(object.ptr(), &tensor) != 0) throw py::error_already_set();
+    if (api->tensor_from_py_object(object.ptr(), &tensor) != 0) refuse_raised(where, argument);
     return {view_of(tensor, where, argument), py::none()};
   }
   if (py::isinstance<py::array>(object)) {
@@ -147,6 +154,41 @@ BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* a
   if (py::hasattr(object, "__dlpack__")) return from_capsule(object, where, argument);
   throw TypeMismatch(complaint(where, argument, "a tensor (torch, numpy, or with __dlpack__)",
                                py::str(py::type::of(object)).cast<std::string>()));
+}
+
+namespace {
+
+// Of a torch tensor; false for what has no such attribute.
+bool is_true(py::handle object, PyObject* name, bool is_method) {
+  const auto value =
+      py::reinterpret_steal<py::object>(is_method ? PyObject_CallMethodNoArgs(object.ptr(), name)
+                                                  : PyObject_GetAttr(object.ptr(), name));
+  if (!value) PyErr_Clear();
+  return value.ptr() == Py_True;
+}
+
+}  // namespace
+
+BorrowedTensor borrow_values(py::handle object, const char* where, const char* argument) {
+  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
+  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
+  BorrowedTensor borrowed = borrow_tensor(object, where, argument);
+  // Integers have neither, numpy's arrays come with a keeper or without either.
+  const bool floats = borrowed.view.dtype == DType::kFloat32 ||
+                      borrowed.view.dtype == DType::kBFloat16 ||
+                      borrowed.view.dtype == DType::kFloat16;
+  if (!floats || py::isinstance<py::array>(object)) return borrowed;
+  if (is_true(object, is_neg, true)) {
+    throw InvalidArgument(complaint(where, argument, "a tensor as it lies in memory",
+                                    "a negated view",
+                                    "pass " + std::string(argument) + ".resolve_neg()"));
+  }
+  if (is_true(object, requires_grad, false)) {
+    throw InvalidArgument(complaint(where, argument, "a tensor that does not require grad",
+                                    "one that does",
+                                    "pass " + std::string(argument) + ".detach()"));
+  }
+  return borrowed;
 }
 
 }  // namespace onesearch::bindings

@@ -18,4 +18,8 @@ struct BorrowedTensor {
 // else through its `__dlpack__`. Raises TypeError for anything else, naming `where` and `argument`.
 BorrowedTensor borrow_tensor(pybind11::handle object, const char* where, const char* argument);
 
+// The same, and refuses what the native side cannot see: a torch tensor whose memory holds the
+// opposite of what torch shows, and one whose gradient would be lost.
+BorrowedTensor borrow_values(pybind11::handle object, const char* where, const char* argument);
+
 }  // namespace onesearch::bindings

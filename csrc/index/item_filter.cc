@@ -204,8 +204,7 @@ void ItemFilter::contains(const int64_t* item_ids, int64_t n, bool* contained) c
 }
 
 bool ItemFilter::allows_base(int level, int64_t base_node) const {
-  // By ranks, as the trie step asks: on unverified bytes items may give another answer.
-  return rank_view().any(catalogue_view_.base.ranks(level, base_node));
+  return allowed_base().any(catalogue_view_.base.item_range(level, base_node));
 }
 
 bool ItemFilter::allows_node(int level, int64_t node) const {

@@ -1,14 +1,14 @@
-"""One level of a trie-constrained beam search for a batch: contract, checks, dispatch."""
+"""One level of a trie-constrained beam search for a batch: contract and dispatch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from numbers import Integral
 
 import torch
 
+from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.sid_trie import SidTrie
@@ -24,11 +24,18 @@ OPERATOR = Operator(
         "node": ("batch", "beam_in"),
         "beam_scores": ("batch", "beam_in"),
         "log_normalizer": ("batch", "beam_in"),
+        "options.node_prior": ("node",),
+        "options.beam_widths": ("batch",),
+        "options.gumbel.seed": ("batch",),
+        "options.gumbel.path": ("batch", "beam_in", "level"),
+        "options.gumbel.perturbed": ("batch", "beam_in"),
         "out.scores": ("batch", "num_beams"),
         "out.parent_beam": ("batch", "num_beams"),
         "out.tokens": ("batch", "num_beams"),
         "out.node": ("batch", "num_beams"),
         "out.count": ("batch",),
+        "out.best_dropped": ("batch",),
+        "out.perturbed": ("batch", "num_beams"),
     },
     dtypes=(torch.float32, torch.bfloat16, torch.float16),
     # Every dtype is widened to float32 first, so one tolerance serves all: log-sum-exp's rounding.
@@ -41,13 +48,22 @@ OPERATOR = Operator(
 class BeamStepResult:
     """The surviving beams of each request, best first; past `count` stand -inf, -1, -1, -1.
 
+    The tensors lie apart in memory, which must not be replaced (`resize_`, `set_`) afterwards.
+
     Attributes:
-        scores: [batch, num_beams] float32, summed log-probabilities in nats, descending.
+        scores: [batch, num_beams] float32, summed log-probabilities in nats; descending unless
+            options order the beams otherwise.
         parent_beam: [batch, num_beams] int32, the input beam that each survivor extends.
         tokens: [batch, num_beams] int32, the code it was extended by, local to the level.
         node: [batch, num_beams] int32, its trie node at level + 1; after the last level the SID's
             rank.
         count: [batch] int32, how many entries are survivors.
+        best_dropped: [batch] float32, the best score of a candidate that did not survive, whatever
+            dropped it; -inf when all did. Scores of log-probabilities only fall from level to
+            level, so final scores above every level's best_dropped are exact: no SID outside the
+            beams can reach them.
+        perturbed: [batch, num_beams] float32 or None, what the beams are ordered by; for
+            `GumbelNoise` at the next level.
     """
 
     scores: torch.Tensor
@@ -55,43 +71,133 @@ class BeamStepResult:
     tokens: torch.Tensor
     node: torch.Tensor
     count: torch.Tensor
+    best_dropped: torch.Tensor
+    perturbed: torch.Tensor | None = None
+    _handle: _C.BeamStepResult = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Here rather than in every step, which then compares one shape only.
-        beams, device = self.scores.shape, self.scores.device
-        _check_tensor("out.scores", self.scores, _FLOAT, beams, device)
-        for name in ("parent_beam", "tokens", "node"):
-            _check_tensor(f"out.{name}", getattr(self, name), _INT, beams, device)
-        _check_tensor("out.count", self.count, _INT, beams[:1], device)
-        columns = (self.scores, self.parent_beam, self.tokens, self.node, self.count)
-        # Tensors without memory, empty or meta, have the address 0.
-        addresses = [column.data_ptr() for column in columns if column.data_ptr()]
-        if len(set(addresses)) < len(addresses):
-            remedy = "use BeamStepResult.empty"
-            raise _bad("out", "memory of its own for each tensor", "memory shared", remedy)
+        # Checked and looked up here rather than in every step.
+        handle = _C.BeamStepResult(
+            self.scores,
+            self.parent_beam,
+            self.tokens,
+            self.node,
+            self.count,
+            self.best_dropped,
+            self.perturbed,
+        )
+        object.__setattr__(self, "_handle", handle)
 
     @classmethod
     def empty(
-        cls, batch: int, num_beams: int, device: str | torch.device = "cpu"
+        cls,
+        batch: int,
+        num_beams: int,
+        device: str | torch.device = "cpu",
+        perturbed: bool = False,
     ) -> BeamStepResult:
         """Uninitialised memory for a result, to be passed as `out=` again and again."""
-        beams = (batch, num_beams)
+        floats = partial(torch.empty, dtype=torch.float32, device=device)
         ids = partial(torch.empty, dtype=torch.int32, device=device)
-        scores = torch.empty(beams, dtype=torch.float32, device=device)
-        return cls(scores, ids(beams), ids(beams), ids(beams), ids(batch))
+        beams = (batch, num_beams)
+        return cls(
+            scores=floats(beams),
+            parent_beam=ids(beams),
+            tokens=ids(beams),
+            node=ids(beams),
+            count=ids(batch),
+            best_dropped=floats(batch),
+            perturbed=floats(beams) if perturbed else None,
+        )
+
+
+@dataclass(frozen=True)
+class GumbelNoise:
+    """Stochastic beams: a sample without replacement, by Gumbel top-k.
+
+    Child t of beam i has the perturbed weight g = weight(i, t) + Gumbel(seed, path[i], t), moved
+    monotonically so that the largest of its siblings' is perturbed[i]:
+
+        key(i, t) = -log(exp(-perturbed[i]) - exp(-max of g over siblings) + exp(-g))
+
+    The noise is a hash of the seed and the codes alone, so neither batch order nor threads nor
+    backends change it. Down all levels the beams are a sample without replacement of SIDs, each
+    level's weights being taken relative to their siblings'.
+
+    Attributes:
+        seed: one for all requests, or int64 [batch].
+        path: [batch, beam_in, level] int32, the codes that led to each beam.
+        perturbed: [batch, beam_in] float32, zeros at level 0, then `BeamStepResult.perturbed`.
+
+    Source: Kool et al. 2019 (arXiv 1903.06059), algorithm 1 and appendix B.3.
+    """
+
+    seed: int | torch.Tensor
+    path: torch.Tensor
+    perturbed: torch.Tensor
+
+    @property
+    def seeds(self) -> torch.Tensor:
+        """int64 [batch]."""
+        if isinstance(self.seed, torch.Tensor):
+            return self.seed
+        return torch.tensor(self.seed, device=self.path.device).expand(self.path.shape[:1])
+
+
+@dataclass(frozen=True)
+class BeamStepOptions:
+    """What else decides which candidates survive, and in which order; `scores` stay plain sums.
+
+        weight = score + node_prior[child] - sibling_penalty * rank among siblings
+        key = weight, or the perturbed weight with `gumbel`
+
+    Siblings are the candidates of one beam; their ranks go from 0 by score, ties to the lower
+    token. Weights that are not finite make no candidates. A request's candidates of the largest
+    keys survive, `max_children_per_parent` at most of one beam, `beam_widths` in all.
+
+    Attributes:
+        node_prior: [num_nodes(level + 1)] float32, nats; needs one trie for all requests.
+        max_children_per_parent: at least 1; None for any number.
+        sibling_penalty: at least 0, nats (diverse beams: Li et al. 2016, arXiv 1611.08562).
+        gumbel: noise for stochastic beams.
+        beam_widths: [batch] int32, each from 1 to num_beams; None for num_beams everywhere.
+    """
+
+    node_prior: torch.Tensor | None = None
+    max_children_per_parent: int | None = None
+    sibling_penalty: float = 0.0
+    gumbel: GumbelNoise | None = None
+    beam_widths: torch.Tensor | None = None
+    _handle: _C.BeamStepOptions = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        most, gumbel = self.max_children_per_parent, self.gumbel
+        if most is not None and most < 1:
+            raise _bad("options.max_children_per_parent", "at least 1, or None", most)
+        handle = _C.BeamStepOptions(
+            self.node_prior,
+            most or 0,
+            self.sibling_penalty,
+            self.beam_widths,
+            gumbel and gumbel.seeds,
+            gumbel and gumbel.path,
+            gumbel and gumbel.perturbed,
+        )
+        object.__setattr__(self, "_handle", handle)
 
 
 def constrained_beam_step(
     logits: torch.Tensor,
     node: torch.Tensor,
     beam_scores: torch.Tensor,
-    trie: SidTrie,
+    trie: SidTrie | Sequence[SidTrie],
     num_beams: int,
     level: int,
     *,
     normalizer: str = "level",
     log_normalizer: torch.Tensor | None = None,
     filter: ItemFilter | Sequence[ItemFilter | None] | None = None,
+    options: BeamStepOptions | None = None,
     out: BeamStepResult | None = None,
     backend: str | None = None,
 ) -> BeamStepResult:
@@ -108,23 +214,25 @@ def constrained_beam_step(
         "vocab"     log_normalizer[i], the log-sum-exp over the model's whole vocabulary.
     It is taken before filters, so filtered scores equal those of a search that filters afterwards.
 
-    The `num_beams` largest scores of a request survive; ties go to the lower parent, then to the
-    lower token. Only finite scores are candidates, so a request with fewer valid SIDs than beams
-    has a smaller `count`. A beam is dead (no candidates) when its node is -1 or out of range, or
-    its logits hold NaN or +inf, or, with "vocab", its log_normalizer is not finite.
+    Candidates are the children of finite score below which an allowed item lives. The `num_beams`
+    largest scores of a request survive, or what `options` make of it; ties go to the lower parent,
+    then to the lower token. A request with fewer candidates than beams has a smaller `count`. A
+    beam is dead (no candidates) when its node is -1 or out of range, or its logits hold NaN or
+    +inf; with "vocab", whose caller has read the logits, when its log_normalizer is not finite.
 
     Args:
         logits: [batch, beam_in, level_sizes[level]] float32, bfloat16 or float16, any strides;
             codes local to the level.
         node: [batch, beam_in] int32, trie nodes at `level`; at level 0 beam_in is 1, the node 0.
         beam_scores: [batch, beam_in] float32, nats; 0 at level 0.
-        trie: the catalogue's `SidTrie`.
+        trie: a `SidTrie` or a `Snapshot`, or a sequence with one per request, of equal level sizes.
         num_beams: survivors per request, 1 to 65536; may exceed the number of candidates.
         level: which code is being chosen, 0 <= level < trie.num_levels.
         normalizer: one of "level", "children", "none", "vocab".
         log_normalizer: [batch, beam_in] float32; required by "vocab", refused by the others.
         filter: one `ItemFilter` of this trie for all requests, or a sequence with one (or None) per
-            request; a child survives when some allowed item lies below it.
+            request.
+        options: priors, quotas, diversity, noise and widths per request.
         out: memory to fill and return instead of allocating; must not share memory with the inputs.
         backend: "cpu" or "torch"; None for the best available.
 
@@ -137,126 +245,29 @@ def constrained_beam_step(
             requires grad.
         BackendUnavailable: the named backend cannot run here; the message says why.
 
-    Cost: reads batch * beam_in * level_sizes[level] logits once, then the children of the live
-    beams. The same bits for the same request, whatever its batch neighbours and the number of
-    threads, on one backend. Not differentiable.
+    Cost: one read of the logits of the beams that can still contribute (none with "vocab"), then
+    the children of those beams. The same bits for the same request, whatever its batch neighbours
+    and the number of threads, on one backend. Not differentiable.
     Source: trie-constrained decoding after Su et al. 2026 (arXiv 2602.22647); the fused, exact
     selection is ours.
     """
-    _check_search(trie, num_beams, level)
-    beams, device = _check_logits(logits, trie.level_sizes[level], level)
-    _check_tensor("node", node, _INT, beams, device)
-    _check_tensor("beam_scores", beam_scores, _FLOAT, beams, device)
-    _check_normalizer(normalizer, log_normalizer)
-    if log_normalizer is not None:
-        _check_tensor("log_normalizer", log_normalizer, _FLOAT, beams, device)
-    filters = None if filter is None else _one_filter_per_request(filter, trie, beams[0])
-    implementation = select(OPERATOR, device.type, logits.dtype, backend)
-    if out is None:
-        out = BeamStepResult.empty(beams[0], num_beams, device)
-    else:
-        _check_out(out, beams[0], num_beams, device, node, beam_scores)
-    implementation.function(
-        logits, node, beam_scores, trie, num_beams, level, normalizer, log_normalizer, filters, out
+    if not isinstance(logits, torch.Tensor):
+        raise _bad("logits", "a torch.Tensor", type(logits), "use torch.as_tensor", TypeError)
+    if logits.dtype not in OPERATOR.dtypes:
+        wanted = " or ".join(map(str, OPERATOR.dtypes))
+        raise _bad("logits", wanted, logits.dtype, "convert it with .to(dtype)", TypeError)
+    device_type = "cpu" if logits.is_cpu else logits.device.type
+    implementation = select(OPERATOR, device_type, logits.dtype, backend)
+    arguments = (
+        *(logits, node, beam_scores, trie, num_beams, level),
+        *(normalizer, log_normalizer, filter, options),
     )
+    if out is None:
+        _C.check_constrained_beam_step(*arguments, None)
+        noisy = options is not None and options.gumbel is not None
+        out = BeamStepResult.empty(logits.shape[0], num_beams, logits.device, perturbed=noisy)
+    implementation.function(*arguments, out)
     return out
 
 
-_FLOAT, _INT = (torch.float32,), (torch.int32,)
 _bad = partial(invalid, OPERATOR.name)
-
-
-def _check_search(trie: SidTrie, num_beams: int, level: int) -> None:
-    if not isinstance(trie, SidTrie):
-        raise _bad("trie", "a SidTrie", type(trie), "build one with SidTrie.build", TypeError)
-    for argument, value in (("num_beams", num_beams), ("level", level)):
-        if isinstance(value, bool) or not isinstance(value, Integral):  # numpy's integers count
-            raise _bad(argument, "an integer", type(value), kind=TypeError)
-    if not 1 <= num_beams <= MAX_BEAMS:
-        raise _bad("num_beams", f"1 to {MAX_BEAMS}", num_beams)
-    if not 0 <= level < trie.num_levels:
-        raise _bad("level", f"a level of the trie, in [0, {trie.num_levels})", level)
-
-
-def _check_logits(
-    logits: torch.Tensor, level_size: int, level: int
-) -> tuple[torch.Size, torch.device]:
-    if not isinstance(logits, torch.Tensor):
-        raise _bad("logits", "a torch.Tensor", type(logits), "use torch.as_tensor", TypeError)
-    beams, device = logits.shape[:2], logits.device
-    _check_tensor("logits", logits, OPERATOR.dtypes, (*beams, level_size), device)
-    most = MAX_BEAMS if level else 1
-    if not 1 <= beams[1] <= most:
-        raise _bad("logits", f"1 to {most} beams a request at level {level}", tuple(logits.shape))
-    return beams, device
-
-
-def _check_tensor(
-    argument: str,
-    tensor: torch.Tensor,
-    dtypes: tuple[torch.dtype, ...],
-    shape: tuple[int, ...],
-    device: torch.device,
-) -> None:
-    if not isinstance(tensor, torch.Tensor):
-        raise _bad(argument, "a torch.Tensor", type(tensor), "use torch.as_tensor", TypeError)
-    if tensor.dtype not in dtypes:
-        wanted = " or ".join(map(str, dtypes))
-        raise _bad(argument, wanted, tensor.dtype, "convert it with .to(dtype)", TypeError)
-    if tensor.shape != shape:
-        axes = ", ".join(OPERATOR.axes[argument])
-        raise _bad(argument, f"[{axes}] = {tuple(shape)}", tuple(tensor.shape))
-    if tensor.device != device:
-        raise _bad(argument, f"a tensor on {device}, as the others are", tensor.device)
-    if tensor.is_neg():
-        # Its memory holds the opposite of what torch shows, and backends read memory.
-        remedy = f"pass {argument}.resolve_neg()"
-        raise _bad(argument, "a tensor as it lies in memory", "a negated view", remedy)
-    if tensor.requires_grad:
-        remedy = f"pass {argument}.detach(): the step is not differentiable"
-        raise _bad(argument, "a tensor that does not require grad", "one that does", remedy)
-
-
-def _check_normalizer(normalizer: str, log_normalizer: torch.Tensor | None) -> None:
-    if normalizer not in NORMALIZERS:
-        raise _bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
-    if normalizer == "vocab" and log_normalizer is None:
-        remedy = "pass the log-sum-exp over the model's whole vocabulary"
-        raise _bad("log_normalizer", "a tensor with normalizer 'vocab'", None, remedy)
-    if normalizer != "vocab" and log_normalizer is not None:
-        remedy = "leave it out, or pass normalizer='vocab'"
-        raise _bad("log_normalizer", f"None with normalizer {normalizer!r}", "a tensor", remedy)
-
-
-def _one_filter_per_request(
-    filter: ItemFilter | Sequence[ItemFilter | None], trie: SidTrie, batch: int
-) -> tuple[ItemFilter | None, ...]:
-    if not isinstance(filter, ItemFilter | Sequence):
-        remedy = "make it with trie.filter"
-        raise _bad("filter", "an ItemFilter or a sequence", type(filter), remedy, TypeError)
-    filters = (filter,) * batch if isinstance(filter, ItemFilter) else tuple(filter)
-    if len(filters) != batch:
-        raise _bad("filter", f"one, or one per request ({batch})", f"{len(filters)} filters")
-    for one in filters:
-        if one is not None and not isinstance(one, ItemFilter):
-            raise _bad("filter", "an ItemFilter", type(one), "make it with trie.filter", TypeError)
-        if one is not None and one.trie is not trie:
-            raise _bad("filter", "a filter of this trie", "another's", "make it with trie.filter")
-    return filters
-
-
-def _check_out(
-    out: BeamStepResult,
-    batch: int,
-    num_beams: int,
-    device: torch.device,
-    node: torch.Tensor,
-    beam_scores: torch.Tensor,
-) -> None:
-    if not isinstance(out, BeamStepResult):
-        raise _bad("out", "a BeamStepResult", type(out), "use BeamStepResult.empty", TypeError)
-    _check_tensor("out.scores", out.scores, _FLOAT, (batch, num_beams), device)
-    inputs = node.data_ptr(), beam_scores.data_ptr()
-    if batch and (out.node.data_ptr() in inputs or out.scores.data_ptr() in inputs):
-        remedy = "alternate between two results from step to step"
-        raise _bad("out", "memory of its own", "the memory of node or beam_scores", remedy)

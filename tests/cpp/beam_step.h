@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "index/catalogue_view.h"
 #include "ops/constrained_beam_step/constrained_beam_step.h"
 
 namespace onesearch::testing {
@@ -42,19 +43,22 @@ struct Step {
   std::vector<int32_t> tokens;
   std::vector<int32_t> node_out;
   std::vector<int32_t> count;
+  std::vector<float> best_dropped;
+  CatalogueView catalogue;
+  const CatalogueView* catalogue_pointer = &catalogue;
   BeamStepInput input;
   BeamStepOutput output;
 
   // Random values everywhere; one node in five does not exist.
-  Step(uint32_t seed, const SidTrieView& trie, int level, int64_t batch_size, int64_t beam_in,
+  Step(uint32_t seed, const CatalogueView& searched, int level, int64_t batch_size, int64_t beam_in,
        int64_t width, Normalizer normalizer)
-      : batch(batch_size), beams(beam_in), num_beams(width) {
+      : batch(batch_size), beams(beam_in), num_beams(width), catalogue(searched) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal(0.0f, 3.0f);
-    const int64_t size = trie.level_sizes[level];
+    const int64_t size = catalogue.base.level_sizes[level];
     for (int64_t i = 0; i < batch * beams * size; ++i) logits.push_back(normal(random));
     for (int64_t i = 0; i < batch * beams; ++i) {
-      const auto nodes = static_cast<int64_t>(trie.num_nodes[level]);
+      const int64_t nodes = catalogue.num_nodes(level);
       const int64_t drawn = static_cast<int64_t>(random() % (nodes + 1 + nodes / 5)) - 1;
       node.push_back(level == 0 ? 0 : static_cast<int32_t>(drawn));
       beam_scores.push_back(normal(random));
@@ -63,12 +67,13 @@ struct Step {
     scores.assign(batch * num_beams, 7.0f);
     for (auto* ids : {&parent_beam, &tokens, &node_out}) ids->assign(batch * num_beams, 7);
     count.assign(batch, 7);
+    best_dropped.assign(batch, 7.0f);
     log_normalizer_view = tensor(log_normalizer, DType::kFloat32, {batch, beams});
     input.logits = tensor(logits, DType::kFloat32, {batch, beams, size});
     input.node = tensor(node, DType::kInt32, {batch, beams});
     input.beam_scores = tensor(beam_scores, DType::kFloat32, {batch, beams});
     if (normalizer == Normalizer::kVocab) input.log_normalizer = &log_normalizer_view;
-    input.trie = trie;
+    input.catalogues = {&catalogue_pointer, 1};
     input.num_beams = num_beams;
     input.level = level;
     input.normalizer = normalizer;
@@ -77,6 +82,7 @@ struct Step {
     output.tokens = tensor(tokens, DType::kInt32, {batch, num_beams});
     output.node = tensor(node_out, DType::kInt32, {batch, num_beams});
     output.count = tensor(count, DType::kInt32, {batch});
+    output.best_dropped = tensor(best_dropped, DType::kFloat32, {batch});
   }
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
@@ -113,7 +119,7 @@ inline double normalizer_of(const Step& step, int64_t row, const std::vector<dou
     case Normalizer::kChildren: {
       std::vector<double> valid;
       for (uint32_t edge = children.begin; edge < children.end; ++edge) {
-        valid.push_back(logits[step.input.trie.token(step.input.level, edge)]);
+        valid.push_back(logits[step.catalogue.base.token(step.input.level, edge)]);
       }
       return log_sum_exp(valid);
     }
@@ -127,8 +133,8 @@ inline double normalizer_of(const Step& step, int64_t row, const std::vector<dou
 
 // All candidates of one request that a filter lets through, best first, in float64.
 inline std::vector<Survivor> brute_force(const Step& step, int64_t request,
-                                         const ItemFilterView* filter) {
-  const SidTrieView& trie = step.input.trie;
+                                         const CatalogueFilterView* filter) {
+  const SidTrieView& trie = step.catalogue.base;
   const int level = step.input.level;
   const int64_t size = trie.level_sizes[level];
   std::vector<Survivor> all;
@@ -141,7 +147,7 @@ inline std::vector<Survivor> brute_force(const Step& step, int64_t request,
     for (uint32_t edge = children.begin; edge < children.end; ++edge) {
       const int64_t token = trie.token(level, edge);
       const double score = step.beam_scores[row] + (logits[token] - normalizer);
-      const bool allowed = filter == nullptr || filter->any(trie.ranks(level + 1, edge));
+      const bool allowed = filter == nullptr || filter->base.any(trie.item_range(level + 1, edge));
       if (std::isfinite(score) && allowed) all.push_back({score, beam, token, edge});
     }
   }

@@ -25,10 +25,8 @@ std::shared_ptr<const SidTrie> some_trie() {
 // Random scores are distinct by far more than rounding, so ids must be those of brute force.
 void check_step(const Step& step) {
   for (int64_t request = 0; request < step.batch; ++request) {
-    const size_t filters = step.input.filters.size();
-    const ItemFilterView* filter =
-        filters == 0 ? nullptr : step.input.filters[filters == 1 ? 0 : request];
-    const std::vector<Survivor> expected = brute_force(step, request, filter);
+    const std::vector<Survivor> expected =
+        brute_force(step, request, step.input.filters.of(request));
     const int64_t count = std::min<int64_t>(step.num_beams, expected.size());
     CHECK_EQUAL(step.count[request], count);
     for (int64_t i = 0; i < step.num_beams; ++i) {
@@ -43,10 +41,14 @@ void check_step(const Step& step) {
         CHECK_EQUAL(step.scores[at], -kInfinity);
       }
     }
+    const bool dropped = expected.size() > static_cast<size_t>(count);
+    const double best_dropped = dropped ? expected[count].score : -kInfinity;
+    CHECK(step.best_dropped[request] == best_dropped ||
+          std::abs(step.best_dropped[request] - best_dropped) < 2e-5);
   }
 }
 
-// The five outputs as bytes.
+// The outputs as bytes.
 std::vector<unsigned char> bits_of(const Step& step) {
   std::vector<unsigned char> bits;
   const auto append = [&bits](const auto& values) {
@@ -58,6 +60,7 @@ std::vector<unsigned char> bits_of(const Step& step) {
   append(step.tokens);
   append(step.node_out);
   append(step.count);
+  append(step.best_dropped);
   return bits;
 }
 
@@ -69,7 +72,8 @@ TEST(the_step_is_brute_force) {
   for (const Normalizer normalizer : kNormalizers) {
     for (int level = 0; level < 3; ++level) {
       for (const int64_t num_beams : {1, 7, 300, 5000}) {
-        Step step(seed++, trie->view(), level, 3, level == 0 ? 1 : 12, num_beams, normalizer);
+        Step step(seed++, trie->catalogue_view(), level, 3, level == 0 ? 1 : 12, num_beams,
+                  normalizer);
         step.run();
         check_step(step);
       }
@@ -85,17 +89,18 @@ TEST(a_filtered_step_is_filtered_brute_force) {
     const ItemSelection allow{nullptr, catalogue.ids.data(), num_ids};
     filters.push_back(ItemFilter::make(trie, &allow, nullptr));
   }
-  const std::vector<ItemFilterView> views = {filters[0]->rank_view(), filters[1]->rank_view(),
-                                             filters[2]->rank_view()};
+  const std::vector<CatalogueFilterView> views = {filters[0]->view(), filters[1]->view(),
+                                                  filters[2]->view()};
   uint32_t seed = 100;
   for (const Normalizer normalizer : kNormalizers) {
     for (int level = 0; level < 3; ++level) {
-      Step each(seed++, trie->view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
-      each.input.filters = {&views[0], &views[1], &views[2], nullptr};
+      Step each(seed++, trie->catalogue_view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
+      const CatalogueFilterView* one_each[] = {&views[0], &views[1], &views[2], nullptr};
+      each.input.filters = {one_each, 4};
       each.run();
       check_step(each);
-      Step shared(seed++, trie->view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
-      shared.input.filters = {&views[1]};
+      Step shared(seed++, trie->catalogue_view(), level, 4, level == 0 ? 1 : 12, 20, normalizer);
+      shared.input.filters = {one_each + 1, 1};
       shared.run();
       check_step(shared);
     }
@@ -104,7 +109,7 @@ TEST(a_filtered_step_is_filtered_brute_force) {
 
 TEST(ties_go_to_the_lower_parent_then_the_lower_token) {
   const auto trie = some_trie();
-  Step step(1, trie->view(), 1, 1, 10, 25, Normalizer::kNone);
+  Step step(1, trie->catalogue_view(), 1, 1, 10, 25, Normalizer::kNone);
   std::fill(step.logits.begin(), step.logits.end(), 0.5f);
   std::fill(step.beam_scores.begin(), step.beam_scores.end(), -1.0f);
   step.run();
@@ -113,9 +118,9 @@ TEST(ties_go_to_the_lower_parent_then_the_lower_token) {
 
 TEST(strides_of_every_axis_are_followed) {
   const auto trie = some_trie();
-  Step plain(5, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+  Step plain(5, trie->catalogue_view(), 1, 2, 6, 9, Normalizer::kLevel);
   plain.run();
-  Step strided(5, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+  Step strided(5, trie->catalogue_view(), 1, 2, 6, 9, Normalizer::kLevel);
   std::vector<float> spread(40 * 6 * 2 * 3, kInfinity);
   TensorView& logits = strided.input.logits;
   logits.data = spread.data();
@@ -134,7 +139,7 @@ TEST(strides_of_every_axis_are_followed) {
 TEST(half_width_logits_are_widened_exactly) {
   const auto trie = some_trie();
   for (const bool brain : {true, false}) {
-    Step wide(7, trie->view(), 1, 2, 6, 9, Normalizer::kLevel);
+    Step wide(7, trie->catalogue_view(), 1, 2, 6, 9, Normalizer::kLevel);
     std::vector<uint16_t> narrow;
     for (float& logit : wide.logits) {
       // Truncation to 6 mantissa bits is exact in both formats.
@@ -157,11 +162,12 @@ TEST(half_width_logits_are_widened_exactly) {
 }
 
 #if !defined(ONESEARCH_CHECKED)  // checked_test.cc tells what holds there
-TEST(rows_with_nan_or_infinity_are_dead_for_every_normalizer) {
+TEST(rows_with_nan_or_infinity_are_dead) {
   const auto trie = some_trie();
-  for (const Normalizer normalizer : kNormalizers) {
+  for (const Normalizer normalizer :
+       {Normalizer::kLevel, Normalizer::kChildren, Normalizer::kNone}) {
     for (const float bad : {kInfinity, std::nanf("")}) {
-      Step step(9, trie->view(), 1, 1, 3, 200, normalizer);
+      Step step(9, trie->catalogue_view(), 1, 1, 3, 200, normalizer);
       step.node = {0, 1, 2};
       step.logits[40 + 39] = bad;
       step.run();
@@ -174,12 +180,24 @@ TEST(rows_with_nan_or_infinity_are_dead_for_every_normalizer) {
     }
   }
 }
+
+TEST(a_given_normalizer_speaks_for_its_row) {
+  const auto trie = some_trie();
+  for (const float bad : {kInfinity, std::nanf("")}) {
+    Step step(9, trie->catalogue_view(), 1, 1, 1, 200, Normalizer::kVocab);
+    step.node = {1};
+    std::fill(step.logits.begin(), step.logits.begin() + 20, bad);
+    step.run();
+    CHECK(step.count[0] > 0);
+    for (int64_t i = 0; i < step.count[0]; ++i) CHECK(step.tokens[i] >= 20);
+  }
+}
 #endif
 
 TEST(minus_infinity_is_never_selected) {
   const auto trie = some_trie();
   for (const Normalizer normalizer : kNormalizers) {
-    Step step(11, trie->view(), 1, 1, 3, 200, normalizer);
+    Step step(11, trie->catalogue_view(), 1, 1, 3, 200, normalizer);
     step.node = {0, 1, 2};
     for (int token = 0; token < 40; ++token) {
       step.logits[token] = -kInfinity;  // nothing left of beam 0
@@ -199,7 +217,7 @@ TEST(minus_infinity_is_never_selected) {
 #if !defined(ONESEARCH_CHECKED)
 TEST(a_log_normalizer_that_is_not_finite_kills_its_beam) {
   const auto trie = some_trie();
-  Step step(13, trie->view(), 1, 1, 4, 200, Normalizer::kVocab);
+  Step step(13, trie->catalogue_view(), 1, 1, 4, 200, Normalizer::kVocab);
   step.node = {0, 1, 2, 3};
   step.log_normalizer = {kInfinity, -kInfinity, std::nanf(""), 1.0f};
   step.run();
@@ -208,21 +226,9 @@ TEST(a_log_normalizer_that_is_not_finite_kills_its_beam) {
 }
 #endif
 
-TEST(outputs_may_overwrite_node_and_scores) {
-  const auto trie = some_trie();
-  Step apart(15, trie->view(), 1, 3, 8, 8, Normalizer::kLevel);
-  apart.run();
-  Step shared(15, trie->view(), 1, 3, 8, 8, Normalizer::kLevel);
-  shared.output.node = shared.input.node;
-  shared.output.scores = shared.input.beam_scores;
-  shared.run();
-  CHECK(shared.node == apart.node_out);
-  CHECK(shared.beam_scores == apart.scores);
-}
-
 TEST(bits_do_not_depend_on_threads_or_neighbours) {
   const auto trie = SidTrie::build(random_catalogue(3, {2000, 40, 30}, 5000).input());
-  Step whole(17, trie->view(), 1, 8, 500, 100, Normalizer::kLevel);
+  Step whole(17, trie->catalogue_view(), 1, 8, 500, 100, Normalizer::kLevel);
   set_num_threads(1);
   whole.run();
   const auto expected = bits_of(whole);
@@ -232,13 +238,13 @@ TEST(bits_do_not_depend_on_threads_or_neighbours) {
     CHECK(bits_of(whole) == expected);
   }
   for (int64_t request = 0; request < 8; ++request) {
-    Step one(17, trie->view(), 1, 8, 500, 100, Normalizer::kLevel);
+    Step one(17, trie->catalogue_view(), 1, 8, 500, 100, Normalizer::kLevel);
     one.input.logits.data = one.input.logits.at<float>(request);
     one.input.node.data = one.input.node.at<int32_t>(request);
     one.input.beam_scores.data = one.input.beam_scores.at<float>(request);
-    for (TensorView* view :
-         {&one.input.logits, &one.input.node, &one.input.beam_scores, &one.output.scores,
-          &one.output.parent_beam, &one.output.tokens, &one.output.node, &one.output.count}) {
+    for (TensorView* view : {&one.input.logits, &one.input.node, &one.input.beam_scores,
+                             &one.output.scores, &one.output.parent_beam, &one.output.tokens,
+                             &one.output.node, &one.output.count, &one.output.best_dropped}) {
       view->shape[0] = 1;
     }
     one.run();
@@ -249,7 +255,7 @@ TEST(bits_do_not_depend_on_threads_or_neighbours) {
 
 TEST(an_empty_batch_is_no_work) {
   const auto trie = some_trie();
-  Step step(19, trie->view(), 1, 0, 4, 5, Normalizer::kLevel);
+  Step step(19, trie->catalogue_view(), 1, 0, 4, 5, Normalizer::kLevel);
   step.run();
   CHECK_EQUAL(step.count.size(), size_t{0});
 }
@@ -257,37 +263,40 @@ TEST(an_empty_batch_is_no_work) {
 TEST(bad_arguments_are_refused) {
   const auto trie = some_trie();
   const auto refused = [&](const char* part, const auto& spoil) {
-    Step step(21, trie->view(), 1, 2, 4, 5, Normalizer::kLevel);
+    Step step(21, trie->catalogue_view(), 1, 2, 4, 5, Normalizer::kLevel);
     spoil(step);
     CHECK_THROWS(InvalidArgument, part, step.run());
   };
   const auto mistyped = [&](const char* part, const auto& spoil) {
-    Step step(21, trie->view(), 1, 2, 4, 5, Normalizer::kLevel);
+    Step step(21, trie->catalogue_view(), 1, 2, 4, 5, Normalizer::kLevel);
     spoil(step);
     CHECK_THROWS(TypeMismatch, part, step.run());
   };
   refused("num_beams: expected 1 to 65536, got 0", [](Step& s) { s.input.num_beams = 0; });
   refused("num_beams", [](Step& s) { s.input.num_beams = 65537; });
-  refused("level: expected 0 to 2, got 3", [](Step& s) { s.input.level = 3; });
+  refused("level: expected a level of the trie, in [0, 3), got 3",
+          [](Step& s) { s.input.level = 3; });
   refused("level", [](Step& s) { s.input.level = -1; });
   refused("normalizer", [](Step& s) { s.input.normalizer = static_cast<Normalizer>(4); });
   refused("log_normalizer", [](Step& s) { s.input.normalizer = Normalizer::kVocab; });
   refused("log_normalizer", [](Step& s) { s.input.log_normalizer = &s.log_normalizer_view; });
-  refused("shape [batch, beam_in, 40], got [2, 4, 39]",
+  refused("[batch, beam_in, code] = [2, 4, 40], got [2, 4, 39]",
           [](Step& s) { s.input.logits.shape[2] = 39; });
-  refused("one beam at level 0, got 4", [](Step& s) {
+  refused("1 to 1 beams a request at level 0", [](Step& s) {
     s.input.level = 0;
     s.input.logits.shape[2] = 50;
   });
   refused("1 to 65536 beams", [](Step& s) { s.input.logits.shape[1] = 0; });
-  refused("node: expected shape [2, 4], got [2, 3]", [](Step& s) { s.input.node.shape[1] = 3; });
-  refused("scores: expected shape [2, 5], got [2, 6]",
+  refused("node: expected [batch, beam_in] = [2, 4], got [2, 3]",
+          [](Step& s) { s.input.node.shape[1] = 3; });
+  refused("out.scores: expected [batch, num_beams] = [2, 5], got [2, 6]",
           [](Step& s) { s.output.scores.shape[1] = 6; });
   refused("count: expected writable", [](Step& s) { s.output.count.read_only = true; });
   refused("logits: expected a CPU tensor", [](Step& s) { s.input.logits.device = Device::kCuda; });
   refused("tokens: expected a CPU tensor", [](Step& s) { s.output.tokens.device = Device::kCuda; });
-  refused("filter: expected none, one, or one a request, got 3",
-          [](Step& s) { s.input.filters.assign(3, nullptr); });
+  const CatalogueFilterView* const three[3] = {};
+  refused("filter: expected one, or one per request (2), got 3 filters",
+          [&](Step& s) { s.input.filters = {three, 3}; });
   mistyped("logits: expected float32, bfloat16 or float16, got float64",
            [](Step& s) { s.input.logits.dtype = DType::kFloat64; });
   mistyped("node: expected int32, got int64", [](Step& s) { s.input.node.dtype = DType::kInt64; });

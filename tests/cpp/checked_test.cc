@@ -24,7 +24,7 @@ TEST(nan_and_infinity_in_logits_are_refused) {
   const auto trie = some_trie();
   for (const Normalizer normalizer : {Normalizer::kLevel, Normalizer::kNone}) {
     for (const float bad : {kInfinity, std::nanf("")}) {
-      Step step(9, trie->view(), 1, 2, 3, 20, normalizer);
+      Step step(9, trie->catalogue_view(), 1, 2, 3, 20, normalizer);
       step.node = {0, 1, 2, 3, 4, 5};
       step.logits[5 * 40 + 39] = bad;
       CHECK_THROWS(InvalidArgument, "logits: expected neither NaN nor +inf, got one at [1, 2]",
@@ -39,7 +39,7 @@ TEST(nan_and_infinity_in_logits_are_refused) {
 TEST(nan_and_infinity_as_normalizer_are_refused) {
   const auto trie = some_trie();
   for (const float bad : {kInfinity, std::nanf("")}) {
-    Step step(9, trie->view(), 1, 1, 3, 20, Normalizer::kVocab);
+    Step step(9, trie->catalogue_view(), 1, 1, 3, 20, Normalizer::kVocab);
     step.node = {0, 1, 2};
     step.log_normalizer[1] = bad;
     CHECK_THROWS(InvalidArgument,
@@ -49,7 +49,7 @@ TEST(nan_and_infinity_as_normalizer_are_refused) {
 
 TEST(minus_infinity_is_no_error) {
   const auto trie = some_trie();
-  Step step(9, trie->view(), 1, 1, 3, 200, Normalizer::kChildren);
+  Step step(9, trie->catalogue_view(), 1, 1, 3, 200, Normalizer::kChildren);
   step.node = {0, 1, 2};
   for (int token = 0; token < 40; ++token) step.logits[token] = -kInfinity;
   step.run();

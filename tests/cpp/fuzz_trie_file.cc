@@ -83,13 +83,15 @@ void query_nodes(const SidTrie& trie, const ItemFilter& filter) {
 
 void query_step(const SidTrie& trie, const ItemFilter& filter) {
   const SidTrieView& view = trie.view();
-  const ItemFilterView filter_view = filter.rank_view();
+  const CatalogueFilterView filter_view = filter.view();
+  const CatalogueFilterView* const filters[] = {&filter_view};
   for (int level = 0; level < view.num_levels; ++level) {
     // Logits of a hostile level size are memory of ours, so it is bounded.
     if (view.level_sizes[level] > 4096) continue;
     const Normalizer normalizer = level % 2 == 0 ? Normalizer::kLevel : Normalizer::kChildren;
-    Step step(static_cast<uint32_t>(level), view, level, 1, level == 0 ? 1 : 5, 8, normalizer);
-    step.input.filters = {&filter_view};
+    Step step(static_cast<uint32_t>(level), trie.catalogue_view(), level, 1, level == 0 ? 1 : 5, 8,
+              normalizer);
+    step.input.filters = {filters, 1};
     step.run();
   }
 }

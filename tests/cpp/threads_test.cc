@@ -103,13 +103,13 @@ TEST(everything_at_once_from_many_threads) {
   const auto trie = SidTrie::build(catalogue.input());
   const ScratchFile file;
   trie->save(file.path());
-  Step expected(1, trie->view(), 1, 4, 60, 50, Normalizer::kLevel);
+  Step expected(1, trie->catalogue_view(), 1, 4, 60, 50, Normalizer::kLevel);
   expected.run();
 
   std::atomic<int> wrong{0};
   const auto search = [&] {
     for (int i = 0; i < 10; ++i) {
-      Step step(1, trie->view(), 1, 4, 60, 50, Normalizer::kLevel);
+      Step step(1, trie->catalogue_view(), 1, 4, 60, 50, Normalizer::kLevel);
       step.run();
       wrong += step.scores != expected.scores || step.tokens != expected.tokens;
     }

@@ -37,7 +37,14 @@ def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def step(convert: Callable[[np.ndarray], Any] = lambda array: array) -> dict[str, np.ndarray]:
+Convert = Callable[[np.ndarray], Any]
+
+
+def as_it_is(array: np.ndarray) -> np.ndarray:
+    return array
+
+
+def step(convert: Convert = as_it_is, convert_out: Convert = as_it_is) -> dict[str, np.ndarray]:
     """One call of the native operator on the root, each tensor passed as `convert` makes it."""
     trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None)
     logits = np.random.default_rng(0).normal(size=(2, 1, 8)).astype(np.float32)
@@ -45,9 +52,11 @@ def step(convert: Callable[[np.ndarray], Any] = lambda array: array) -> dict[str
         "scores": np.empty((2, 5), np.float32),
         "parent_beam": np.empty((2, 5), np.int32),
         "tokens": np.empty((2, 5), np.int32),
-        "node_out": np.empty((2, 5), np.int32),
+        "node": np.empty((2, 5), np.int32),
         "count": np.empty(2, np.int32),
+        "best_dropped": np.empty(2, np.float32),
     }
+    result = _C.BeamStepResult(*(convert_out(array) for array in out.values()), None)
     _C.constrained_beam_step(
         convert(logits),
         convert(np.zeros((2, 1), np.int32)),
@@ -55,10 +64,11 @@ def step(convert: Callable[[np.ndarray], Any] = lambda array: array) -> dict[str
         trie,
         5,
         0,
-        0,
+        "level",
         None,
         None,
-        *(convert(array) for array in out.values()),
+        None,
+        result,
     )
     return out
 
@@ -86,7 +96,7 @@ def test_tensors_of_every_library_are_taken_without_a_copy() -> None:
         lambda array: Capsule(array, versioned=True),
         lambda array: Capsule(array, versioned=False),
     ):
-        got = step(convert)
+        got = step(convert, convert)
         for name, array in expected.items():
             assert (got[name] == array).all(), name
 
@@ -98,7 +108,7 @@ def test_read_only_outputs_are_refused() -> None:
 
     for convert in (frozen, lambda array: Capsule(frozen(array), versioned=True)):
         with pytest.raises(ValueError, match="scores: expected writable memory"):
-            step(convert)
+            step(convert_out=convert)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +204,14 @@ def test_handles_of_another_kind_are_refused() -> None:
     other = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None)
     foreign = _C.ItemFilter.make(other, None, None)
     arrays = [np.zeros((1, 1, 8), np.float32), np.zeros((1, 1), np.int32)]
+    arrays.append(np.zeros((1, 1), np.float32))
     outputs = [np.empty((1, 2), np.float32), *(np.empty((1, 2), np.int32) for _ in range(3))]
-    rest = [*outputs, np.empty(1, np.int32)]
-    scores = np.zeros((1, 1), np.float32)
+    result = _C.BeamStepResult(*outputs, np.empty(1, np.int32), np.empty(1, np.float32), None)
     with pytest.raises(ValueError, match="filter: expected a filter of this trie"):
-        _C.constrained_beam_step(*arrays, scores, trie, 2, 0, 0, None, [foreign], *rest)
-    with pytest.raises(TypeError):
-        _C.constrained_beam_step(*arrays, scores, "trie", 2, 0, 0, None, None, *rest)
+        _C.constrained_beam_step(*arrays, trie, 2, 0, "level", None, [foreign], None, result)
+    for swapped in ((foreign, None, None, result), (trie, trie, None, result)):
+        with pytest.raises(TypeError):
+            _C.constrained_beam_step(*arrays, swapped[0], 2, 0, "level", None, *swapped[1:])
+    for wrong in ((trie, result), (result, trie)):
+        with pytest.raises(TypeError):
+            _C.constrained_beam_step(*arrays, trie, 2, 0, "level", None, None, *wrong)

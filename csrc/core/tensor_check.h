@@ -1,0 +1,42 @@
+// Refusals of tensors at the entry of an operator, in one sentence form.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+
+#include "core/tensor_view.h"
+
+namespace onesearch {
+
+// Checks of one operator's tensors, all on the CPU. Sentences are made only when a check fails: an
+// entry that refuses nothing costs nanoseconds.
+class TensorCheck {
+ public:
+  explicit TensorCheck(const char* where) : where_(where) {}
+
+  // A size by its axis: {"batch", 8}
+  struct Axis {
+    const char* name;
+    int64_t size;
+  };
+
+  // Throws TypeMismatch for another dtype, InvalidArgument for another shape or device.
+  void tensor(const TensorView& tensor, const char* argument, DType dtype,
+              std::initializer_list<Axis> axes) const;
+
+  // float32, bfloat16 or float16, with so many axes; InvalidArgument or TypeMismatch.
+  void floats(const TensorView& tensor, const char* argument, int num_axes) const;
+
+  // The last axis contiguous, unless the tensor is empty.
+  void contiguous_rows(const TensorView& tensor, const char* argument) const;
+
+  void writable(const TensorView& tensor, const char* argument) const;
+
+  [[noreturn]] void refuse(const char* argument, const std::string& expected,
+                           const std::string& got, const std::string& remedy = "") const;
+
+ private:
+  const char* where_;
+};
+
+}  // namespace onesearch
