@@ -18,32 +18,30 @@ class PartitionWriter {
   void begin(uint32_t part, uint32_t element) {
     if (partition_.offsets != nullptr) {
       const_cast<uint32_t*>(partition_.offsets)[part] = element;
-    } else if (partition_.bits != nullptr) {
-      const_cast<uint64_t*>(partition_.bits)[element / 64] |= uint64_t{1} << (element % 64);
+    } else if (partition_.words != nullptr) {
+      words()[element / 64].begins |= uint64_t{1} << (element % 64);
     }
   }
 
   // After the begins of all parts: closes the last one and writes the directory.
   void finish() {
     begin(partition_.num_parts, partition_.num_elements);
-    if (partition_.bits != nullptr) write_directory();
+    if (partition_.words != nullptr) write_directory();
   }
 
  private:
+  PartitionWord* words() { return const_cast<PartitionWord*>(partition_.words); }
+
   void write_directory() {
-    auto* before = const_cast<uint32_t*>(partition_.before);
-    auto* hint = const_cast<uint32_t*>(partition_.hint);
-    const uint32_t num_blocks = partition_.num_blocks();
+    const uint32_t num_words = partition_.num_words();
     uint32_t count = 0;
     uint32_t next_hint = 0;
-    for (uint32_t block = 0; block < num_blocks; ++block) {
-      before[block] = count;
-      for (uint32_t word = 0; word < Partition::kBlockWords; ++word) {
-        count += popcount(partition_.bits[block * Partition::kBlockWords + word]);
-      }
-      while (next_hint * Partition::kHintParts < count) hint[next_hint++] = block;
+    for (uint32_t word = 0; word < num_words; ++word) {
+      words()[word].before = count;
+      count += static_cast<uint32_t>(popcount(words()[word].begins));
+      for (; 64 * next_hint < count; ++next_hint) words()[next_hint].hint = word;
     }
-    hint[next_hint] = num_blocks - 1;
+    for (; next_hint < num_words; ++next_hint) words()[next_hint].hint = num_words - 1;
   }
 
   Partition partition_;

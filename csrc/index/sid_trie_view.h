@@ -120,33 +120,57 @@ struct SidTrieView {
   template <class Token>
   ONESEARCH_HD static int64_t find(const Token* tokens, NodeRange range, int64_t token) {
     uint32_t low = range.begin;
-    uint32_t high = range.end;
-    while (low < high) {
-      const uint32_t middle = low + (high - low) / 2;
-      if (tokens[middle] < token) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
+    // Without branches: where the token lies cannot be predicted.
+    for (uint32_t left = range.size(); left > 0;) {
+      const uint32_t half = left - left / 2;
+      low = tokens[low + half - 1] < token ? low + half : low;
+      left /= 2;
     }
     return low < range.end && tokens[low] == token ? static_cast<int64_t>(low) : -1;
   }
 
+  // Strictly between `low` and `high`, the place of `wanted` if ids lie evenly from one to the
+  // other.
+  ONESEARCH_HD static uint32_t interpolate(uint32_t low, int64_t low_id, uint32_t high,
+                                           int64_t high_id, int64_t wanted) {
+    const auto part = static_cast<double>(wanted - low_id);
+    const auto whole = static_cast<double>(high_id - low_id);
+    const uint32_t guess = low + static_cast<uint32_t>(part / whole * (high - low));
+    return guess <= low ? low + 1 : guess >= high ? high - 1 : guess;
+  }
+
+  // Ids that lie about evenly are found in log log n looks, 6 of 100M; any in 8 + log n.
   ONESEARCH_HD int64_t search_id(int64_t wanted) const {
+    constexpr int kInterpolations = 8;
     uint32_t low = 0;
-    uint32_t high = num_items;
-    while (low < high) {
-      const uint32_t middle = low + (high - low) / 2;
-      const uint32_t position = position_by_id[middle];
-      if (position >= num_items) return -1;
-      if (item_ids[position] == wanted) return position;
-      if (item_ids[position] < wanted) {
-        low = middle + 1;
+    uint32_t high = num_items - 1;
+    int64_t low_id = id_in_order(low);
+    int64_t high_id = id_in_order(high);
+    if (low_id == wanted) return position_by_id[low];
+    if (high_id == wanted) return position_by_id[high];
+    if (low_id < 0 || wanted < low_id || wanted > high_id) return -1;
+    for (int looks = 0; high - low > 1; ++looks) {
+      const uint32_t guess = looks < kInterpolations
+                                 ? interpolate(low, low_id, high, high_id, wanted)
+                                 : low + (high - low) / 2;
+      const int64_t id = id_in_order(guess);
+      if (id == wanted) return position_by_id[guess];
+      if (id < 0) return -1;
+      if (id < wanted) {
+        low = guess;
+        low_id = id;
       } else {
-        high = middle;
+        high = guess;
+        high_id = id;
       }
     }
     return -1;
+  }
+
+  // Id number `index` in ascending order; -1 where a file's bytes make no sense.
+  ONESEARCH_HD int64_t id_in_order(uint32_t index) const {
+    const uint32_t position = position_by_id[index];
+    return position < num_items ? item_ids[position] : -1;
   }
 };
 

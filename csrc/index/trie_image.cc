@@ -45,21 +45,18 @@ SidTrieView counts_of(const TrieShape& shape) {
   return view;
 }
 
-uint32_t distance(SectionKind first, SectionKind kind) {
-  return static_cast<uint32_t>(kind) - static_cast<uint32_t>(first);
-}
-
 // Where the sections of a shape lie, in their one order.
 class Layout {
  public:
   explicit Layout(const TrieShape& shape) {
     const SidTrieView counts = counts_of(shape);
     for (int level = 0; level < shape.num_levels; ++level) {
-      add_partition(SectionKind::kChildOffsets, level, counts.child_partition[level]);
+      add(SectionKind::kChildOffsets, SectionKind::kChildWords, level,
+          counts.child_partition[level]);
       add(SectionKind::kChildToken, level, shape.num_nodes[level + 1], counts.token_bytes(level));
     }
     for (int level = 1; level <= shape.num_levels; ++level) {
-      add_partition(SectionKind::kItemOffsets, level, counts.item_partition[level]);
+      add(SectionKind::kItemOffsets, SectionKind::kItemWords, level, counts.item_partition[level]);
     }
     if (shape.has_item_ids) add(SectionKind::kItemId, 0, shape.num_items, sizeof(int64_t));
     add(SectionKind::kItemRow, 0, shape.num_items, sizeof(uint32_t));
@@ -77,20 +74,13 @@ class Layout {
     sections_.push_back({kind, static_cast<uint32_t>(level), 0, count * width, 0});
   }
 
-  // `offsets` is the first of the partition's four kinds.
-  void add_partition(SectionKind offsets, int level, const Partition& partition) {
+  void add(SectionKind offsets, SectionKind words, int level, const Partition& partition) {
     if (partition.is_identity()) return;  // also the one that is not stored
-    const auto kind = [offsets](uint32_t which) {
-      return static_cast<SectionKind>(static_cast<uint32_t>(offsets) + which);
-    };
-    if (!partition.is_packed()) {
+    if (partition.is_packed()) {
+      add(words, level, partition.num_words(), sizeof(PartitionWord));
+    } else {
       add(offsets, level, uint64_t{partition.num_parts} + 1, sizeof(uint32_t));
-      return;
     }
-    const uint64_t num_blocks = partition.num_blocks();
-    add(kind(1), level, num_blocks * Partition::kBlockWords, sizeof(uint64_t));
-    add(kind(2), level, num_blocks, sizeof(uint32_t));
-    add(kind(3), level, partition.num_hints(), sizeof(uint32_t));
   }
 
   void place() {
@@ -191,43 +181,35 @@ void check_shape(const TrieHeader& header, const std::string& where) {
   }
 }
 
-// `section` counts the four kinds of a partition from 0.
-void point_at(const void* at, uint32_t section, Partition* partition) {
-  if (section == 0) partition->offsets = static_cast<const uint32_t*>(at);
-  if (section == 1) partition->bits = static_cast<const uint64_t*>(at);
-  if (section == 2) partition->before = static_cast<const uint32_t*>(at);
-  if (section == 3) partition->hint = static_cast<const uint32_t*>(at);
-}
-
 void point_at(const void* at, const SectionEntry& section, SidTrieView* view) {
   switch (section.kind) {
     case SectionKind::kChildOffsets:
-    case SectionKind::kChildBits:
-    case SectionKind::kChildBefore:
-    case SectionKind::kChildHint:
-      return point_at(at, distance(SectionKind::kChildOffsets, section.kind),
-                      &view->child_partition[section.level]);
+      view->child_partition[section.level].offsets = static_cast<const uint32_t*>(at);
+      break;
+    case SectionKind::kChildWords:
+      view->child_partition[section.level].words = static_cast<const PartitionWord*>(at);
+      break;
     case SectionKind::kChildToken:
       view->child_token[section.level] = at;
-      return;
+      break;
     case SectionKind::kItemOffsets:
-    case SectionKind::kItemBits:
-    case SectionKind::kItemBefore:
-    case SectionKind::kItemHint:
-      return point_at(at, distance(SectionKind::kItemOffsets, section.kind),
-                      &view->item_partition[section.level]);
+      view->item_partition[section.level].offsets = static_cast<const uint32_t*>(at);
+      break;
+    case SectionKind::kItemWords:
+      view->item_partition[section.level].words = static_cast<const PartitionWord*>(at);
+      break;
     case SectionKind::kItemId:
       view->item_ids = static_cast<const int64_t*>(at);
-      return;
+      break;
     case SectionKind::kItemRow:
       view->item_rows = static_cast<const uint32_t*>(at);
-      return;
+      break;
     case SectionKind::kItemById:
       view->position_by_id = static_cast<const uint32_t*>(at);
-      return;
+      break;
     case SectionKind::kItemScore:
       view->item_scores = static_cast<const float*>(at);
-      return;
+      break;
   }
 }
 

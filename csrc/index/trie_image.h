@@ -17,18 +17,14 @@ constexpr uint32_t kTrieVersion = 2;
 
 enum class SectionKind : uint32_t {
   kChildOffsets = 1,
-  kChildBits = 2,
-  kChildBefore = 3,
-  kChildHint = 4,
-  kChildToken = 5,
-  kItemOffsets = 6,
-  kItemBits = 7,
-  kItemBefore = 8,
-  kItemHint = 9,
-  kItemId = 10,
-  kItemRow = 11,
-  kItemById = 12,
-  kItemScore = 13,
+  kChildWords = 2,
+  kChildToken = 3,
+  kItemOffsets = 4,
+  kItemWords = 5,
+  kItemId = 6,
+  kItemRow = 7,
+  kItemById = 8,
+  kItemScore = 9,
 };
 
 // Bits of TrieHeader.contents: optional sections.

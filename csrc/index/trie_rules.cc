@@ -27,35 +27,30 @@ bool is_sound_offsets(const Partition& partition) {
   return sound;
 }
 
-// One bit for each part and one to close the last, the first at 0, none past the end, and the
-// directory that follows from them.
-bool is_sound_bits(const Partition& partition) {
-  const uint32_t num_blocks = partition.num_blocks();
+// A bit for each part and one to close the last, the first at 0, none past the end, and the counts
+// and hints that follow from them.
+bool is_sound_words(const Partition& partition) {
+  const PartitionWord* words = partition.words;
+  const uint32_t last = partition.num_elements;
+  const uint32_t num_words = partition.num_words();
   uint32_t count = 0;
   uint32_t next_hint = 0;
-  bool sound = (partition.bits[0] & 1) == 1;
-  for (uint32_t block = 0; block < num_blocks; ++block) {
-    sound = sound && partition.before[block] == count;
-    for (uint32_t word = 0; word < Partition::kBlockWords; ++word) {
-      count +=
-          static_cast<uint32_t>(popcount(partition.bits[block * Partition::kBlockWords + word]));
-    }
-    for (; next_hint * Partition::kHintParts < count; ++next_hint) {
-      sound = sound && next_hint + 1 < partition.num_hints() && partition.hint[next_hint] == block;
-    }
+  bool sound = (words[0].begins & 1) == 1 && words[last / 64].begins >> (last % 64) == 1;
+  for (uint32_t word = 0; word < num_words; ++word) {
+    sound = sound && words[word].before == count;
+    count += static_cast<uint32_t>(popcount(words[word].begins));
+    for (; 64 * next_hint < count; ++next_hint) sound = sound && words[next_hint].hint == word;
   }
-  const uint32_t last = partition.num_elements;
-  sound = sound && partition.bits[last / 64] >> (last % 64) == 1;
-  for (uint32_t word = last / 64 + 1; word < num_blocks * Partition::kBlockWords; ++word) {
-    sound = sound && partition.bits[word] == 0;
+  for (; next_hint < num_words; ++next_hint) {
+    sound = sound && words[next_hint].hint == num_words - 1;
   }
-  return sound && count == partition.num_parts + 1 && partition.hint[next_hint] == num_blocks - 1;
+  return sound && count == partition.num_parts + 1;
 }
 
 void verify_partition(const Partition& partition, const std::string& name,
                       const std::string& where) {
   const bool sound = partition.offsets != nullptr ? is_sound_offsets(partition)
-                     : partition.bits != nullptr  ? is_sound_bits(partition)
+                     : partition.words != nullptr ? is_sound_words(partition)
                                                   : true;
   require(sound, where, name,
           "non-empty ranges that cover 0 to " + std::to_string(partition.num_elements));

@@ -37,9 +37,7 @@ class SeparateSections {
  private:
   void separate(Partition& partition) {
     separate(partition.offsets, size_t{partition.num_parts} + 1);
-    separate(partition.bits, size_t{partition.num_blocks()} * Partition::kBlockWords);
-    separate(partition.before, partition.num_blocks());
-    separate(partition.hint, partition.num_hints());
+    separate(partition.words, partition.num_words());
   }
 
   template <class T>

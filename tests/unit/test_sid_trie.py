@@ -451,8 +451,8 @@ def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
     trie = small_trie(level_sizes=sizes, codes=random_codes(500, sizes, skew=1.0))
     trie.save(path)
     content = path.read_bytes()
-    kinds = [1, 5, 1, 5, *([2, 3, 4, 5] * 2), 6, 7, 8, 9, 11, 12]
-    levels = [0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 1, 4, 4, 4, 0, 0]
+    kinds = [1, 3, 1, 3, 2, 3, 2, 3, 4, 5, 7, 8]
+    levels = [0, 0, 1, 1, 2, 2, 3, 3, 1, 4, 0, 0]
     assert content[:8] == bytes.fromhex("4F 53 46 54 52 49 45 1A")
     header = (2, 0x01020304, len(content), 4, len(kinds), 500, 0)
     assert struct.unpack_from("<IIQIIII", content, 8) == header
@@ -472,27 +472,30 @@ def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
     check_sections(trie, sections)
 
 
+PARTITION_WORD = [("begins", "<u8"), ("before", "<u4"), ("hint", "<u4")]
+
+
 def check_sections(trie: SidTrie, sections: dict[tuple[int, int], bytes]) -> None:
-    def section(kind: int, level: int, dtype: str) -> np.ndarray:
+    def section(kind: int, level: int, dtype: Any) -> np.ndarray:
         return np.frombuffer(sections[kind, level], dtype)
 
-    def check_packed(first_kind: int, level: int, begins: list[int]) -> None:
-        bits = np.unpackbits(section(first_kind, level, "<u1"), bitorder="little")
+    def check_packed(kind: int, level: int, begins: list[int]) -> None:
+        words = section(kind, level, PARTITION_WORD)
+        bits = np.unpackbits(words["begins"].copy().view(np.uint8), bitorder="little")
         assert np.flatnonzero(bits).tolist() == begins
-        blocks = np.array(begins) // 512
-        before = [int((blocks < block).sum()) for block in range(len(bits) // 512)]
-        assert section(first_kind + 1, level, "<u4").tolist() == before
-        hints = [*blocks[::512].tolist(), len(bits) // 512 - 1]
-        assert section(first_kind + 2, level, "<u4").tolist() == hints
+        holders = np.array(begins) // 64
+        assert words["before"].tolist() == [(holders < word).sum() for word in range(len(words))]
+        hints = holders[::64].tolist()
+        assert words["hint"].tolist() == hints + [len(words) - 1] * (len(words) - len(hints))
 
-    assert (section(5, 0, "<u1") == trie.children(0, [0])[0]).all()
-    assert (section(5, 3, "<u2") == trie.children(3, np.arange(trie.num_nodes(3)))[0]).all()
+    assert (section(3, 0, "<u1") == trie.children(0, [0])[0]).all()
+    assert (section(3, 3, "<u2") == trie.children(3, np.arange(trie.num_nodes(3)))[0]).all()
     assert section(1, 0, "<u4").tolist() == [0, trie.num_nodes(1)]
     for level in (2, 3):
         begin, end = trie.child_range(level, np.arange(trie.num_nodes(level)))
         check_packed(2, level, [*begin.tolist(), int(end[-1])])
     item_ids, offsets = trie.items(np.arange(trie.num_sids))
-    check_packed(7, 4, offsets.tolist())
-    assert (section(6, 1, "<u4") == offsets[[*trie.rank_range(1, range(4))[0], -1]]).all()
-    assert (section(11, 0, "<u4") == item_ids).all()  # the default ids are row numbers
-    assert (item_ids[section(12, 0, "<u4")] == np.arange(500)).all()
+    check_packed(5, 4, offsets.tolist())
+    assert (section(4, 1, "<u4") == offsets[[*trie.rank_range(1, range(4))[0], -1]]).all()
+    assert (section(7, 0, "<u4") == item_ids).all()  # the default ids are row numbers
+    assert (item_ids[section(8, 0, "<u4")] == np.arange(500)).all()
