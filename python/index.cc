@@ -5,6 +5,7 @@
 
 #include "arrays.h"
 #include "bindings.h"
+#include "index/node_statistic.h"
 #include "index/sid_trie.h"
 
 namespace py = pybind11;
@@ -16,12 +17,13 @@ using Trie = std::shared_ptr<const SidTrie>;
 
 Trie build(const py::array& codes, std::vector<int64_t> level_sizes,
            const std::optional<Vector<int64_t>>& item_ids,
-           const std::optional<Vector<double>>& item_scores) {
+           const std::optional<Vector<double>>& item_scores, bool keep_scores) {
   CatalogueCodes catalogue;
   catalogue.codes = view_of_array(codes, "SidTrie.build", "codes");
   catalogue.level_sizes = std::move(level_sizes);
   catalogue.item_ids = data_or_null(item_ids);
   catalogue.item_scores = data_or_null(item_scores);
+  catalogue.keep_scores = keep_scores;
   const py::gil_scoped_release release;
   return SidTrie::build(catalogue);
 }
@@ -43,50 +45,65 @@ Vector<int32_t> codes(const SidTrie& trie, const Vector<int64_t>& ranks) {
   return codes;
 }
 
-py::tuple items(const SidTrie& trie, const Vector<int64_t>& ranks) {
-  const py::ssize_t n = ranks.size();
+// One of the queries that give a number for each id, node or position.
+template <auto kQuery>
+Vector<int64_t> lookup(const SidTrie& trie, const Vector<int64_t>& keys) {
+  Vector<int64_t> found(keys.size());
+  int64_t* const out = found.mutable_data();
+  const py::gil_scoped_release release;
+  (trie.*kQuery)(keys.data(), keys.size(), out);
+  return found;
+}
+
+// One of the queries that give a range for each node: (begin, end).
+template <auto kQuery>
+py::tuple ranges(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
+  Vector<int64_t> begin(nodes.size());
+  Vector<int64_t> end(nodes.size());
+  int64_t* const begins = begin.mutable_data();
+  int64_t* const ends = end.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    (trie.*kQuery)(level, nodes.data(), nodes.size(), begins, ends);
+  }
+  return py::make_tuple(begin, end);
+}
+
+// A list for each of n rows: (entries, offsets). The first query gives the offsets, and with them
+// the size; the second fills the lists.
+template <class Entry, class Offsets, class Fill>
+py::tuple lists(py::ssize_t n, const Offsets& write_offsets, const Fill& fill) {
   Vector<int64_t> offsets(n + 1);
   int64_t* const ends = offsets.mutable_data();
   {
     const py::gil_scoped_release release;
-    trie.item_offsets(ranks.data(), n, ends);
+    write_offsets(ends);
   }
-  Vector<int64_t> item_ids(ends[n]);
-  int64_t* const ids = item_ids.mutable_data();
+  Vector<Entry> entries(ends[n]);
+  Entry* const out = entries.mutable_data();
   {
     const py::gil_scoped_release release;
-    trie.items(ranks.data(), n, ends, ids);
+    fill(ends, out);
   }
-  return py::make_tuple(item_ids, offsets);
+  return py::make_tuple(entries, offsets);
 }
 
-py::tuple rank_range(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
-  Vector<int64_t> begin(nodes.size());
-  Vector<int64_t> end(nodes.size());
-  int64_t* const begins = begin.mutable_data();
-  int64_t* const ends = end.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    trie.rank_range(level, nodes.data(), nodes.size(), begins, ends);
-  }
-  return py::make_tuple(begin, end);
+py::tuple items(const SidTrie& trie, const Vector<int64_t>& ranks) {
+  const int64_t* const rows = ranks.data();
+  const py::ssize_t n = ranks.size();
+  return lists<int64_t>(
+      n, [&](int64_t* offsets) { trie.item_offsets(rows, n, offsets); },
+      [&](const int64_t* offsets, int64_t* ids) { trie.items(rows, n, offsets, ids); });
 }
 
-uint32_t num_nodes(const SidTrie& trie, int level) {
-  trie.check_level("SidTrie.num_nodes", level, trie.view().num_levels);
-  return trie.view().num_nodes[level];
-}
-
-py::tuple child_range(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
-  Vector<int64_t> begin(nodes.size());
-  Vector<int64_t> end(nodes.size());
-  int64_t* const begins = begin.mutable_data();
-  int64_t* const ends = end.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    trie.child_range(level, nodes.data(), nodes.size(), begins, ends);
-  }
-  return py::make_tuple(begin, end);
+py::tuple children(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
+  const int64_t* const rows = nodes.data();
+  const py::ssize_t n = nodes.size();
+  return lists<int32_t>(
+      n, [&](int64_t* offsets) { trie.child_offsets(level, rows, n, offsets); },
+      [&](const int64_t* offsets, int32_t* tokens) {
+        trie.child_tokens(level, rows, n, offsets, tokens);
+      });
 }
 
 Vector<int64_t> child(const SidTrie& trie, int level, const Vector<int64_t>& nodes,
@@ -98,21 +115,34 @@ Vector<int64_t> child(const SidTrie& trie, int level, const Vector<int64_t>& nod
   return children;
 }
 
-py::tuple children(const SidTrie& trie, int level, const Vector<int64_t>& nodes) {
-  const py::ssize_t n = nodes.size();
-  Vector<int64_t> offsets(n + 1);
-  int64_t* const ends = offsets.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    trie.child_offsets(level, nodes.data(), n, ends);
+// `values` by row of build's input; none: the scores the trie keeps, or no values for a count.
+Vector<float> statistic(const SidTrie& trie, int level, const std::optional<Vector<float>>& values,
+                        int kind, double quantile) {
+  trie.check_level("SidTrie.node_statistic", level, trie.view().num_levels);
+  Vector<float> statistic(trie.view().num_nodes[level]);
+  const float* const by_row = data_or_null(values);
+  float* const out = statistic.mutable_data();
+  const py::gil_scoped_release release;
+  std::vector<float> by_position(by_row == nullptr ? 0 : trie.view().num_items);
+  if (by_row != nullptr) order_by_position(trie.view(), by_row, by_position.data());
+  node_statistic(trie.view(), level, {static_cast<NodeStatistic::Kind>(kind), quantile},
+                 by_row == nullptr ? trie.view().item_scores : by_position.data(), out);
+  return statistic;
+}
+
+uint32_t num_nodes(const SidTrie& trie, int level) {
+  trie.check_level("SidTrie.num_nodes", level, trie.view().num_levels);
+  return trie.view().num_nodes[level];
+}
+
+// (kind, level, offset) of each section.
+py::list sections(const SidTrie& trie) {
+  py::list sections;
+  for (const SectionEntry& section : trie.sections()) {
+    sections.append(
+        py::make_tuple(static_cast<uint32_t>(section.kind), section.level, section.offset));
   }
-  Vector<int32_t> tokens(ends[n]);
-  int32_t* const out = tokens.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    trie.child_tokens(level, nodes.data(), n, ends, out);
-  }
-  return py::make_tuple(tokens, offsets);
+  return sections;
 }
 
 py::tuple level_sizes(const SidTrie& trie) {
@@ -127,7 +157,7 @@ void register_trie(py::module_& module) {
   py::class_<Catalogue, std::shared_ptr<Catalogue>>(module, "Catalogue");
   py::class_<SidTrie, Catalogue, std::shared_ptr<SidTrie>>(module, "SidTrie")
       .def_static("build", &build, py::arg("codes"), py::arg("level_sizes"), py::arg("item_ids"),
-                  py::arg("item_scores"))
+                  py::arg("item_scores"), py::arg("keep_scores"))
       .def_static("load", &SidTrie::load, py::arg("path"), py::arg("verify"),
                   py::call_guard<py::gil_scoped_release>())
       .def("save", &SidTrie::save, py::arg("path"), py::call_guard<py::gil_scoped_release>())
@@ -136,15 +166,23 @@ void register_trie(py::module_& module) {
       .def_property_readonly("num_sids", [](const SidTrie& t) { return t.view().num_sids(); })
       .def_property_readonly("num_levels", [](const SidTrie& t) { return t.view().num_levels; })
       .def_property_readonly("level_sizes", &level_sizes)
+      .def_property_readonly("has_scores",
+                             [](const SidTrie& t) { return t.view().item_scores != nullptr; })
       .def_property_readonly("nbytes", &SidTrie::nbytes)
+      .def("sections", &sections)
       .def("num_nodes", &num_nodes, py::arg("level"))
       .def("child", &child, py::arg("level"), py::arg("nodes"), py::arg("tokens"))
-      .def("child_range", &child_range, py::arg("level"), py::arg("nodes"))
+      .def("child_range", &ranges<&SidTrie::child_range>, py::arg("level"), py::arg("nodes"))
+      .def("rank_range", &ranges<&SidTrie::rank_range>, py::arg("level"), py::arg("nodes"))
+      .def("item_range", &ranges<&SidTrie::item_range>, py::arg("level"), py::arg("nodes"))
       .def("children", &children, py::arg("level"), py::arg("nodes"))
       .def("rank", &rank, py::arg("codes"))
+      .def("rank_of", &lookup<&SidTrie::rank_of>, py::arg("item_ids"))
+      .def("rank_at", &lookup<&SidTrie::rank_at>, py::arg("positions"))
       .def("codes", &codes, py::arg("ranks"))
       .def("items", &items, py::arg("ranks"))
-      .def("rank_range", &rank_range, py::arg("level"), py::arg("nodes"));
+      .def("node_statistic", &statistic, py::arg("level"), py::arg("values"), py::arg("kind"),
+           py::arg("quantile"));
 }
 
 const Registration registration(&register_trie);

@@ -19,7 +19,7 @@ namespace {
 // A new file beside its target, removed again unless it takes the target's place.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::string& target) {
+  explicit TemporaryFile(const std::string& target) : target_(target) {
     static std::atomic<uint32_t> counter{0};
     do {
       name_ = target + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
@@ -38,22 +38,23 @@ class TemporaryFile {
     while (size > 0) {
       const ssize_t written = ::write(descriptor_, bytes, size);
       if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw IoError(errno, name_);
+      if (written < 0) throw IoError(errno, target_);
       bytes += written;
       size -= static_cast<size_t>(written);
     }
   }
 
-  void become(const std::string& target) {
-    if (fsync(descriptor_) != 0) throw IoError(errno, name_);
+  void take_place() {
+    if (fsync(descriptor_) != 0) throw IoError(errno, target_);
     const int closed = close(descriptor_);
     descriptor_ = -1;
-    if (closed != 0) throw IoError(errno, name_);
-    if (rename(name_.c_str(), target.c_str()) != 0) throw IoError(errno, target);
+    if (closed != 0) throw IoError(errno, target_);
+    if (rename(name_.c_str(), target_.c_str()) != 0) throw IoError(errno, target_);
     name_.clear();
   }
 
  private:
+  std::string target_;  // what errors name: the temporary name says nothing to a caller
   std::string name_;
   int descriptor_ = -1;
 };
@@ -75,6 +76,8 @@ void sync_folder_of(const std::string& path) {
 Bytes Bytes::allocate(size_t size) {
   void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) throw std::bad_alloc();
+  // Advice only: a build scatters through the whole image, and a trie is read at random.
+  madvise(data, size, MADV_HUGEPAGE);
   return Bytes(static_cast<unsigned char*>(data), size);
 }
 
@@ -110,7 +113,7 @@ Bytes::~Bytes() {
 void write_file(const std::string& path, const Bytes& bytes) {
   TemporaryFile file(path);
   file.write(bytes.data(), bytes.size());
-  file.become(path);
+  file.take_place();
   sync_folder_of(path);
 }
 

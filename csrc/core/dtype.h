@@ -79,6 +79,31 @@ inline const char* dtype_name(DType dtype) {
   return "unknown";
 }
 
+// Calls `body` with a zero of the type; false, and no call, for a dtype that is no integer.
+template <class Body>
+bool visit_integer(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kInt8:
+      return body(int8_t{}), true;
+    case DType::kInt16:
+      return body(int16_t{}), true;
+    case DType::kInt32:
+      return body(int32_t{}), true;
+    case DType::kInt64:
+      return body(int64_t{}), true;
+    case DType::kUInt8:
+      return body(uint8_t{}), true;
+    case DType::kUInt16:
+      return body(uint16_t{}), true;
+    case DType::kUInt32:
+      return body(uint32_t{}), true;
+    case DType::kUInt64:
+      return body(uint64_t{}), true;
+    default:
+      return false;
+  }
+}
+
 ONESEARCH_HD float float_from_bits(uint32_t bits) {
   float value;
   memcpy(&value, &bits, sizeof value);

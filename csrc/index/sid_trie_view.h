@@ -81,6 +81,11 @@ struct SidTrieView {
     return below(item_partition[level], range);
   }
 
+  // The rank of the SID that the item at `position` < num_items carries.
+  ONESEARCH_HD uint32_t rank_at(uint32_t position) const {
+    return item_partition[num_levels].part_of(position);
+  }
+
   // Positions of the items that carry the SID of this rank, best first.
   ONESEARCH_HD NodeRange items(int64_t rank) const { return item_range(num_levels, rank); }
 

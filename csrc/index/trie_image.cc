@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/hash.h"
+#include "cpu/thread_pool.h"
 #include "index/trie_rules.h"
 
 namespace onesearch {
@@ -239,9 +240,12 @@ SidTrieView unsealed_view(const Bytes& image) {
 
 void seal_image(const Bytes& image) {
   const Layout layout(shape_of(*header_of(image)));
-  for (size_t i = 0; i < layout.sections().size(); ++i) {
-    table_of(image)[i].checksum = section_checksum(image, layout.sections()[i]);
-  }
+  const std::vector<SectionEntry>& sections = layout.sections();
+  parallel_for(static_cast<int64_t>(sections.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      table_of(image)[i].checksum = section_checksum(image, sections[i]);
+    }
+  });
   header_of(image)->checksum = header_checksum(image, layout.header_bytes());
 }
 
@@ -270,13 +274,23 @@ SidTrieView open_image(const Bytes& image, const std::string& where) {
 
 void verify_image(const Bytes& image, const std::string& where) {
   const SidTrieView view = open_image(image, where);
-  const uint32_t num_sections = header_of(image)->num_sections;
-  for (uint32_t i = 0; i < num_sections; ++i) {
-    const SectionEntry& section = table_of(image)[i];
-    require(section.checksum == section_checksum(image, section), where,
-            "section " + std::to_string(i), "its checksum to match", "altered bytes");
-  }
+  const std::vector<SectionEntry> sections = sections_of(image);
+  parallel_for(static_cast<int64_t>(sections.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      require(sections[i].checksum == section_checksum(image, sections[i]), where,
+              "section " + section_name(sections[i]), "its checksum to match", "altered bytes");
+    }
+  });
   verify_structure(view, where);
+}
+
+std::string section_name(const SectionEntry& section) {
+  const char* const names[] = {"child_offsets", "child_words", "child_token",
+                               "item_offsets",  "item_words",  "item_id",
+                               "item_row",      "item_by_id",  "item_score"};
+  const std::string name = names[static_cast<uint32_t>(section.kind) - 1];
+  const bool has_level = section.kind <= SectionKind::kItemWords;
+  return has_level ? name + "[" + std::to_string(section.level) + "]" : name;
 }
 
 std::vector<SectionEntry> sections_of(const Bytes& image) {

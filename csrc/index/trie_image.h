@@ -82,6 +82,9 @@ SidTrieView open_image(const Bytes& image, const std::string& where);
 // Checks every checksum and every structural rule of the format.
 void verify_image(const Bytes& image, const std::string& where);
 
+// As "child_token[2]" or "item_id".
+std::string section_name(const SectionEntry& section);
+
 // The section table of an image that open_image or make_image has seen.
 std::vector<SectionEntry> sections_of(const Bytes& image);
 

@@ -14,6 +14,10 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.files import path_bytes
 from onesearch_fast.index._arrays import float_vector, index_vector, integer_array
 from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.section_bytes import SectionBytes
+
+# In the order of the native core's NodeStatistic::Kind.
+_STATISTICS = ("count", "sum", "mean", "max", "quantile")
 
 
 class SidTrie:
@@ -47,6 +51,7 @@ class SidTrie:
         level_sizes: Sequence[int],
         item_ids: Any = None,
         item_scores: Any = None,
+        keep_scores: bool = False,
     ) -> SidTrie:
         """Builds the trie of a catalogue.
 
@@ -57,10 +62,11 @@ class SidTrie:
             item_ids: [num_items] distinct int64 of at least 0; default: row numbers.
             item_scores: [num_items] priors, higher first inside one SID; equal priors (the default)
                 are ordered by a hash of the item id, never by row.
+            keep_scores: whether to store item_scores, as float32, for `node_statistic`.
 
         Raises:
             ValueError: an empty catalogue, a code out of range (the message names the first row and
-                level), a duplicate id, a wrong shape.
+                level), a duplicate id, a wrong shape, scores to keep that are not finite.
             TypeError: codes, sizes or ids that are not integers, priors that are not real numbers.
 
         Cost: a radix sort of num_items keys of 64 bits (128 when the levels need it) and two linear
@@ -74,7 +80,9 @@ class SidTrie:
         for argument, vector in (("item_ids", ids), ("item_scores", scores)):
             if vector is not None and vector.shape != rows.shape[:1]:
                 raise invalid(where, argument, f"shape [{rows.shape[0]}]", list(vector.shape))
-        return cls._own(_C.SidTrie.build(rows, sizes, ids, scores))
+        if keep_scores:
+            _check_kept(where, scores)
+        return cls._own(_C.SidTrie.build(rows, sizes, ids, scores, keep_scores))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], verify: bool = True) -> SidTrie:
@@ -127,6 +135,10 @@ class SidTrie:
         """Bytes of the index, in memory and as a file."""
         return self._handle.nbytes
 
+    def section_bytes(self) -> SectionBytes:
+        """`nbytes` broken down by section and level."""
+        return SectionBytes.of(self._handle.sections(), self.num_levels, self.nbytes)
+
     def num_nodes(self, level: int) -> int:
         """Nodes of `level`, 0 to num_levels: 1 at level 0, num_sids at num_levels."""
         return self._handle.num_nodes(level)
@@ -141,6 +153,72 @@ class SidTrie:
         A code outside its level is absent, not an error. Cost: one binary search per row and level.
         """
         return self._ranks("SidTrie.rank", codes)
+
+    def rank_of(self, item_ids: Any) -> npt.NDArray[np.int64]:
+        """int64 [n]: the rank of each item's SID, -1 for an id that the trie does not hold.
+
+        Cost: one look-up where ids are row numbers, else a search of about log log num_items steps
+        (log num_items when the ids lie very unevenly).
+        """
+        return self._handle.rank_of(index_vector("SidTrie.rank_of", "item_ids", item_ids))
+
+    def sample(self, n: int, seed: int, by: str = "item") -> npt.NDArray[np.int64]:
+        """Ranks of n SIDs drawn at random with replacement: int64 [n].
+
+        Args:
+            n: how many, at least 0.
+            seed: equal seeds give equal samples of equal tries.
+            by: "item" draws a SID in proportion to the number of its items, "sid" draws each alike.
+
+        Raises ValueError for a negative n or another `by`.
+        """
+        where = "SidTrie.sample"
+        if n < 0:
+            raise invalid(where, "n", "at least 0", n)
+        if by not in ("item", "sid"):
+            raise invalid(where, "by", '"item" or "sid"', by)
+        drawn = np.random.default_rng(seed).integers(
+            0, self.num_items if by == "item" else self.num_sids, size=n
+        )
+        return self._handle.rank_at(drawn) if by == "item" else drawn
+
+    def node_statistic(
+        self, level: int, kind: str, values: Any = None, q: float = 0.5
+    ) -> npt.NDArray[np.float32]:
+        """One number for each node of `level`, over the values of the items below it.
+
+        Args:
+            level: 0 to num_levels; num_levels gives a number for each SID.
+            kind: "count", "sum", "mean", "max" or "quantile"; sums are taken in float64.
+            values: [num_items] finite numbers in the row order of `build`; default: the scores that
+                `build(keep_scores=True)` stored. "count" needs none.
+            q: of the quantile, 0 to 1; between two values by linear interpolation.
+
+        Returns:
+            float32 [num_nodes(level)]: with level + 1 in place of level, a `node_prior` of
+            `constrained_beam_step` at `level`.
+
+        Raises ValueError for another kind, values that are missing, not finite or of a wrong shape,
+        and q outside [0, 1].
+
+        Cost: one pass over the values, two when they are given.
+        """
+        where = "SidTrie.node_statistic"
+        if kind not in _STATISTICS:
+            raise invalid(where, "kind", f"one of {', '.join(_STATISTICS)}", kind)
+        if not 0 <= q <= 1:
+            raise invalid(where, "q", "0 to 1", q)
+        if values is None and kind != "count" and not self._handle.has_scores:
+            remedy = "give values, or build with keep_scores=True"
+            raise invalid(where, "values", f"[{self.num_items}] numbers", None, remedy)
+        rows = None if values is None else self._by_row(where, values)
+        return self._handle.node_statistic(level, rows, _STATISTICS.index(kind), q)
+
+    def _by_row(self, where: str, values: Any) -> npt.NDArray[np.float32]:
+        rows = float_vector(where, "values", values)
+        if rows.shape != (self.num_items,):
+            raise invalid(where, "values", f"shape [{self.num_items}]", list(rows.shape))
+        return _finite32(where, "values", rows)
 
     def _ranks(self, where: str, codes: Any) -> npt.NDArray[np.int64]:
         rows = integer_array(where, "codes", codes, f"[n, {self.num_levels}]")
@@ -207,6 +285,24 @@ class SidTrie:
             raise invalid(where, "tokens", f"shape [{len(parents)}]", list(wanted.shape))
         return self._handle.child(level, parents, wanted)
 
+    def count_items(self, level: int, nodes: Any) -> npt.NDArray[np.int64]:
+        """int64 [n]: the items below each of `nodes` [n] of `level`, 0 to num_levels.
+
+        A node that does not exist has none. Cost: a few look-ups per node, whatever lies below it.
+        """
+        begin, end = self.item_range(level, nodes)
+        return end - begin
+
+    def item_range(
+        self, level: int, nodes: Any
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(begin, end), int64 [n] each: positions of the items below each of `nodes` [n].
+
+        Positions number the items in the order of their ranks, inside one SID best first. `level`
+        goes from 0 to num_levels. A node that does not exist has the empty range (0, 0).
+        """
+        return self._handle.item_range(level, index_vector("SidTrie.item_range", "nodes", nodes))
+
     def rank_range(
         self, level: int, nodes: Any
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -229,3 +325,20 @@ class SidTrie:
     def __repr__(self) -> str:
         sizes = ", ".join(map(str, self.level_sizes))
         return f"SidTrie({self.num_items} items, {self.num_sids} SIDs, level_sizes=({sizes}))"
+
+
+def _check_kept(where: str, scores: npt.NDArray[np.float64] | None) -> None:
+    if scores is None:
+        raise invalid(where, "keep_scores", "item_scores to keep", None, "give item_scores")
+    _finite32(where, "item_scores", scores)
+
+
+def _finite32(
+    where: str, argument: str, values: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        row = int(np.flatnonzero(~np.isfinite(narrow))[0])
+        raise invalid(where, argument, "finite float32 numbers", f"{values[row]} at row {row}")
+    return narrow
