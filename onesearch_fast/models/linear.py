@@ -53,6 +53,16 @@ def linear_add(
     return F.linear(x, weight, bias).add_(residual)
 
 
+def linear_mul(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, factor: torch.Tensor
+) -> torch.Tensor:
+    """factor * (x W^T + b), elementwise, taken into the product where the kernel can."""
+    if _takes_onednn(x):
+        y: torch.Tensor = _onednn.binary(x, factor, weight, bias, "mul")
+        return y
+    return F.linear(x, weight, bias).mul_(factor)
+
+
 def batched_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
     """out[i] = a[i] b[i]: a [batch, m, k], b [batch, k, n], out [batch, m, n]."""
     work = a.shape[1] * a.shape[2] * b.shape[2]

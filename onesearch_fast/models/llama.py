@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.errors import invalid
+from onesearch_fast.models.activations import SILU
 from onesearch_fast.models.checkpoint import Checkpoint
 from onesearch_fast.models.config import ConfigReader, check_same
 from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
 from onesearch_fast.models.layers import New, PackedDecoder, allocator, at_last
-from onesearch_fast.models.linear import linear, linear_add
+from onesearch_fast.models.linear import linear, linear_add, linear_mul
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
 
@@ -114,8 +115,10 @@ class LlamaLayer:
     out: torch.Tensor  # [hidden, heads * head_dim]
     out_bias: torch.Tensor | None
     mlp_norm: torch.Tensor  # [hidden]
-    gate_up: torch.Tensor  # [2 * intermediate, hidden]
-    gate_up_bias: torch.Tensor | None
+    gate: torch.Tensor  # [intermediate, hidden]
+    gate_bias: torch.Tensor | None
+    up: torch.Tensor  # [intermediate, hidden]
+    up_bias: torch.Tensor | None
     down: torch.Tensor  # [hidden, intermediate]
     down_bias: torch.Tensor | None
 
@@ -134,8 +137,10 @@ class LlamaLayer:
             out=new(hidden, heads),
             out_bias=new(hidden) if config.out_bias else None,
             mlp_norm=new(hidden),
-            gate_up=new(2 * inner, hidden),
-            gate_up_bias=new(2 * inner) if config.mlp_bias else None,
+            gate=new(inner, hidden),
+            gate_bias=new(inner) if config.mlp_bias else None,
+            up=new(inner, hidden),
+            up_bias=new(inner) if config.mlp_bias else None,
             down=new(hidden, inner),
             down_bias=new(hidden) if config.mlp_bias else None,
         )
@@ -145,16 +150,18 @@ class LlamaLayer:
         yield "input_layernorm.weight", Slot.whole(self.input_norm)
         yield "post_attention_layernorm.weight", Slot.whole(self.mlp_norm)
         yield "self_attn.o_proj.weight", Slot.whole(self.out)
+        yield "mlp.gate_proj.weight", Slot.whole(self.gate)
+        yield "mlp.up_proj.weight", Slot.whole(self.up)
         yield "mlp.down_proj.weight", Slot.whole(self.down)
         yield from _qkv_slots(self.qkv, "weight", shape)
-        yield from _gate_up_slots(self.gate_up, "weight")
         if self.qkv_bias is not None:
             yield from _qkv_slots(self.qkv_bias, "bias", shape)
         if self.out_bias is not None:
             yield "self_attn.o_proj.bias", Slot.whole(self.out_bias)
-        if self.gate_up_bias is not None and self.down_bias is not None:
-            yield from _gate_up_slots(self.gate_up_bias, "bias")
-            yield "mlp.down_proj.bias", Slot.whole(self.down_bias)
+        biases = {"gate": self.gate_bias, "up": self.up_bias, "down": self.down_bias}
+        for name, bias in biases.items():
+            if bias is not None:
+                yield f"mlp.{name}_proj.bias", Slot.whole(bias)
         if self.query_key_norm is not None:
             query_norm = self.query_key_norm[: shape.num_heads]
             key_norm = self.query_key_norm[shape.num_heads :]
@@ -169,12 +176,6 @@ def _qkv_slots(packed: torch.Tensor, kind: str, shape: DecoderShape) -> Iterator
     yield f"self_attn.q_proj.{kind}", Slot.interleaved(queries, shape.head_dim)
     yield f"self_attn.k_proj.{kind}", Slot.interleaved(keys, shape.head_dim)
     yield f"self_attn.v_proj.{kind}", Slot.whole(packed[values_begin:])
-
-
-def _gate_up_slots(packed: torch.Tensor, kind: str) -> Iterator[tuple[str, Slot]]:
-    gate, up = packed.chunk(2)
-    yield f"mlp.gate_proj.{kind}", Slot.whole(gate)
-    yield f"mlp.up_proj.{kind}", Slot.whole(up)
 
 
 @register("llama", "qwen2", "qwen3")
@@ -254,9 +255,10 @@ class LlamaModel(PackedDecoder):
         """The layer after attention: output projection, SwiGLU, both residual sums."""
         rows = hidden.reshape(-1, self.shape.hidden_size)
         rows = linear_add(mixed.view(len(rows), -1), layer.out, layer.out_bias, rows)
-        gate_up = linear(self._norm(rows, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
-        gate, up = gate_up.chunk(2, dim=-1)
-        rows = linear_add(F.silu(gate).mul_(up), layer.down, layer.down_bias, rows)
+        normed = self._norm(rows, layer.mlp_norm)
+        gated = linear(normed, layer.gate, layer.gate_bias, SILU)
+        gated = linear_mul(normed, layer.up, layer.up_bias, gated)
+        rows = linear_add(gated, layer.down, layer.down_bias, rows)
         return rows.view(hidden.shape)
 
 

@@ -367,6 +367,8 @@ def test_products_by_either_kernel(onednn: bool, monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(linear.linear(x, weight, given), expected.float())
         summed = linear.linear_add(x, weight, given, residual)
         torch.testing.assert_close(summed, (expected + residual).float())
+        multiplied = linear.linear_mul(x, weight, given, residual)
+        torch.testing.assert_close(multiplied, (expected * residual).float())
     a, b = torch.randn(4, 6, 9)[..., :5], torch.randn(4, 8, 5).transpose(1, 2)
     out = torch.empty(4, 6, 10)
     linear.batched_product(a, b, out[..., :8])
