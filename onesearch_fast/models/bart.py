@@ -184,7 +184,8 @@ class BartLayer:
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         names = ("q_proj", "k_proj", "v_proj")
-        for part, affine in zip(names, self.attention.qkv.split(3), strict=True):
+        size = len(self.attention.out.weight)
+        for part, affine in zip(names, self.attention.qkv.split([size] * 3), strict=True):
             yield from affine.slots(f"{name}.self_attn.{part}")
         yield from self.attention.out.slots(f"{name}.self_attn.out_proj")
         yield from self.attention_residual.norm.slots(f"{name}.self_attn_layer_norm")
@@ -221,7 +222,8 @@ class BartDecoderLayer(BartLayer):
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         yield from super().slots(name)
-        key, value = self.cross.key_value.split(2)
+        size = len(self.cross.out.weight)
+        key, value = self.cross.key_value.split([size] * 2)
         yield from self.cross.query.slots(f"{name}.encoder_attn.q_proj")
         yield from key.slots(f"{name}.encoder_attn.k_proj")
         yield from value.slots(f"{name}.encoder_attn.v_proj")

@@ -81,12 +81,16 @@ class GPT2Layer:
         )
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        affines = {
+            "attn.c_attn": self.attention.qkv,
+            "attn.c_proj": self.attention.out,
+            "mlp.c_fc": self.feed_forward.up,
+            "mlp.c_proj": self.feed_forward.down,
+        }
+        for part, affine in affines.items():
+            yield from affine.slots(f"{name}.{part}", Slot.transposed)
         yield from self.attention_norm.slots(f"{name}.ln_1")
-        yield from self.attention.qkv.transposed_slots(f"{name}.attn.c_attn")
-        yield from self.attention.out.transposed_slots(f"{name}.attn.c_proj")
         yield from self.feed_forward_norm.slots(f"{name}.ln_2")
-        yield from self.feed_forward.up.transposed_slots(f"{name}.mlp.c_fc")
-        yield from self.feed_forward.down.transposed_slots(f"{name}.mlp.c_proj")
 
 
 @register("gpt2")

@@ -10,8 +10,10 @@ import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.models.activations import Activation
 from onesearch_fast.models.decoder import DecoderShape, Encoder
-from onesearch_fast.models.linear import linear, linear_add
+from onesearch_fast.models.linear import linear, linear_add, linear_mul
 from onesearch_fast.models.packing import Slot
+
+MakeSlot = Callable[[torch.Tensor], Slot]
 
 # Memory for one weight of the given sizes, in the model's dtype and on its device.
 New = Callable[..., torch.Tensor]
@@ -90,14 +92,16 @@ class LayerNorm:
 
 @dataclass(frozen=True)
 class Affine:
-    """x W^T + b; weight [out, in], bias [out]."""
+    """x W^T + b; weight [out, in], bias [out] or None."""
 
     weight: torch.Tensor
-    bias: torch.Tensor
+    bias: torch.Tensor | None
 
     @classmethod
-    def allocate(cls, out_features: int, in_features: int, new: New) -> Affine:
-        return cls(new(out_features, in_features), new(out_features))
+    def allocate(
+        cls, out_features: int, in_features: int, new: New, has_bias: bool = True
+    ) -> Affine:
+        return cls(new(out_features, in_features), new(out_features) if has_bias else None)
 
     def __call__(self, x: torch.Tensor, activation: Activation | None = None) -> torch.Tensor:
         """[..., in] -> [..., out]."""
@@ -105,26 +109,30 @@ class Affine:
         return rows.view(*x.shape[:-1], -1)
 
     def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """residual + x W^T + b, in the shape of `residual`."""
+        """residual + x W^T + b, in the shape of `residual`; axes of x may be split otherwise."""
         rows = residual.reshape(-1, residual.shape[-1])
-        return linear_add(x.reshape(len(rows), -1), self.weight, self.bias, rows).view(
-            residual.shape
-        )
+        inputs = x.reshape(len(rows), -1)
+        return linear_add(inputs, self.weight, self.bias, rows).view(residual.shape)
 
-    def split(self, parts: int) -> Iterator[Affine]:
-        """Equal ranges of output rows, as views."""
-        chunks = (self.weight.chunk(parts), self.bias.chunk(parts))
-        return (Affine(weight, bias) for weight, bias in zip(*chunks, strict=True))
+    def multiplied_by(self, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """factor * (x W^T + b), elementwise."""
+        rows = factor.reshape(-1, factor.shape[-1])
+        inputs = x.reshape(len(rows), -1)
+        return linear_mul(inputs, self.weight, self.bias, rows).view(factor.shape)
 
-    def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
-        """For checkpoints that hold [out, in]."""
-        yield f"{name}.weight", Slot.whole(self.weight)
-        yield f"{name}.bias", Slot.whole(self.bias)
+    def split(self, sizes: list[int]) -> list[Affine]:
+        """Consecutive ranges of output rows, as views."""
+        weights = torch.split(self.weight, sizes)
+        biases = [None] * len(sizes) if self.bias is None else torch.split(self.bias, sizes)
+        return [Affine(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
 
-    def transposed_slots(self, name: str) -> Iterator[tuple[str, Slot]]:
-        """For checkpoints that hold [in, out]."""
-        yield f"{name}.weight", Slot.transposed(self.weight)
-        yield f"{name}.bias", Slot.whole(self.bias)
+    def slots(
+        self, name: str, weight_slot: MakeSlot = Slot.whole, bias_slot: MakeSlot = Slot.whole
+    ) -> Iterator[tuple[str, Slot]]:
+        """How a checkpoint holds them: the weight as [out, in], unless `weight_slot` differs."""
+        yield f"{name}.weight", weight_slot(self.weight)
+        if self.bias is not None:
+            yield f"{name}.bias", bias_slot(self.bias)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,7 @@ from onesearch_fast.models.activations import SILU
 from onesearch_fast.models.checkpoint import Checkpoint
 from onesearch_fast.models.config import ConfigReader, check_same
 from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
-from onesearch_fast.models.layers import New, PackedDecoder, allocator, at_last
-from onesearch_fast.models.linear import linear, linear_add, linear_mul
+from onesearch_fast.models.layers import Affine, New, PackedDecoder, allocator, at_last
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
 
@@ -109,73 +109,51 @@ class LlamaLayer:
     """
 
     input_norm: torch.Tensor  # [hidden]
-    qkv: torch.Tensor  # [(heads + 2 kv_heads) * head_dim, hidden]
-    qkv_bias: torch.Tensor | None
+    qkv: Affine  # [(heads + 2 kv_heads) * head_dim, hidden]
     query_key_norm: torch.Tensor | None  # [heads + kv_heads, head_dim]
-    out: torch.Tensor  # [hidden, heads * head_dim]
-    out_bias: torch.Tensor | None
+    out: Affine  # [hidden, heads * head_dim]
     mlp_norm: torch.Tensor  # [hidden]
-    gate: torch.Tensor  # [intermediate, hidden]
-    gate_bias: torch.Tensor | None
-    up: torch.Tensor  # [intermediate, hidden]
-    up_bias: torch.Tensor | None
-    down: torch.Tensor  # [hidden, intermediate]
-    down_bias: torch.Tensor | None
+    gate: Affine  # [intermediate, hidden]
+    up: Affine  # [intermediate, hidden]
+    down: Affine  # [hidden, intermediate]
 
     @classmethod
     def allocate(cls, config: LlamaConfig, new: New) -> LlamaLayer:
         s = config.shape
         hidden, inner = s.hidden_size, config.intermediate_size
-        heads, qk_heads = s.num_heads * s.head_dim, s.num_heads + s.num_kv_heads
-        qkv = (qk_heads + s.num_kv_heads) * s.head_dim
-
+        rotated = s.num_heads + s.num_kv_heads
+        qkv = (rotated + s.num_kv_heads) * s.head_dim
         return cls(
             input_norm=new(hidden),
-            qkv=new(qkv, hidden),
-            qkv_bias=new(qkv) if config.qkv_bias else None,
-            query_key_norm=new(qk_heads, s.head_dim) if config.query_key_norm else None,
-            out=new(hidden, heads),
-            out_bias=new(hidden) if config.out_bias else None,
+            qkv=Affine.allocate(qkv, hidden, new, config.qkv_bias),
+            query_key_norm=new(rotated, s.head_dim) if config.query_key_norm else None,
+            out=Affine.allocate(hidden, s.num_heads * s.head_dim, new, config.out_bias),
             mlp_norm=new(hidden),
-            gate=new(inner, hidden),
-            gate_bias=new(inner) if config.mlp_bias else None,
-            up=new(inner, hidden),
-            up_bias=new(inner) if config.mlp_bias else None,
-            down=new(hidden, inner),
-            down_bias=new(hidden) if config.mlp_bias else None,
+            gate=Affine.allocate(inner, hidden, new, config.mlp_bias),
+            up=Affine.allocate(inner, hidden, new, config.mlp_bias),
+            down=Affine.allocate(hidden, inner, new, config.mlp_bias),
         )
 
     def slots(self, shape: DecoderShape) -> Iterator[tuple[str, Slot]]:
         """Checkpoint name (within the layer) -> where it goes."""
         yield "input_layernorm.weight", Slot.whole(self.input_norm)
         yield "post_attention_layernorm.weight", Slot.whole(self.mlp_norm)
-        yield "self_attn.o_proj.weight", Slot.whole(self.out)
-        yield "mlp.gate_proj.weight", Slot.whole(self.gate)
-        yield "mlp.up_proj.weight", Slot.whole(self.up)
-        yield "mlp.down_proj.weight", Slot.whole(self.down)
-        yield from _qkv_slots(self.qkv, "weight", shape)
-        if self.qkv_bias is not None:
-            yield from _qkv_slots(self.qkv_bias, "bias", shape)
-        if self.out_bias is not None:
-            yield "self_attn.o_proj.bias", Slot.whole(self.out_bias)
-        biases = {"gate": self.gate_bias, "up": self.up_bias, "down": self.down_bias}
-        for name, bias in biases.items():
-            if bias is not None:
-                yield f"mlp.{name}_proj.bias", Slot.whole(bias)
+        heads = shape.num_heads * shape.head_dim
+        kv_heads = shape.num_kv_heads * shape.head_dim
+        query, key, value = self.qkv.split([heads, kv_heads, kv_heads])
+        for name, affine in (("q_proj", query), ("k_proj", key)):
+            interleaved = partial(Slot.interleaved, head_dim=shape.head_dim)
+            yield from affine.slots(f"self_attn.{name}", interleaved, interleaved)
+        yield from value.slots("self_attn.v_proj")
+        yield from self.out.slots("self_attn.o_proj")
+        yield from self.gate.slots("mlp.gate_proj")
+        yield from self.up.slots("mlp.up_proj")
+        yield from self.down.slots("mlp.down_proj")
         if self.query_key_norm is not None:
-            query_norm = self.query_key_norm[: shape.num_heads]
-            key_norm = self.query_key_norm[shape.num_heads :]
+            heads_of = [shape.num_heads, shape.num_kv_heads]
+            query_norm, key_norm = torch.split(self.query_key_norm, heads_of)
             yield "self_attn.q_norm.weight", Slot.repeated_interleaved(query_norm)
             yield "self_attn.k_norm.weight", Slot.repeated_interleaved(key_norm)
-
-
-def _qkv_slots(packed: torch.Tensor, kind: str, shape: DecoderShape) -> Iterator[tuple[str, Slot]]:
-    keys_begin = shape.num_heads * shape.head_dim
-    values_begin = keys_begin + shape.num_kv_heads * shape.head_dim
-    queries, keys = packed[:keys_begin], packed[keys_begin:values_begin]
-    yield f"self_attn.q_proj.{kind}", Slot.interleaved(queries, shape.head_dim)
-    yield f"self_attn.k_proj.{kind}", Slot.interleaved(keys, shape.head_dim)
-    yield f"self_attn.v_proj.{kind}", Slot.whole(packed[values_begin:])
 
 
 @register("llama", "qwen2", "qwen3")
@@ -240,8 +218,7 @@ class LlamaModel(PackedDecoder):
         self, layer: LlamaLayer, hidden: torch.Tensor, rotation: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         s = self.shape
-        normed = self._norm(hidden, layer.input_norm)
-        packed = linear(normed.view(-1, s.hidden_size), layer.qkv, layer.qkv_bias)
+        packed = layer.qkv(self._norm(hidden, layer.input_norm))
         heads = packed.view(*hidden.shape[:2], -1, s.head_dim)
         rotated = s.num_heads + s.num_kv_heads
         query_key, value = heads[:, :, :rotated], heads[:, :, rotated:]
@@ -253,13 +230,10 @@ class LlamaModel(PackedDecoder):
 
     def _finish(self, layer: LlamaLayer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """The layer after attention: output projection, SwiGLU, both residual sums."""
-        rows = hidden.reshape(-1, self.shape.hidden_size)
-        rows = linear_add(mixed.view(len(rows), -1), layer.out, layer.out_bias, rows)
-        normed = self._norm(rows, layer.mlp_norm)
-        gated = linear(normed, layer.gate, layer.gate_bias, SILU)
-        gated = linear_mul(normed, layer.up, layer.up_bias, gated)
-        rows = linear_add(gated, layer.down, layer.down_bias, rows)
-        return rows.view(hidden.shape)
+        hidden = layer.out.added_to(hidden, mixed)
+        normed = self._norm(hidden, layer.mlp_norm)
+        gated = layer.up.multiplied_by(layer.gate(normed, SILU), normed)
+        return layer.down.added_to(hidden, gated)
 
 
 def _rotate(query_key: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
