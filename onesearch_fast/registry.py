@@ -107,8 +107,10 @@ def backends() -> tuple[str, ...]:
 
 def _modules_in(package: str) -> Iterator[ModuleType]:
     folder = importlib.import_module(package)
-    for module in sorted(pkgutil.iter_modules(folder.__path__), key=lambda module: module.name):
-        yield importlib.import_module(f"{package}.{module.name}")
+    names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
+    for name in names:
+        if not name.startswith("_"):  # what operators share
+            yield importlib.import_module(f"{package}.{name}")
 
 
 def load(operator: Operator, backend: str) -> Implementation:

@@ -15,9 +15,11 @@ from onesearch_fast.engine.kv_cache import (
 )
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.models import DecoderModel, Encoder
+from onesearch_fast.ops import log_sum_exp
 
-# Logits over the whole vocabulary exist for so many numbers at a time (64 MiB in float32).
-CHUNK_LOGITS = 1 << 24
+# So many logits over the vocabulary exist at a time, that their sum finds them in the cache.
+CHUNK_LOGITS = 1 << 20
+_CHUNK_BEAMS = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,20 @@ class BeamDecoder:
 def vocab_log_normalizer(model: DecoderModel, hidden: torch.Tensor) -> torch.Tensor:
     """Log-sum-exp of the logits over the whole vocabulary: [batch, beam, hidden] -> [batch, beam].
 
-    In float32, whatever the model's dtype; logits exist for a bounded number of beams at a time.
+    In float32, whatever the model's dtype. It goes over the vocabulary in ranges of tokens, not of
+    beams, so that the output matrix is read once for all beams.
     """
-    vocab = model.shape.vocab_size
-    rows = hidden.reshape(1, -1, hidden.shape[-1])
-    chunks = torch.split(rows, max(1, CHUNK_LOGITS // vocab), dim=1)
-    parts = [model.logits(chunk, 0, vocab).float().logsumexp(-1) for chunk in chunks]
-    return torch.cat(parts, dim=1).view(hidden.shape[:2])
+    chunks = torch.split(hidden.reshape(1, -1, hidden.shape[-1]), _CHUNK_BEAMS, dim=1)
+    return torch.cat([_chunk_log_normalizer(model, chunk) for chunk in chunks]).view(
+        hidden.shape[:2]
+    )
+
+
+def _chunk_log_normalizer(model: DecoderModel, hidden: torch.Tensor) -> torch.Tensor:
+    """[1, beam, hidden] -> [beam]."""
+    vocab, size = model.shape.vocab_size, CHUNK_LOGITS // hidden.shape[1]
+    parts = [
+        log_sum_exp(model.logits(hidden, begin, min(begin + size, vocab))[0])
+        for begin in range(0, vocab, size)
+    ]
+    return torch.stack(parts).logsumexp(0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.models.activations import SILU
@@ -18,6 +16,7 @@ from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
 from onesearch_fast.models.layers import Affine, New, PackedDecoder, allocator, at_last
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
+from onesearch_fast.ops import rms_norm, rotary
 
 _WHERE = "LlamaConfig"
 
@@ -101,12 +100,7 @@ def _refuse_unserved(config: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class LlamaLayer:
-    """Packed weights of one layer; rows are outputs.
-
-    Query and key rows of a head are interleaved (0, half, 1, half + 1, ...): a rotary pair is then
-    one complex number, and rotation one complex product. Scores do not change, since query and key
-    are permuted alike.
-    """
+    """Packed weights of one layer; rows are outputs."""
 
     input_norm: torch.Tensor  # [hidden]
     qkv: Affine  # [(heads + 2 kv_heads) * head_dim, hidden]
@@ -140,11 +134,9 @@ class LlamaLayer:
         yield "post_attention_layernorm.weight", Slot.whole(self.mlp_norm)
         heads = shape.num_heads * shape.head_dim
         kv_heads = shape.num_kv_heads * shape.head_dim
-        query, key, value = self.qkv.split([heads, kv_heads, kv_heads])
-        for name, affine in (("q_proj", query), ("k_proj", key)):
-            interleaved = partial(Slot.interleaved, head_dim=shape.head_dim)
-            yield from affine.slots(f"self_attn.{name}", interleaved, interleaved)
-        yield from value.slots("self_attn.v_proj")
+        parts = self.qkv.split([heads, kv_heads, kv_heads])
+        for name, affine in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
+            yield from affine.slots(f"self_attn.{name}")
         yield from self.out.slots("self_attn.o_proj")
         yield from self.gate.slots("mlp.gate_proj")
         yield from self.up.slots("mlp.up_proj")
@@ -152,8 +144,8 @@ class LlamaLayer:
         if self.query_key_norm is not None:
             heads_of = [shape.num_heads, shape.num_kv_heads]
             query_norm, key_norm = torch.split(self.query_key_norm, heads_of)
-            yield "self_attn.q_norm.weight", Slot.repeated_interleaved(query_norm)
-            yield "self_attn.k_norm.weight", Slot.repeated_interleaved(key_norm)
+            yield "self_attn.q_norm.weight", Slot.repeated(query_norm)
+            yield "self_attn.k_norm.weight", Slot.repeated(key_norm)
 
 
 @register("llama", "qwen2", "qwen3")
@@ -207,12 +199,13 @@ class LlamaModel(PackedDecoder):
         return self._norm(hidden, self._final_norm)
 
     def _rotation(self, positions: torch.Tensor) -> torch.Tensor:
-        """exp(i position frequency): [batch, token, 1, head_dim / 2] complex64."""
-        angles = positions[..., None, None].to(torch.float32) * self._frequencies
-        return torch.polar(torch.ones_like(angles), angles)
+        """Cosines and sines of position times frequency: [batch, token, head_dim] float32."""
+        angles = positions.unsqueeze(-1).to(torch.float32) * self._frequencies
+        return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(x, weight.shape, weight, self._config.norm_eps)
+        rows = x.reshape(-1, x.shape[-1])
+        return rms_norm(rows, weight, self._config.norm_eps).view(x.shape)
 
     def _project(
         self, layer: LlamaLayer, hidden: torch.Tensor, rotation: torch.Tensor
@@ -220,13 +213,11 @@ class LlamaModel(PackedDecoder):
         s = self.shape
         packed = layer.qkv(self._norm(hidden, layer.input_norm))
         heads = packed.view(*hidden.shape[:2], -1, s.head_dim)
-        rotated = s.num_heads + s.num_kv_heads
-        query_key, value = heads[:, :, :rotated], heads[:, :, rotated:]
-        if layer.query_key_norm is not None:
-            query_key = F.rms_norm(query_key, (s.head_dim,), None, self._config.norm_eps)
-            query_key = query_key.mul_(layer.query_key_norm)
-        query_key = _rotate(query_key, rotation)
-        return query_key[:, :, : s.num_heads], query_key[:, :, s.num_heads :], value
+        sizes = [s.num_heads + s.num_kv_heads, s.num_kv_heads]
+        rotated, value = torch.split(heads, sizes, dim=2)
+        shared = rotation.expand(*hidden.shape[:2], -1)
+        rotary(rotated, shared, layer.query_key_norm, self._config.norm_eps, out=rotated)
+        return rotated[:, :, : s.num_heads], rotated[:, :, s.num_heads :], value
 
     def _finish(self, layer: LlamaLayer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """The layer after attention: output projection, SwiGLU, both residual sums."""
@@ -234,10 +225,3 @@ class LlamaModel(PackedDecoder):
         normed = self._norm(hidden, layer.mlp_norm)
         gated = layer.up.multiplied_by(layer.gate(normed, SILU), normed)
         return layer.down.added_to(hidden, gated)
-
-
-def _rotate(query_key: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Rotates interleaved pairs in float32; overwrites a float32 input."""
-    pairs = query_key.to(torch.float32).view(*query_key.shape[:-1], -1, 2)
-    rotated = torch.view_as_complex(pairs).mul_(rotation)
-    return torch.view_as_real(rotated).flatten(-2).to(query_key.dtype)

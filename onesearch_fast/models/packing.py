@@ -38,16 +38,10 @@ class Slot:
         return cls.whole(packed.t())
 
     @classmethod
-    def interleaved(cls, packed: torch.Tensor, head_dim: int) -> Slot:
-        """Rows [head * head_dim, ...] whose two halves within each head alternate in `packed`."""
-        view = packed.view(-1, head_dim // 2, 2, *packed.shape[1:]).transpose(1, 2)
-        return cls(tuple(packed.shape), tuple(view.shape), view)
-
-    @classmethod
-    def repeated_interleaved(cls, packed: torch.Tensor) -> Slot:
-        """One vector [head_dim], halves alternating, for every row of `packed` [head, head_dim]."""
-        view = packed.view(len(packed), -1, 2).transpose(1, 2)
-        return cls((packed.shape[1],), tuple(view.shape[1:]), view)
+    def repeated(cls, packed: torch.Tensor) -> Slot:
+        """One vector for every row of `packed`."""
+        vector = tuple(packed.shape[1:])
+        return cls(vector, vector, packed)
 
     def fill(self, tensor: torch.Tensor) -> None:
         """Copies `tensor` in, converting it to the dtype and device of the packed memory."""

@@ -6,5 +6,16 @@ from onesearch_fast.ops.constrained_beam_step import (
     GumbelNoise,
     constrained_beam_step,
 )
+from onesearch_fast.ops.log_sum_exp import log_sum_exp
+from onesearch_fast.ops.rms_norm import rms_norm
+from onesearch_fast.ops.rotary import rotary
 
-__all__ = ["BeamStepOptions", "BeamStepResult", "GumbelNoise", "constrained_beam_step"]
+__all__ = [
+    "BeamStepOptions",
+    "BeamStepResult",
+    "GumbelNoise",
+    "constrained_beam_step",
+    "log_sum_exp",
+    "rms_norm",
+    "rotary",
+]

@@ -1,0 +1,61 @@
+#include "ops/log_sum_exp/log_sum_exp.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/tensor_check.h"
+#include "cpu/log_sum_exp.h"
+#include "cpu/thread_pool.h"
+
+namespace onesearch {
+namespace {
+
+const TensorCheck kCheck("log_sum_exp");
+// Elements that make a task worth handing to another thread: some 10 us.
+constexpr int64_t kElementsPerTask = 1 << 16;
+
+template <class T>
+float of_row(const T* row, int64_t n, const T* next) {
+  const RowMaximum maximum = row_maximum(row, n);
+  if (maximum.poisoned) {
+    const bool nan = std::any_of(row, row + n, [](T x) { return std::isnan(to_float(x)); });
+    return nan ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
+  }
+  if (std::isinf(maximum.value)) return maximum.value;
+  return maximum.value + std::log(sum_of_exp(row, n, maximum.value, next));
+}
+
+template <class T>
+void of_rows(const TensorView& x, const TensorView& out) {
+  const int64_t n = x.shape[1];
+  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, n));
+  parallel_for(x.shape[0], grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const T* next = i + 1 < end ? x.at<T>(i + 1) : nullptr;
+      *out.at<float>(i) = of_row<T>(x.at<T>(i), n, next);
+    }
+  });
+}
+
+}  // namespace
+
+void check_log_sum_exp(const TensorView& x, const TensorView& out) {
+  kCheck.floats(x, "x", 2);
+  kCheck.contiguous_rows(x, "x");
+  kCheck.tensor(out, "out", DType::kFloat32, {{"row", x.shape[0]}});
+  kCheck.writable(out, "out");
+}
+
+void log_sum_exp(const TensorView& x, const TensorView& out) {
+  check_log_sum_exp(x, out);
+  if (x.dtype == DType::kBFloat16) {
+    of_rows<BFloat16>(x, out);
+  } else if (x.dtype == DType::kFloat16) {
+    of_rows<Float16>(x, out);
+  } else {
+    of_rows<float>(x, out);
+  }
+}
+
+}  // namespace onesearch

@@ -1,0 +1,36 @@
+"""Checks that operators share: what their native side cannot see, or needs to be chosen by."""
+
+from __future__ import annotations
+
+import torch
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.registry import Operator
+
+
+def check_main(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
+    """The main input, as far as the choice of an implementation needs it."""
+    if not isinstance(tensor, torch.Tensor):
+        remedy = "use torch.as_tensor"
+        raise invalid(operator.name, argument, "a torch.Tensor", type(tensor), remedy, TypeError)
+    if tensor.dtype not in operator.dtypes:
+        wanted, remedy = " or ".join(map(str, operator.dtypes)), "convert it with .to(dtype)"
+        raise invalid(operator.name, argument, wanted, tensor.dtype, remedy, TypeError)
+    axes = operator.axes[argument]
+    if tensor.ndim != len(axes):
+        shape = tuple(tensor.shape)
+        raise invalid(operator.name, argument, f"shape [{', '.join(axes)}]", shape)
+
+
+def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
+    """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
+    for argument, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if tensor.requires_grad:
+            remedy = "pass .detach(), or call it under torch.no_grad()"
+            expected = "a tensor that does not require grad"
+            raise invalid(operator.name, argument, expected, "one that does", remedy)
+        if tensor.is_neg():
+            expected, remedy = "a tensor as it lies in memory", "pass .resolve_neg()"
+            raise invalid(operator.name, argument, expected, "a negated view", remedy)

@@ -1,0 +1,85 @@
+"""Inputs of `log_sum_exp`, plain, degenerate and hostile, and how to judge a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from onesearch_fast.ops.log_sum_exp import log_sum_exp
+from onesearch_fast.registry import REFERENCE, Tolerance
+from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.closeness import assert_close
+
+Arguments = dict[str, Any]
+INF, NAN = float("inf"), float("nan")
+
+
+def random_logits(dtype: torch.dtype, rows: int = 6, columns: int = 300) -> Arguments:
+    """Rows of different spread and level."""
+    generator = torch.Generator().manual_seed(rows + 100 * columns)
+    spread = 1.0 + torch.arange(rows)[:, None]
+    x = spread * torch.randn(rows, columns, generator=generator) - 4 * spread
+    return {"x": x.to(dtype)}
+
+
+def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
+    return lambda dtype: random_logits(dtype, **sizes)
+
+
+def _altered(alter: Callable[[Arguments], None]) -> Callable[[torch.dtype], Arguments]:
+    def build(dtype: torch.dtype) -> Arguments:
+        arguments = random_logits(dtype)
+        alter(arguments)
+        return arguments
+
+    return build
+
+
+def _poison(arguments: Arguments) -> None:
+    x = arguments["x"]
+    x[0, 7] = NAN
+    x[1, 299] = INF
+    x[2, 3], x[2, 200] = INF, NAN
+    x[3] = -INF
+    x[4, 1:] = -INF
+
+
+def _enlarge(arguments: Arguments) -> None:
+    """Exponentials of these overflow, unless the maximum is taken off first."""
+    arguments["x"].mul_(500)
+
+
+def _tie(arguments: Arguments) -> None:
+    arguments["x"].fill_(-3.0)
+
+
+def _widen_strides(arguments: Arguments) -> None:
+    x = arguments["x"]
+    room = torch.full((2 * len(x), x.shape[1] + 3), NAN, dtype=x.dtype)
+    room[::2, 2:-1] = x
+    arguments["x"] = room[::2, 2:-1]
+
+
+CASES = (
+    Case("plain", _plain()),
+    *(Case(f"columns-{size}", _plain(columns=size)) for size in (1, 7, 16, 63, 64, 65, 4099)),
+    Case("many_rows", _plain(rows=100, columns=2048)),
+    Case("no_rows", _plain(rows=0)),
+    Case("no_columns", _plain(columns=0)),
+    Case("poisoned", _altered(_poison)),
+    Case("large", _altered(_enlarge)),
+    Case("ties", _altered(_tie)),
+    Case("odd_strides", _altered(_widen_strides)),
+)
+
+
+def poisoned(arguments: Arguments) -> torch.Tensor:
+    """Memory for the result in which nothing looks right, so that every entry must be written."""
+    return torch.full((len(arguments["x"]),), 1e4)
+
+
+def check(arguments: Arguments, got: torch.Tensor, tolerance: Tolerance) -> None:
+    """Asserts that `got` lies within `tolerance` of the reference."""
+    assert_close(got, log_sum_exp(**arguments, backend=REFERENCE), tolerance)

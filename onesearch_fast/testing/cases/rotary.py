@@ -1,0 +1,116 @@
+"""Inputs of `rotary`, plain, degenerate and hostile, and how to judge a result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from onesearch_fast.ops.rotary import rotary
+from onesearch_fast.registry import REFERENCE, Tolerance
+from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.closeness import assert_close
+
+Arguments = dict[str, Any]
+INF, NAN = float("inf"), float("nan")
+
+
+def random_heads(
+    dtype: torch.dtype, batch: int = 2, tokens: int = 3, heads: int = 4, head_dim: int = 64
+) -> Arguments:
+    """Arguments with a norm; angles far from zero."""
+    generator = torch.Generator().manual_seed(head_dim + 100 * heads + tokens)
+    angles = 100 * torch.randn(batch, tokens, head_dim // 2, generator=generator)
+    weight = 1 + torch.randn(heads, head_dim, generator=generator) / 4
+    x = 3 * torch.randn(batch, tokens, heads, head_dim, generator=generator)
+    return {
+        "x": x.to(dtype),
+        "rotation": torch.cat((angles.cos(), angles.sin()), dim=-1),
+        "norm_weight": weight.to(dtype),
+        "eps": 1e-5,
+    }
+
+
+def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
+    return lambda dtype: random_heads(dtype, **sizes)
+
+
+def _altered(
+    alter: Callable[[Arguments], None], **sizes: int
+) -> Callable[[torch.dtype], Arguments]:
+    def build(dtype: torch.dtype) -> Arguments:
+        arguments = random_heads(dtype, **sizes)
+        alter(arguments)
+        return arguments
+
+    return build
+
+
+def _without_norm(arguments: Arguments) -> None:
+    arguments["norm_weight"] = None
+
+
+def _poison(arguments: Arguments) -> None:
+    arguments["x"][0, 1, 2, 5] = NAN
+    arguments["x"][1, 0, 3, 0] = INF
+
+
+def _poison_without_norm(arguments: Arguments) -> None:
+    _without_norm(arguments)
+    _poison(arguments)
+
+
+def _zeros(arguments: Arguments) -> None:
+    arguments["x"].zero_()
+
+
+def _turn_by_nothing(arguments: Arguments) -> None:
+    cosine, sine = arguments["rotation"].chunk(2, dim=-1)
+    cosine.fill_(1.0)
+    sine.zero_()
+
+
+def _share_rotation(arguments: Arguments) -> None:
+    """One position for all tokens of a request, as beams have."""
+    arguments["rotation"] = arguments["rotation"][:, :1].expand(-1, 3, -1)
+
+
+def _cut_from_one_product(arguments: Arguments) -> None:
+    x = arguments["x"]
+    joint = torch.cat((x, torch.full_like(x, NAN)), dim=2)
+    arguments["x"] = joint[:, :, : x.shape[2]]
+
+
+CASES = (
+    Case("plain", _plain()),
+    *(Case(f"head_dim-{size}", _plain(head_dim=size)) for size in (2, 6, 16, 32, 34, 80, 128, 256)),
+    Case("without_norm", _altered(_without_norm)),
+    Case("without_norm-16", _altered(_without_norm, head_dim=16)),
+    Case("one_head", _plain(heads=1)),
+    Case("many_tokens", _plain(batch=3, tokens=70, heads=12)),
+    Case("no_tokens", _plain(tokens=0)),
+    Case("no_heads", _plain(heads=0)),
+    Case("poisoned", _altered(_poison)),
+    Case("poisoned-without_norm", _altered(_poison_without_norm)),
+    Case("zeros", _altered(_zeros)),
+    Case("no_turn", _altered(_turn_by_nothing)),
+    Case("shared_rotation", _altered(_share_rotation)),
+    Case("cut_from_one_product", _altered(_cut_from_one_product)),
+)
+
+
+def poisoned(arguments: Arguments) -> torch.Tensor:
+    """Memory for the result in which nothing looks right, so that every entry must be written."""
+    return torch.full_like(arguments["x"].contiguous(), 1e4)
+
+
+def check(arguments: Arguments, got: torch.Tensor, tolerance: Tolerance) -> None:
+    """Asserts that `got` lies within `tolerance` of the reference.
+
+    The two products of a pair may cancel, so what is tolerated grows with the head's length.
+    """
+    wanted = rotary(**arguments, backend=REFERENCE)
+    longest = wanted.float().nan_to_num(0.0, 0.0, 0.0).norm(dim=-1).max() if wanted.numel() else 0.0
+    scaled = Tolerance(tolerance.relative, tolerance.absolute * max(1.0, float(longest)))
+    assert_close(got, wanted, scaled)

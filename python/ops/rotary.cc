@@ -1,0 +1,40 @@
+#include "ops/rotary/rotary.h"
+
+#include <optional>
+
+#include "bindings.h"
+#include "tensors.h"
+
+namespace py = pybind11;
+
+namespace onesearch::bindings {
+namespace {
+
+template <void (*function)(const RotaryInput&, const TensorView&)>
+void call(py::handle x, py::handle rotation, py::handle norm_weight, float eps, py::handle out) {
+  const auto borrow = [](py::handle object, const char* argument) {
+    return borrow_tensor(object, "rotary", argument);
+  };
+  const BorrowedTensor borrowed[] = {borrow(x, "x"), borrow(rotation, "rotation"),
+                                     borrow(out, "out")};
+  std::optional<BorrowedTensor> weight;
+  if (!norm_weight.is_none()) weight = borrow(norm_weight, "norm_weight");
+  const RotaryInput input{borrowed[0].view, borrowed[1].view, weight ? &weight->view : nullptr,
+                          eps};
+  const py::gil_scoped_release release;
+  function(input, borrowed[2].view);
+}
+
+template <void (*function)(const RotaryInput&, const TensorView&)>
+void define(py::module_& module, const char* name) {
+  module.def(name, &call<function>, py::arg("x"), py::arg("rotation"), py::arg("norm_weight"),
+             py::arg("eps"), py::arg("out"));
+}
+
+const Registration registration([](py::module_& module) {
+  define<&rotary>(module, "rotary");
+  define<&check_rotary>(module, "check_rotary");
+});
+
+}  // namespace
+}  // namespace onesearch::bindings
