@@ -111,7 +111,7 @@ void SidTrie::codes(const int64_t* ranks, int64_t n, int32_t* codes) const {
 void SidTrie::rank_of(const int64_t* item_ids, int64_t n, int64_t* ranks) const {
   for_each_row(n, [&](int64_t i) {
     const int64_t position = view().position_of(item_ids[i]);
-    ranks[i] = position < 0 ? -1 : view().rank_at(static_cast<uint32_t>(position));
+    ranks[i] = position < 0 ? -1 : int64_t{view().rank_at(static_cast<uint32_t>(position))};
   });
 }
 

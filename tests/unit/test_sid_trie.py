@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import stat
-import struct
-import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesearch_fast import TrieFormatError
 from onesearch_fast.index import SidTrie
 from onesearch_fast.testing.tries import random_codes
 
@@ -57,7 +51,7 @@ class Catalogue:
 
 @st.composite
 def catalogues(draw: st.DrawFn) -> Catalogue:
-    sizes = draw(st.lists(st.sampled_from([2, 3, 5, 256, 65536]), min_size=2, max_size=8))
+    sizes = draw(st.lists(st.sampled_from([2, 3, 5, 256, 257, 65536]), min_size=2, max_size=8))
     num_items = draw(st.integers(1, 30))
     # Few values a level, so that prefixes and whole SIDs are shared.
     values = [draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=3)) for size in sizes]
@@ -140,6 +134,195 @@ def test_a_file_brings_the_same_trie_back(
         ranks = np.arange(trie.num_sids)
         assert (loaded.codes(ranks) == trie.codes(ranks)).all()
         assert (loaded.items(ranks)[0] == trie.items(ranks)[0]).all()
+
+
+@given(catalogues())
+def test_items_below_nodes(catalogue: Catalogue) -> None:
+    trie, expected = catalogue.build(), catalogue.items()
+    for level in range(trie.num_levels + 1):
+        prefixes = sorted({code[:level] for code in expected})
+        counts = [
+            sum(len(ids) for code, ids in expected.items() if code[:level] == prefix)
+            for prefix in prefixes
+        ]
+        nodes = np.arange(len(prefixes))
+        assert trie.count_items(level, nodes).tolist() == counts
+        begin, end = trie.item_range(level, nodes)
+        assert end.tolist() == np.cumsum(counts).tolist()
+        assert (end - begin).tolist() == counts
+        assert trie.count_items(level, [-1, len(prefixes), 2**40]).tolist() == [0, 0, 0]
+
+
+@given(catalogues(), st.data())
+def test_children_by_token(catalogue: Catalogue, data: st.DataObject) -> None:
+    trie, expected = catalogue.build(), list(catalogue.items())
+    level = data.draw(st.integers(0, trie.num_levels - 1))
+    nodes = data.draw(st.lists(st.integers(-1, trie.num_nodes(level)), max_size=10))
+    prefixes = sorted({code[:level] for code in expected})
+    longer = sorted({code[: level + 1] for code in expected})
+    lists = [
+        [
+            code[level]
+            for code in longer
+            if 0 <= node < len(prefixes) and code[:level] == prefixes[node]
+        ]
+        for node in nodes
+    ]
+    tokens, offsets = trie.children(level, nodes)
+    assert [tokens[a:b].tolist() for a, b in pairwise(offsets)] == lists
+    for node, known in zip(nodes, lists, strict=True):
+        asked = [*known, -1, 70000, data.draw(st.integers(0, 65535))]
+        wanted = [
+            longer.index((*prefixes[node], token)) if token in known else -1 for token in asked
+        ]
+        assert trie.child(level, [node] * len(asked), asked).tolist() == wanted
+
+
+@given(catalogues(), st.data())
+def test_items_by_id(catalogue: Catalogue, data: st.DataObject) -> None:
+    trie, expected = catalogue.build(), catalogue.items()
+    codes = list(expected)
+    rank_of = {item_id: codes.index(code) for code, ids in expected.items() for item_id in ids}
+    asked = data.draw(
+        st.lists(st.sampled_from(catalogue.item_ids) | st.integers(-(2**63), 2**63 - 1))
+    )
+    ranks = [rank_of.get(item_id, -1) for item_id in asked]
+    assert trie.rank_of(asked).tolist() == ranks
+    sids = [[-1] * trie.num_levels if rank < 0 else list(codes[rank]) for rank in ranks]
+    assert trie.item_codes(asked).tolist() == sids
+
+
+HALF = np.arange(1500)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.arange(3000),
+        np.arange(3000) * 1000 + 5,
+        np.concatenate([HALF, 2**60 + HALF**2]),
+        np.concatenate([HALF, 2**63 - 1500 + HALF]),
+        np.random.default_rng(1).permutation(2**20)[:3000] ** 3,
+    ],
+    ids=["dense", "even", "clustered", "extreme", "cubes"],
+)
+def test_ids_are_found_however_they_lie(ids: np.ndarray) -> None:
+    rng = np.random.default_rng(2)
+    codes, ids = random_codes(3000, SIZES, seed=1), rng.permutation(ids)
+    trie = SidTrie.build(codes, SIZES, ids)
+    assert (trie.rank_of(ids) == trie.rank(codes)).all()
+    near = [ids[ids < 2**63 - 1] + 1, ids - 1, rng.integers(0, 2**62, 1000)]
+    absent = np.setdiff1d(np.concatenate(near), ids)
+    assert (trie.rank_of(absent) == -1).all()
+
+
+def uneven_codes(num_items: int) -> np.ndarray:
+    """Many nodes of one child beside a few of thousands, in levels of one and of two bytes."""
+    rng = np.random.default_rng(4)
+    codes = np.stack([rng.integers(0, size, num_items) for size in (3, 60000, 256, 300)], axis=1)
+    codes[: num_items // 2, :2] = 1, 7
+    codes[num_items // 2 : num_items // 2 + 500] = 2, 59999, 255, 299
+    return codes
+
+
+def test_many_nodes_of_uneven_size() -> None:
+    codes, sizes = uneven_codes(40_000), (3, 60000, 256, 300)
+    trie = SidTrie.build(codes, sizes)
+    trie.verify()
+    for level in range(5):
+        below = codes[:, :level] if level else np.zeros((len(codes), 1), dtype=int)
+        prefixes, counts = np.unique(below, axis=0, return_counts=True)
+        nodes = np.arange(len(prefixes))
+        assert trie.num_nodes(level) == len(prefixes)
+        assert (trie.count_items(level, nodes) == counts).all()
+        if level == 4:
+            break
+        longer = np.unique(codes[:, : level + 1], axis=0)
+        parents = np.unique(
+            longer[:, :level] if level else longer[:, :1] * 0, axis=0, return_counts=True
+        )
+        tokens, offsets = trie.children(level, nodes)
+        assert (tokens == longer[:, level]).all()
+        assert (np.diff(offsets) == parents[1]).all()
+        begin, end = trie.child_range(level, nodes)
+        assert (begin == offsets[:-1]).all()
+        assert (end == offsets[1:]).all()
+    sids = np.unique(codes, axis=0)
+    assert (trie.codes(np.arange(len(sids))) == sids).all()
+    assert (trie.rank(sids) == np.arange(len(sids))).all()
+    assert (trie.rank_of(np.arange(len(codes))) == trie.rank(codes)).all()
+
+
+def test_samples_follow_items_or_sids() -> None:
+    codes = np.array([[0, 0]] * 900 + [[1, token] for token in range(100)])
+    trie = SidTrie.build(codes, (2, 100))
+    by_item, by_sid = trie.sample(5000, seed=3), trie.sample(5000, seed=3, by="sid")
+    assert abs((by_item == 0).mean() - 0.9) < 0.02
+    assert abs((by_sid == 0).mean() - 1 / 101) < 0.01
+    assert set(by_sid.tolist()) == set(range(101))
+    assert (trie.sample(5000, seed=3) == by_item).all()
+    assert not (trie.sample(5000, seed=4) == by_item).all()
+    assert trie.sample(0, seed=0).shape == (0,)
+
+
+@given(catalogues(), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.integers(0, 99))
+def test_statistics_of_nodes(catalogue: Catalogue, q: float, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=len(catalogue.item_ids)).astype(np.float32)
+    trie = catalogue.build()
+    functions = {
+        "count": len,
+        "sum": np.sum,
+        "mean": np.mean,
+        "max": np.max,
+        "quantile": lambda below: np.quantile(below, q),
+    }
+    for level in range(trie.num_levels + 1):
+        below = defaultdict(list)
+        for code, value in zip(catalogue.codes.tolist(), values.tolist(), strict=True):
+            below[tuple(code[:level])].append(value)
+        for kind, function in functions.items():
+            expected = [function(below[prefix]) for prefix in sorted(below)]
+            got = trie.node_statistic(level, kind, values, q)
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_scores_are_kept_when_asked() -> None:
+    codes, scores = random_codes(500, SIZES, skew=1.0), np.random.default_rng(5).normal(size=500)
+    plain = small_trie(codes=codes, item_scores=scores)
+    kept = small_trie(codes=codes, item_scores=scores, keep_scores=True)
+    kept.verify()
+    for kind in ("sum", "mean", "max", "quantile"):
+        stored = kept.node_statistic(2, kind)
+        assert (stored == plain.node_statistic(2, kind, scores.astype(np.float32))).all()
+    with pytest.raises(ValueError, match=r"values: expected .* keep_scores=True"):
+        plain.node_statistic(2, "sum")
+    assert (plain.node_statistic(3, "count") == plain.count_items(3, range(plain.num_sids))).all()
+    ranks = np.arange(kept.num_sids)
+    assert (kept.items(ranks)[0] == plain.items(ranks)[0]).all()
+
+
+def test_bytes_are_broken_down() -> None:
+    codes = random_codes(500, (*SIZES, 300), skew=1.0)
+    trie = SidTrie.build(codes, (*SIZES, 300))
+    parts = trie.section_bytes()
+    assert parts.total == trie.nbytes
+    assert (parts.item_ids, parts.item_scores) == (0, 0)
+    assert parts.item_rows == parts.items_by_id == 2048  # 500 * 4, to the next multiple of 64
+    widths = (1, 1, 1, 2)
+    for level, width in enumerate(widths):
+        assert 0 <= parts.tokens[level] - width * trie.num_nodes(level + 1) < 64
+    assert len(parts.children) == 4
+    assert parts.items[0] == 0 < parts.items[4]
+    whole = SidTrie.build(codes, (*SIZES, 300), np.arange(500) * 3, np.ones(500), keep_scores=True)
+    assert whole.section_bytes().item_ids == 4032
+    assert whole.nbytes == parts.total + 4032 + 2048 + 64  # two more entries of the table
+
+
+def test_what_follows_from_counts_is_not_stored() -> None:
+    distinct = SidTrie.build([[row, row] for row in range(300)], (300, 300)).section_bytes()
+    assert distinct.children[1] == 0  # every node has one child
+    assert distinct.items == (0, 0, 0)  # every SID has one item
 
 
 @pytest.mark.parametrize("row_order", [1, -1])
@@ -265,6 +448,12 @@ BAD_BUILDS = [
         "item_scores: expected an array",
         {"item_scores": torch.ones(500, requires_grad=True)},
     ),
+    (ValueError, "item_scores to keep, got None; give item_scores", {"keep_scores": True}),
+    (
+        ValueError,
+        "item_scores: expected finite float32 numbers, got inf at row 0",
+        {"item_scores": [float("inf")] * 500, "keep_scores": True},
+    ),
     (TypeError, "codes: expected an array, got <class 'list'>", {"codes": [[1, 2, 3], [1]]}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (40.9, 30, 20)}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (2**70, 30, 20)}),
@@ -290,6 +479,19 @@ BAD_QUERIES = [
     ("items", [[10**9]], ValueError, "SidTrie.items: rank: expected ranks in [0, "),
     ("items", [[[0]]], ValueError, "SidTrie.items: rank: expected shape [n], got [1, 1]"),
     ("rank_range", [4, [0]], ValueError, "level: expected 0 to 3, got 4"),
+    ("item_range", [4, [0]], ValueError, "level: expected 0 to 3, got 4"),
+    ("count_items", [-1, [0]], ValueError, "level: expected 0 to 3, got -1"),
+    ("count_items", [0, [0.5]], TypeError, "SidTrie.item_range: nodes: expected an integer dtype"),
+    ("rank_of", [["x"]], TypeError, "SidTrie.rank_of: item_ids: expected an integer dtype"),
+    ("rank_of", [np.array([2**63], np.uint64)], ValueError, "integers below 2^63"),
+    ("sample", [-1, 0], ValueError, "SidTrie.sample: n: expected at least 0, got -1"),
+    ("sample", [1, 0, "node"], ValueError, 'by: expected "item" or "sid", got node'),
+    ("node_statistic", [1, "median"], ValueError, "kind: expected one of count, sum,"),
+    ("node_statistic", [1, "sum", [1.0]], ValueError, "values: expected shape [500], got [1]"),
+    ("node_statistic", [1, "sum", [np.inf] * 500], ValueError, "got inf at row 0"),
+    ("node_statistic", [1, "sum", [1e40] * 500], ValueError, "finite float32 numbers, got 1e+40"),
+    ("node_statistic", [4, "count"], ValueError, "level: expected 0 to 3, got 4"),
+    ("node_statistic", [1, "quantile", [0] * 500, 1.5], ValueError, "q: expected 0 to 1, got 1.5"),
     ("num_nodes", [-1], ValueError, "level: expected 0 to 3, got -1"),
     ("child_range", [3, [0]], ValueError, "level: expected 0 to 2, got 3"),
     ("children", [-1, [0]], ValueError, "level: expected 0 to 2, got -1"),
@@ -312,190 +514,3 @@ def test_a_trie_is_made_by_build_or_load_and_not_pickled() -> None:
         SidTrie()
     with pytest.raises(TypeError):
         pickle.dumps(small_trie())
-
-
-def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    SidTrie.build([[0, 1], [1, 0], [1, 0]], (2, 2)).save(path)
-    sound = path.read_bytes()
-    for at in range(len(sound)):
-        path.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
-        with pytest.raises(TrieFormatError):
-            SidTrie.load(path)
-
-
-@pytest.mark.parametrize("keep", [0, 1, 127, 128, 500, -64, -1])
-def test_truncated_files_are_refused(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "sid_trie.bin"
-    small_trie().save(path)
-    path.write_bytes(path.read_bytes()[:keep])
-    for verify in (True, False):
-        with pytest.raises(TrieFormatError, match=r"SidTrie\.load: .*sid_trie\.bin: "):
-            SidTrie.load(path, verify=verify)
-
-
-def test_other_versions_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    small_trie().save(path)
-    path.write_bytes(path.read_bytes()[:8] + b"\x01" + path.read_bytes()[9:])
-    with pytest.raises(TrieFormatError, match=r"version: expected 2, got 1; build .* again"):
-        SidTrie.load(path)
-
-
-def test_unverified_loading_tolerates_what_verification_finds(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    small_trie().save(path)
-    content = bytearray(path.read_bytes())
-    content[1024:] = b"\xff" * (len(content) - 1024)  # all but the header and the first level
-    path.write_bytes(content)
-    trie = SidTrie.load(path, verify=False)
-    assert not trie.contains(random_codes(500, SIZES, skew=1.0)).all()
-    trie.items(np.arange(trie.num_sids))
-    assert trie.item_codes(np.arange(-1, 501)).shape == (502, len(SIZES))
-    with pytest.raises(TrieFormatError, match=r"SidTrie\.verify: section"):
-        trie.verify()
-
-
-def test_children_of_any_bytes_are_nodes(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    sound = small_trie()
-    for level in range(3):
-        nodes = np.arange(sound.num_nodes(level))
-        begin, end = sound.child_range(level, nodes)
-        assert (begin[1:] == end[:-1]).all()
-        assert (begin[0], end[-1]) == (0, sound.num_nodes(level + 1))
-        outside = sound.child_range(level, [-1, sound.num_nodes(level), 2**40])
-        assert np.stack(outside).tolist() == [[0, 0, 0], [0, 0, 0]]
-    sound.save(path)
-    content = bytearray(path.read_bytes())
-    noise = np.random.default_rng(0).integers(0, 256, len(content), dtype=np.uint8)
-    content[1024:] = noise[1024:].tobytes()
-    path.write_bytes(content)
-    trie = SidTrie.load(path, verify=False)
-    for level in range(1, 3):
-        begin, end = trie.child_range(level, np.arange(trie.num_nodes(level)))
-        assert ((begin >= 0) & (begin <= end) & (end <= trie.num_nodes(level + 1))).all()
-
-
-def test_names_of_files_are_any_bytes(tmp_path: Path) -> None:
-    path = os.fsencode(tmp_path) + b"/caf\xe9"
-    small_trie().save(path)
-    assert SidTrie.load(path).num_items == SidTrie.load(os.fsdecode(path)).num_items == 500
-    with pytest.raises(FileNotFoundError) as missing:
-        SidTrie.load(path + b"_")
-    assert missing.value.filename == os.fsdecode(path + b"_")
-    Path(os.fsdecode(path)).write_bytes(b"too short")
-    with pytest.raises(TrieFormatError, match="caf\udce9: file: expected"):
-        SidTrie.load(path)
-    for use in (small_trie().save, SidTrie.load):
-        with pytest.raises(ValueError, match="path: expected a name without NUL"):
-            use(f"{tmp_path}/trie.bin\0.backup")
-    assert [file.name for file in tmp_path.iterdir()] == ["caf\udce9"]
-
-
-def test_saving_to_a_link_writes_where_it_points(tmp_path: Path) -> None:
-    (tmp_path / "latest.bin").symlink_to("v1.bin")
-    small_trie().save(tmp_path / "latest.bin")
-    assert (tmp_path / "latest.bin").is_symlink()
-    assert SidTrie.load(tmp_path / "v1.bin").num_items == 500
-
-
-def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"missing\.bin"):
-        SidTrie.load(tmp_path / "missing.bin")
-    with pytest.raises(IsADirectoryError):
-        SidTrie.load(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        small_trie().save(tmp_path / "no_folder" / "sid_trie.bin")
-    with pytest.raises(OSError, match="directory"):
-        small_trie().save(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_saving_replaces_the_file_that_a_loaded_trie_maps(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    small_trie().save(path)
-    loaded = SidTrie.load(path)
-    SidTrie.build([[0, 0]], (2, 2)).save(path)
-    loaded.verify()
-    assert loaded.num_items == 500
-    assert SidTrie.load(path).num_items == 1
-    mask = os.umask(0)
-    os.umask(mask)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
-
-
-def test_threads_share_a_trie(tmp_path: Path) -> None:
-    codes = random_codes(5000, SIZES, seed=5)
-    trie = SidTrie.build(codes, SIZES)
-    expected = trie.rank(codes)
-    wrong = []
-
-    def use(worker: int) -> None:
-        for _ in range(10):
-            trie.save(tmp_path / f"{worker}.bin")
-            if not (SidTrie.load(tmp_path / f"{worker}.bin").rank(codes) == expected).all():
-                wrong.append(worker)
-
-    workers = [threading.Thread(target=use, args=(i,)) for i in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert wrong == []
-
-
-def test_the_file_is_what_its_page_says(tmp_path: Path) -> None:
-    path = tmp_path / "sid_trie.bin"
-    sizes = (4, 30, 20, 300)
-    trie = small_trie(level_sizes=sizes, codes=random_codes(500, sizes, skew=1.0))
-    trie.save(path)
-    content = path.read_bytes()
-    kinds = [1, 3, 1, 3, 2, 3, 2, 3, 4, 5, 7, 8]
-    levels = [0, 0, 1, 1, 2, 2, 3, 3, 1, 4, 0, 0]
-    assert content[:8] == bytes.fromhex("4F 53 46 54 52 49 45 1A")
-    header = (2, 0x01020304, len(content), 4, len(kinds), 500, 0)
-    assert struct.unpack_from("<IIQIIII", content, 8) == header
-    assert struct.unpack_from("<8I", content, 40) == (*sizes, 0, 0, 0, 0)
-    num_nodes = [trie.num_nodes(level) for level in range(5)]
-    assert struct.unpack_from("<9I", content, 72) == (*num_nodes, 0, 0, 0, 0)
-    table = [struct.unpack_from("<IIQQQ", content, 120 + 32 * i) for i in range(len(kinds))]
-    assert [kind for kind, *_ in table] == kinds
-    assert [level for _, level, *_ in table] == levels
-    end = 120 + 32 * len(kinds)
-    assert struct.unpack_from("<I", content, 108) == (-(-end // 64) * 64,)
-    for _, _, offset, size, _ in table:
-        assert offset % 64 == 0
-        assert content[end:offset] == bytes(offset - end)
-        end = offset + size
-    sections = {(row[0], row[1]): content[row[2] : row[2] + row[3]] for row in table}
-    check_sections(trie, sections)
-
-
-PARTITION_WORD = [("begins", "<u8"), ("before", "<u4"), ("hint", "<u4")]
-
-
-def check_sections(trie: SidTrie, sections: dict[tuple[int, int], bytes]) -> None:
-    def section(kind: int, level: int, dtype: Any) -> np.ndarray:
-        return np.frombuffer(sections[kind, level], dtype)
-
-    def check_packed(kind: int, level: int, begins: list[int]) -> None:
-        words = section(kind, level, PARTITION_WORD)
-        bits = np.unpackbits(words["begins"].copy().view(np.uint8), bitorder="little")
-        assert np.flatnonzero(bits).tolist() == begins
-        holders = np.array(begins) // 64
-        assert words["before"].tolist() == [(holders < word).sum() for word in range(len(words))]
-        hints = holders[::64].tolist()
-        assert words["hint"].tolist() == hints + [len(words) - 1] * (len(words) - len(hints))
-
-    assert (section(3, 0, "<u1") == trie.children(0, [0])[0]).all()
-    assert (section(3, 3, "<u2") == trie.children(3, np.arange(trie.num_nodes(3)))[0]).all()
-    assert section(1, 0, "<u4").tolist() == [0, trie.num_nodes(1)]
-    for level in (2, 3):
-        begin, end = trie.child_range(level, np.arange(trie.num_nodes(level)))
-        check_packed(2, level, [*begin.tolist(), int(end[-1])])
-    item_ids, offsets = trie.items(np.arange(trie.num_sids))
-    check_packed(5, 4, offsets.tolist())
-    assert (section(4, 1, "<u4") == offsets[[*trie.rank_range(1, range(4))[0], -1]]).all()
-    assert (section(7, 0, "<u4") == item_ids).all()  # the default ids are row numbers
-    assert (item_ids[section(8, 0, "<u4")] == np.arange(500)).all()
