@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "SidTrie": "onesearch_fast.index.sid_trie",
     "ItemFilter": "onesearch_fast.index.item_filter",
+    "LiveStore": "onesearch_fast.index.live_store",
+    "Snapshot": "onesearch_fast.index.live_store",
     "ItemTable": "onesearch_fast.index.item_table",
     "Engine": "onesearch_fast.engine.engine",
     "Searcher": "onesearch_fast.engine.searcher",
@@ -21,6 +23,7 @@ _PUBLIC = {
     "PastEvent": "onesearch_fast.engine.requests",
     "Hit": "onesearch_fast.engine.requests",
     "TrieFormatError": "onesearch_fast.errors",
+    "LiveStoreFormatError": "onesearch_fast.errors",
     "ServedModelError": "onesearch_fast.errors",
     "FormatError": "onesearch_fast.errors",
     "DataError": "onesearch_fast.errors",

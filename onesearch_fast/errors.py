@@ -16,6 +16,10 @@ class TrieFormatError(FormatError):
     """A trie file failed a structural check or a checksum."""
 
 
+class LiveStoreFormatError(FormatError):
+    """A live store's folder lacks a file, or its journal is altered before its last record."""
+
+
 class ServedModelError(FormatError):
     """A served model folder lacks a file, or a file does not match the manifest."""
 

@@ -16,8 +16,8 @@ py::object text_of(const std::string& bytes) {
       PyUnicode_DecodeFSDefaultAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
 }
 
-void raise_format_error(const FormatError& error) {
-  const py::object kind = py::module_::import("onesearch_fast.errors").attr("TrieFormatError");
+void raise_format_error(const FormatError& error, const char* name) {
+  const py::object kind = py::module_::import("onesearch_fast.errors").attr(name);
   const py::object sentence = text_of(error.what());
   if (sentence) PyErr_SetObject(kind.ptr(), sentence.ptr());
 }
@@ -38,8 +38,10 @@ void register_errors() {
       PyErr_SetString(PyExc_ValueError, error.what());
     } catch (const TypeMismatch& error) {
       PyErr_SetString(PyExc_TypeError, error.what());
+    } catch (const StoreFormatError& error) {
+      raise_format_error(error, "LiveStoreFormatError");
     } catch (const FormatError& error) {
-      raise_format_error(error);
+      raise_format_error(error, "TrieFormatError");
     } catch (const IoError& error) {
       raise_os_error(error);
     }

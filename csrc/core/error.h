@@ -1,5 +1,5 @@
 // Exceptions of the native core. The binding layer maps them to ValueError, TypeError,
-// TrieFormatError, FormatError, LiveStoreError and OSError.
+// TrieFormatError, FormatError, LiveStoreFormatError and OSError.
 #pragma once
 
 #include <stdexcept>

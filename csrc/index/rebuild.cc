@@ -1,5 +1,6 @@
 #include "index/rebuild.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <vector>
@@ -29,8 +30,10 @@ class ItemRows {
     input.codes.strides = {num_levels_, 1};
     input.level_sizes.assign(view_.base.level_sizes, view_.base.level_sizes + num_levels_);
     input.item_ids = ids_.data();
-    input.item_scores = scores_.data();
-    input.keep_scores = true;
+    // Scores that are all 0 are as good as none.
+    input.keep_scores =
+        std::any_of(scores_.begin(), scores_.end(), [](double s) { return s != 0; });
+    input.item_scores = input.keep_scores ? scores_.data() : nullptr;
     return input;
   }
 

@@ -189,8 +189,8 @@ void Snapshot::append_items(Parts parts, std::vector<int64_t>* item_ids) const {
   }
 }
 
-void Snapshot::count(int level, const int64_t* nodes, int64_t n, int64_t* counts) const {
-  check_level("Snapshot.count", level, num_levels());
+void Snapshot::count_items(int level, const int64_t* nodes, int64_t n, int64_t* counts) const {
+  check_level("Snapshot.count_items", level, num_levels());
   for (int64_t i = 0; i < n; ++i) {
     const Parts parts = parts_of(level, nodes[i]);
     counts[i] = 0;

@@ -62,7 +62,7 @@ class Snapshot : public Catalogue {
              std::vector<int64_t>* item_ids) const;
 
   // Living items below each of nodes [n] of `level`, which may be num_levels.
-  void count(int level, const int64_t* nodes, int64_t n, int64_t* counts) const;
+  void count_items(int level, const int64_t* nodes, int64_t n, int64_t* counts) const;
 
   // Throws InvalidArgument unless 0 <= level <= last.
   void check_level(const char* where, int level, int last) const;

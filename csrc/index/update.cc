@@ -89,6 +89,19 @@ void check_ids(const Update& update) {
                                   std::to_string(*twice) + " twice"));
 }
 
+// `index` counts through codes [n, num_levels].
+void check_code(const Update& update, const SidTrieView& base, size_t index, int64_t code) {
+  const size_t level = index % static_cast<size_t>(base.num_levels);
+  // A negative code becomes huge, so one comparison checks both ends.
+  if (static_cast<uint64_t>(code) < base.level_sizes[level]) return;
+  const size_t row = index / static_cast<size_t>(base.num_levels);
+  throw InvalidArgument(complaint(name_of(update.kind), "codes",
+                                  "integers in [0, " + std::to_string(base.level_sizes[level]) +
+                                      ") at level " + std::to_string(level),
+                                  std::to_string(code) + " at row " + std::to_string(row),
+                                  "codes are local to their level"));
+}
+
 bool has_scores(RecordKind kind) {
   return kind == RecordKind::kInsert || kind == RecordKind::kUpdateScores;
 }
@@ -102,6 +115,15 @@ Update Update::rollback_to(uint64_t version) {
   return update;
 }
 
+void Update::set_codes(const int64_t* given, size_t n, const SidTrieView& base) {
+  const auto num_levels = static_cast<size_t>(base.num_levels);
+  codes.resize(n * num_levels);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    check_code(*this, base, i, given[i]);
+    codes[i] = static_cast<uint16_t>(given[i]);
+  }
+}
+
 void Update::check(const SidTrieView& base) const {
   check_ids(*this);
   for (size_t row = 0; row < scores.size(); ++row) {
@@ -109,16 +131,7 @@ void Update::check(const SidTrieView& base) const {
     throw InvalidArgument(
         complaint(name_of(kind), "scores", "numbers", "NaN at row " + std::to_string(row)));
   }
-  const auto num_levels = static_cast<size_t>(base.num_levels);
-  for (size_t i = 0; i < codes.size(); ++i) {
-    const size_t level = i % num_levels;
-    if (codes[i] < base.level_sizes[level]) continue;
-    throw InvalidArgument(
-        complaint(name_of(kind), "codes",
-                  "integers in [0, " + std::to_string(base.level_sizes[level]) + ") at level " +
-                      std::to_string(level),
-                  std::to_string(codes[i]) + " at row " + std::to_string(i / num_levels)));
-  }
+  for (size_t i = 0; i < codes.size(); ++i) check_code(*this, base, i, codes[i]);
 }
 
 void Update::keep(const std::vector<bool>& kept, int num_levels) {

@@ -19,6 +19,9 @@ struct Update {
 
   static Update rollback_to(uint64_t version);
 
+  // `given` [n, num_levels], of any values; throws InvalidArgument for one outside its level.
+  void set_codes(const int64_t* given, size_t n, const SidTrieView& base);
+
   // Throws InvalidArgument unless ids are at least 0 and distinct, scores numbers and codes within
   // their levels, whatever lives.
   void check(const SidTrieView& base) const;

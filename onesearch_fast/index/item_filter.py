@@ -11,7 +11,7 @@ from onesearch_fast import _C
 from onesearch_fast.index._arrays import index_vector, item_set
 
 if TYPE_CHECKING:
-    from onesearch_fast.index.sid_trie import SidTrie
+    from onesearch_fast.index.catalogue import Catalogue
 
 
 class ItemFilter:
@@ -25,13 +25,13 @@ class ItemFilter:
     __slots__ = ("_handle", "_trie")
 
     _handle: _C.ItemFilter
-    _trie: SidTrie
+    _trie: Catalogue
 
     def __init__(self) -> None:
         raise TypeError("ItemFilter: expected trie.filter(allow=..., deny=...), got ItemFilter()")
 
     @classmethod
-    def _make(cls, trie: SidTrie, allow: Any, deny: Any) -> ItemFilter:
+    def _make(cls, trie: Catalogue, allow: Any, deny: Any) -> ItemFilter:
         where = "SidTrie.filter"
         chosen = object.__new__(cls)
         chosen._trie = trie
@@ -43,7 +43,7 @@ class ItemFilter:
         return chosen
 
     @property
-    def trie(self) -> SidTrie:
+    def trie(self) -> Catalogue:
         """The trie this filter belongs to."""
         return self._trie
 

@@ -13,6 +13,7 @@ from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import path_bytes
 from onesearch_fast.index._arrays import float_vector, index_vector, integer_array
+from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.section_bytes import SectionBytes
 
@@ -20,18 +21,18 @@ from onesearch_fast.index.section_bytes import SectionBytes
 _STATISTICS = ("count", "sum", "mean", "max", "quantile")
 
 
-class SidTrie:
+class SidTrie(Catalogue):
     """An immutable trie over the semantic IDs (SIDs) of a catalogue; several items may share a SID.
 
     Nodes are numbered per level: the root is node 0 of level 0, and edge e of level l is node e of
     level l + 1, so children are contiguous and sorted by token. A node of the last level is the
-    SID's *rank*: ranks number the distinct SIDs in lexicographic order, and every subtree is a
-    contiguous range of ranks.
+    SID's *rank*: ranks [0, num_sids) number the distinct SIDs in lexicographic order, and every
+    subtree is a contiguous range of ranks.
 
     Objects are safe to share between threads. Make one with `build` or `load`.
     """
 
-    __slots__ = ("_handle",)
+    __slots__ = ()
 
     _handle: _C.SidTrie
 
@@ -110,49 +111,9 @@ class SidTrie:
         """Checks every checksum and rule of the format; raises TrieFormatError unless all hold."""
         self._handle.verify()
 
-    @property
-    def num_items(self) -> int:
-        """Items of the catalogue."""
-        return self._handle.num_items
-
-    @property
-    def num_sids(self) -> int:
-        """Distinct SIDs; ranks are [0, num_sids)."""
-        return self._handle.num_sids
-
-    @property
-    def num_levels(self) -> int:
-        """Codes per SID."""
-        return self._handle.num_levels
-
-    @property
-    def level_sizes(self) -> tuple[int, ...]:
-        """Code count of each level."""
-        return self._handle.level_sizes
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the index, in memory and as a file."""
-        return self._handle.nbytes
-
     def section_bytes(self) -> SectionBytes:
         """`nbytes` broken down by section and level."""
         return SectionBytes.of(self._handle.sections(), self.num_levels, self.nbytes)
-
-    def num_nodes(self, level: int) -> int:
-        """Nodes of `level`, 0 to num_levels: 1 at level 0, num_sids at num_levels."""
-        return self._handle.num_nodes(level)
-
-    def contains(self, codes: Any) -> npt.NDArray[np.bool_]:
-        """Whether each row of `codes` [n, num_levels] is the SID of an item: bool [n]."""
-        return self._ranks("SidTrie.contains", codes) >= 0
-
-    def rank(self, codes: Any) -> npt.NDArray[np.int64]:
-        """int64 [n]: the rank of each row of `codes` [n, num_levels], -1 for a SID that is absent.
-
-        A code outside its level is absent, not an error. Cost: one binary search per row and level.
-        """
-        return self._ranks("SidTrie.rank", codes)
 
     def rank_of(self, item_ids: Any) -> npt.NDArray[np.int64]:
         """int64 [n]: the rank of each item's SID, -1 for an id that the trie does not hold.
@@ -220,37 +181,6 @@ class SidTrie:
             raise invalid(where, "values", f"shape [{self.num_items}]", list(rows.shape))
         return _finite32(where, "values", rows)
 
-    def _ranks(self, where: str, codes: Any) -> npt.NDArray[np.int64]:
-        rows = integer_array(where, "codes", codes, f"[n, {self.num_levels}]")
-        if rows.shape[1] != self.num_levels:
-            raise invalid(where, "codes", f"shape [n, {self.num_levels}]", list(rows.shape))
-        return self._handle.rank(rows)
-
-    def codes(self, rank: Any) -> npt.NDArray[np.int32]:
-        """The SID of each rank [n]: int32 [n, num_levels]; rank -1 (no SID) gives a row of -1.
-
-        Raises ValueError for a rank outside [-1, num_sids).
-        """
-        return self._handle.codes(index_vector("SidTrie.codes", "rank", rank))
-
-    def items(self, rank: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """The items of each rank [n], best prior first.
-
-        Returns:
-            (item_ids, offsets): the items of rank[i] are item_ids[offsets[i]:offsets[i + 1]],
-            offsets int64 [n + 1]. Rank -1 (no SID) has no items.
-
-        Raises ValueError for a rank outside [-1, num_sids).
-        """
-        return self._handle.items(index_vector("SidTrie.items", "rank", rank))
-
-    def item_codes(self, item_ids: Any) -> npt.NDArray[np.int32]:
-        """The SID of each item [n]: int32 [n, num_levels]; a row of -1 for an id it does not hold.
-
-        Cost: one binary search per item where ids are not row numbers, then one step per level.
-        """
-        return _C.item_codes(self._handle, index_vector("SidTrie.item_codes", "item_ids", item_ids))
-
     def child_range(
         self, level: int, nodes: Any
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -260,30 +190,6 @@ class SidTrie:
         range (0, 0).
         """
         return self._handle.child_range(level, index_vector("SidTrie.child_range", "nodes", nodes))
-
-    def children(
-        self, level: int, nodes: Any
-    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-        """The tokens that lead on from each of `nodes` [n] of `level`, ascending.
-
-        Returns:
-            (tokens, offsets): those of nodes[i] are tokens[offsets[i]:offsets[i + 1]], offsets
-            int64 [n + 1]. They lead to the nodes `child_range` gives, in order. A node that does
-            not exist has none.
-        """
-        return self._handle.children(level, index_vector("SidTrie.children", "nodes", nodes))
-
-    def child(self, level: int, nodes: Any, tokens: Any) -> npt.NDArray[np.int64]:
-        """int64 [n]: the child, a node of level + 1, of nodes[i] by tokens[i]; -1 for none.
-
-        Cost: one binary search per row.
-        """
-        where = "SidTrie.child"
-        parents = index_vector(where, "nodes", nodes)
-        wanted = index_vector(where, "tokens", tokens)
-        if wanted.shape != parents.shape:
-            raise invalid(where, "tokens", f"shape [{len(parents)}]", list(wanted.shape))
-        return self._handle.child(level, parents, wanted)
 
     def count_items(self, level: int, nodes: Any) -> npt.NDArray[np.int64]:
         """int64 [n]: the items below each of `nodes` [n] of `level`, 0 to num_levels.
@@ -321,10 +227,6 @@ class SidTrie:
         `ItemFilter.num_unknown_ids` counts them.
         """
         return ItemFilter._make(self, allow, deny)
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(map(str, self.level_sizes))
-        return f"SidTrie({self.num_items} items, {self.num_sids} SIDs, level_sizes=({sizes}))"
 
 
 def _check_kept(where: str, scores: npt.NDArray[np.float64] | None) -> None:

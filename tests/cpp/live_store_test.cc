@@ -466,7 +466,7 @@ TEST(readers_writers_and_compactions_at_once) {
       const auto root_count = [&] {
         int64_t count;
         const int64_t root = 0;
-        snapshot->count(0, &root, 1, &count);
+        snapshot->count_items(0, &root, 1, &count);
         return count;
       };
       // Blocks come and go whole.
