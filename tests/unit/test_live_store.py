@@ -99,7 +99,7 @@ def check_walk(snapshot: Snapshot, held: dict[tuple[int, ...], list[int]]) -> No
         for prefix, allowed in following.items():
             wanted = {sid[level] for sid in held if sid[:level] == prefix}
             assert allowed == sorted(wanted)
-        counts = snapshot.count(level, list(nodes.values()))
+        counts = snapshot.count_items(level, list(nodes.values()))
         below = [[len(ids) for sid, ids in held.items() if sid[:level] == p] for p in nodes]
         assert counts.tolist() == [sum(lengths) for lengths in below]
         nodes = {
