@@ -15,7 +15,7 @@ from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.search_batch import Rows
 from onesearch_fast.errors import invalid
-from onesearch_fast.models import Checkpoint, DecoderModel
+from onesearch_fast.models import Checkpoint, DecoderModel, weight_bytes
 
 # Logits of the whole vocabulary are made as they are, in float32, and once more in between.
 _VOCAB_LOGIT_BYTES = 12
@@ -83,7 +83,7 @@ class MemoryModel:
         widest = 2 * max(max(shape) for shape in layers)
         heads = s.num_heads + 2 * s.num_kv_heads
         return cls(
-            weights=weight_bytes(checkpoint, size),
+            weights=model.nbytes,
             key_value=2 * s.num_layers * s.num_kv_heads * s.head_dim * size,
             activation=size * (6 * s.hidden_size + 4 * heads * s.head_dim + 2 * widest)
             + 8 * heads * s.head_dim,
@@ -104,17 +104,6 @@ class MemoryModel:
         logits = min(beams * load.vocab_logits, load.vocab_logits_at_most)
         scratch = self.scratch + _SCORE_BYTES + _FIXED_BYTES
         return kept + max(reading, stepping) + results + logits * _VOCAB_LOGIT_BYTES + scratch
-
-
-def weight_bytes(checkpoint: Checkpoint, itemsize: int) -> int:
-    """Bytes of the weights once they are loaded."""
-    tied = bool(checkpoint.config.get("tie_word_embeddings"))
-    kept = (
-        shape
-        for name, shape in checkpoint.shapes.items()
-        if not (tied and name == "lm_head.weight")
-    )
-    return itemsize * sum(map(prod, kept))
 
 
 @dataclass(frozen=True)
@@ -146,7 +135,7 @@ class BatchLoads:
 
 def check_weights_fit(checkpoint: Checkpoint, dtype: torch.dtype, max_bytes: int) -> None:
     """Before they are loaded."""
-    needed = weight_bytes(checkpoint, dtype.itemsize)
+    needed = weight_bytes(checkpoint.config, dtype)
     if whole_number("Engine", "max_memory_bytes", max_bytes, 1) < needed:
         raise _bad("max_memory_bytes", f"at least the {needed} bytes of the weights", max_bytes)
 

@@ -11,7 +11,13 @@ from onesearch_fast.models.decoder import (
     Encoder,
     max_prompt_tokens,
 )
-from onesearch_fast.models.registry import check_served, load_model, model_types, register
+from onesearch_fast.models.registry import (
+    check_served,
+    load_model,
+    model_types,
+    register,
+    weight_bytes,
+)
 
 __all__ = [
     "Attention",
@@ -26,4 +32,5 @@ __all__ = [
     "model_types",
     "read_checkpoint",
     "register",
+    "weight_bytes",
 ]

@@ -316,9 +316,9 @@ class BartModel(PackedDecoder):
 
     def load(self, checkpoint: Checkpoint) -> None:
         check_same(self._config, BartConfig.from_hugging_face(checkpoint.config))
-        fill(dict(self._slots()), checkpoint.renamed(_own_name))
+        fill(dict(self.slots()), checkpoint.renamed(_own_name))
 
-    def _slots(self) -> Iterator[tuple[str, Slot]]:
+    def slots(self) -> Iterator[tuple[str, Slot]]:
         yield _TOKEN_TABLE, Slot.whole(self._embedding)
         bias = self._logits_bias
         yield "final_logits_bias", Slot((1, len(bias)), (len(bias),), bias, optional=True)

@@ -86,6 +86,10 @@ class DecoderModel(Protocol):
     @property
     def device(self) -> torch.device: ...
 
+    @property
+    def nbytes(self) -> int:
+        """Of the weights."""
+
     def load(self, checkpoint: Checkpoint) -> None:
         """Copies a checkpoint into the packed weights in place; checks all of it first."""
 

@@ -107,7 +107,7 @@ class GPT2Model(PackedDecoder):
 
     def load(self, checkpoint: Checkpoint) -> None:
         check_same(self._config, GPT2Config.from_hugging_face(checkpoint.config))
-        fill(dict(self._slots()), checkpoint.renamed(self._own_name))
+        fill(dict(self.slots()), checkpoint.renamed(self._own_name))
 
     def _own_name(self, name: str) -> str | None:
         """Prefixed or not; older checkpoints hold the causal mask as well."""
@@ -116,7 +116,7 @@ class GPT2Model(PackedDecoder):
             return "wte.weight"
         return None if name.endswith((".attn.bias", ".attn.masked_bias")) else name
 
-    def _slots(self) -> Iterator[tuple[str, Slot]]:
+    def slots(self) -> Iterator[tuple[str, Slot]]:
         yield "wte.weight", Slot.whole(self._embedding)
         yield "wpe.weight", Slot.whole(self._positions)
         if not self._config.tied:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ def allocator(dtype: torch.dtype, device: torch.device) -> New:
     return lambda *sizes: torch.empty(sizes, dtype=dtype, device=device)
 
 
-class PackedDecoder:
+class PackedDecoder(ABC):
     """The vocabulary's ends of a decoder: tokens to embeddings, and hidden states to logits.
 
     Args:
@@ -55,6 +56,14 @@ class PackedDecoder:
     @property
     def device(self) -> torch.device:
         return self._embedding.device
+
+    @property
+    def nbytes(self) -> int:
+        return sum(slot.view.nbytes for _, slot in self.slots())
+
+    @abstractmethod
+    def slots(self) -> Iterator[tuple[str, Slot]]:
+        """Name of each tensor of a checkpoint -> where it goes."""
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         return F.embedding(tokens, self._embedding)

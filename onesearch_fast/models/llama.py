@@ -163,7 +163,7 @@ class LlamaModel(PackedDecoder):
 
     def load(self, checkpoint: Checkpoint) -> None:
         check_same(self._config, LlamaConfig.from_hugging_face(checkpoint.config))
-        fill(dict(self._slots()), checkpoint.renamed(self._own_name))
+        fill(dict(self.slots()), checkpoint.renamed(self._own_name))
 
     def _own_name(self, name: str) -> str | None:
         """Prefixed or not; older checkpoints hold the rotary frequencies as well."""
@@ -172,7 +172,7 @@ class LlamaModel(PackedDecoder):
             return "embed_tokens.weight"
         return None if name.endswith("rotary_emb.inv_freq") else name
 
-    def _slots(self) -> Iterator[tuple[str, Slot]]:
+    def slots(self) -> Iterator[tuple[str, Slot]]:
         yield "embed_tokens.weight", Slot.whole(self._embedding)
         yield "norm.weight", Slot.whole(self._final_norm)
         if not self._config.tied:

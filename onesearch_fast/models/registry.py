@@ -64,6 +64,11 @@ def check_served(config: Mapping[str, Any]) -> None:
     _empty_model(config, torch.float32, torch.device("meta"))
 
 
+def weight_bytes(config: Mapping[str, Any], dtype: torch.dtype) -> int:
+    """`DecoderModel.nbytes` of what `load_model` would make of this config; takes no memory."""
+    return _empty_model(config, dtype, torch.device("meta")).nbytes
+
+
 def _empty_model(
     config: Mapping[str, Any], dtype: torch.dtype, device: torch.device
 ) -> DecoderModel:

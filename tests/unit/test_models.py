@@ -15,7 +15,14 @@ from safetensors.torch import load_file, save_file
 from onesearch_fast.engine.decoding import prefill
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.errors import FormatError
-from onesearch_fast.models import DecoderModel, linear, load_model, model_types, read_checkpoint
+from onesearch_fast.models import (
+    DecoderModel,
+    linear,
+    load_model,
+    model_types,
+    read_checkpoint,
+    weight_bytes,
+)
 from onesearch_fast.models.activations import read_activation
 from onesearch_fast.models.config import ConfigReader
 from onesearch_fast.testing.random_models import MODEL_TYPES, random_model
@@ -348,6 +355,20 @@ def test_a_failed_load_changes_nothing() -> None:
 def test_a_module_without_config_is_refused() -> None:
     with pytest.raises(TypeError, match=r"\.config"):
         load_model(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_the_bytes_of_weights_are_known_before_they_are_loaded(
+    model_type: str, dtype: torch.dtype
+) -> None:
+    """Those of the parameters, a tied one once, and of what stands once where they repeat it."""
+    module = random_model(model_type, VOCAB, tie_word_embeddings=True)
+    config = read_checkpoint(module).config
+    model = load_model(module, dtype)
+    assert weight_bytes(config, dtype) == model.nbytes
+    numbers = sum(parameter.numel() for parameter in module.parameters())
+    assert numbers <= model.nbytes / dtype.itemsize < 1.02 * numbers
 
 
 def test_the_families_are_registered() -> None:
