@@ -17,6 +17,7 @@ _PUBLIC = {
     "Snapshot": "onesearch_fast.index.live_store",
     "ItemTable": "onesearch_fast.index.item_table",
     "Engine": "onesearch_fast.engine.engine",
+    "SearchOptions": "onesearch_fast.engine.search_options",
     "Searcher": "onesearch_fast.engine.searcher",
     "SearchRequest": "onesearch_fast.engine.requests",
     "UserContext": "onesearch_fast.engine.requests",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import torch
 
 from onesearch_fast.engine.decoding import BeamDecoder, vocab_log_normalizer
 from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
+from onesearch_fast.engine.search_options import NO_OPTIONS, LevelOptions, SearchOptions
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import BeamStepResult, constrained_beam_step
@@ -46,11 +49,12 @@ class SearchSettings:
 
     Attributes:
         widths: the most beams kept after each level; the last is the width of the result.
-        normalizer: as of `Engine.generate`.
+        normalizer, options: as of `Engine.generate`.
     """
 
     widths: tuple[int, ...]
     normalizer: str
+    options: SearchOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Beams:
     codes [batch, beam, level] int32, scores [batch, beam] float32, rank [batch, beam] int64,
     count [batch] int32; entries at or past `count` are -1 and -inf. levels_scored [batch] int32:
     how many levels the model has decided; the others were completed without it. cached_tokens
-    [batch] int32: how many tokens of the prompt a cache knew.
+    [batch] int32: how many tokens of the prompt a cache knew. best_dropped [batch] float32: the
+    best score of a candidate that some level did not keep. perturbed [batch, beam] float32: what
+    noisy beams are ordered by, None without noise.
     """
 
     codes: torch.Tensor
@@ -69,6 +75,8 @@ class Beams:
     count: torch.Tensor
     levels_scored: torch.Tensor
     cached_tokens: torch.Tensor
+    best_dropped: torch.Tensor
+    perturbed: torch.Tensor | None = None
 
     @classmethod
     def concatenate(cls, parts: Sequence[Beams], rows: Sequence[Rows]) -> Beams:
@@ -77,7 +85,12 @@ class Beams:
             return parts[0]
         order = torch.tensor([row for part in rows for row in part]).argsort()
         columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
-        return cls(*(torch.cat(column)[order.to(column[0].device)] for column in columns))
+        return cls(*(_joined(column, order) for column in columns))
+
+
+def _joined(parts: Sequence[torch.Tensor | None], order: torch.Tensor) -> Any:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors)[order.to(tensors[0].device)] if tensors else None
 
 
 @torch.inference_mode()
@@ -97,19 +110,30 @@ def constrained_search(
     deadline = min(batch.deadlines)
     search = _Search(space, batch, settings)
     beams, scored = search.root(), 0
+    dropped = torch.full_like(beams.best_dropped, -math.inf)
     for level in range(len(settings.widths)):
         if scored == level and not deadline.passed():
             beams = search.step(level, beams, watch)
             scored += 1
         else:
             beams = search.complete(level, beams)
+        dropped = torch.maximum(dropped, beams.best_dropped)
         if observe is not None:
             observe(level, beams)
     rank = beams.node.long()
     codes = torch.from_numpy(batch.catalogues.codes(rank.cpu().numpy())).to(rank.device)
     levels_scored = torch.full_like(beams.count, scored)
     cached_tokens = beams.count.new_tensor(search.cached_tokens)
-    return Beams(codes, beams.scores, rank, beams.count, levels_scored, cached_tokens)
+    return Beams(
+        codes,
+        beams.scores,
+        rank,
+        beams.count,
+        levels_scored,
+        cached_tokens,
+        dropped,
+        beams.perturbed,
+    )
 
 
 class _Search:
@@ -125,6 +149,7 @@ class _Search:
         most = max(batch.num_beams)
         self._widths = [min(*pair) for pair in zip(settings.widths, limits, strict=True)]
         self._widths[:-1] = [min(width, most) for width in self._widths[:-1]]
+        self._options = LevelOptions(settings.options, batch, self._widths, space.model.device)
         self._decoder: BeamDecoder | None = None
         self.cached_tokens = (0,) * len(batch)
         # A step reads the result before it, so two of each width take turns.
@@ -133,13 +158,16 @@ class _Search:
         }
 
     def _empty(self, width: int) -> BeamStepResult:
-        return BeamStepResult.empty(len(self._batch), width, self._space.model.device)
+        device, noisy = self._space.model.device, self._options.noisy
+        return BeamStepResult.empty(len(self._batch), width, device, perturbed=noisy)
 
     def root(self) -> BeamStepResult:
         """One beam a request, at the root of its trie."""
         beams = self._empty(1)
         for column in (beams.scores, beams.parent_beam, beams.tokens, beams.node):
             column.zero_()
+        if beams.perturbed is not None:
+            beams.perturbed.zero_()
         return beams
 
     def step(self, level: int, beams: BeamStepResult, watch: Stopwatch) -> BeamStepResult:
@@ -194,5 +222,6 @@ class _Search:
             normalizer=normalizer,
             log_normalizer=log_normalizer,
             filter=self._batch.filters,
+            options=self._options.at(level, beams),
             out=next(self._results[width]),
         )

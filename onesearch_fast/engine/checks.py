@@ -11,6 +11,7 @@ import torch
 from onesearch_fast.engine.beam_search import CodeRanges, SearchSettings
 from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.engine.search_options import NO_OPTIONS
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import DecoderModel
@@ -85,8 +86,18 @@ def check_normalizer(normalizer: str) -> None:
         raise bad("normalizer", f"one of {', '.join(NORMALIZERS)}", normalizer)
 
 
-def check_unconstrained(batch: SearchBatch, settings: SearchSettings) -> None:
-    """Refuses what has no meaning in a search over the whole vocabulary."""
+def check_search(batch: SearchBatch, settings: SearchSettings, constrained: bool) -> None:
+    """Refuses what has no meaning together."""
+    if not constrained:
+        _check_unconstrained(batch, settings)
+    if settings.options.node_priors is not None and len(batch.catalogues.members) > 1:
+        expected = "None beside one catalogue per request"
+        raise bad("options.node_priors", expected, "priors", "nodes are numbered per catalogue")
+
+
+def _check_unconstrained(batch: SearchBatch, settings: SearchSettings) -> None:
+    if settings.options != NO_OPTIONS:
+        raise bad("options", "none with constrained=False", settings.options)
     if settings.normalizer in ("children", "none"):
         remedy = "an unconstrained search is normalised over the vocabulary"
         raise bad("normalizer", "'vocab' with constrained=False", settings.normalizer, remedy)

@@ -19,7 +19,7 @@ from onesearch_fast.engine.checks import (
     check_codes,
     check_normalizer,
     check_room,
-    check_unconstrained,
+    check_search,
     code_ranges,
     torch_dtype,
 )
@@ -40,6 +40,12 @@ from onesearch_fast.engine.search_batch import (
     SearchBatch,
     beams_per_level,
     beams_per_request,
+)
+from onesearch_fast.engine.search_options import (
+    NO_OPTIONS,
+    SearchOptions,
+    check_options,
+    seeds_per_request,
 )
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.engine.unconstrained_search import unconstrained_search
@@ -172,6 +178,7 @@ class Engine:
         *,
         trie: CatalogueArgument | None = None,
         beam_schedule: Sequence[int] | None = None,
+        options: SearchOptions = NO_OPTIONS,
         deadline_ms: DeadlineArgument = None,
     ) -> GenerateResult:
         """The best `num_beams` SIDs for each prompt, by beam search over the trie.
@@ -195,6 +202,7 @@ class Engine:
                 that share the model). All have the engine's level sizes.
             beam_schedule: beams kept after each level, for all requests, in place of `num_beams`;
                 (64, 256, 512) spends little where codes are coarse and answers with 512.
+            options: priors, quotas, diversity, noise.
             deadline_ms: milliseconds from now, one number or one (or None) per request. When they
                 are over before a level, the levels that are left are completed without the model,
                 as if every code that leads on were equally likely, and `complete` is False. 0 gives
@@ -211,6 +219,7 @@ class Engine:
         """
         watch = Stopwatch(self._room + 1)
         check_normalizer(normalizer)
+        check_options("Engine", options, self._room + 1)
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         schedule = beams_per_level("Engine", beam_schedule, self._room + 1)
         batch = SearchBatch(
@@ -219,17 +228,16 @@ class Engine:
             one_per_request("Engine", filter, len(prompts)),
             beams_per_request("Engine", num_beams, schedule, len(prompts)),
             one_deadline_per_request("Engine", deadline_ms, len(prompts)),
+            seeds_per_request("Engine", options.seed, len(prompts)),
         )
-        settings = SearchSettings(
-            schedule or (max(batch.num_beams),) * (self._room + 1), normalizer
-        )
-        if not constrained:
-            check_unconstrained(batch, settings)
-
+        widths = schedule or (max(batch.num_beams),) * (self._room + 1)
+        settings = SearchSettings(widths, normalizer, options)
+        check_search(batch, settings, constrained)
         done = self._search(batch, settings, constrained, watch)
         beams = Beams.concatenate(done.results, done.rows)
         stats = watch.stats(prompts.lengths.tolist(), beams.cached_tokens.tolist())
-        return GenerateResult.make(beams, batch, done.weight_version, stats)
+        certifiable = constrained and normalizer != "none" and options.keeps_certificates
+        return GenerateResult.make(beams, batch, done.weight_version, stats, certifiable)
 
     def score(
         self,

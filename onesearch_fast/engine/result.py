@@ -29,6 +29,7 @@ class GenerateResult:
         levels_scored: [batch] int32, levels that the model decided before the deadline.
         weight_version: of the weights that made them.
         stats: where the time went.
+        perturbed: [batch, beam] float32, what stochastic beams are ordered by; None without noise.
     """
 
     codes: torch.Tensor
@@ -38,12 +39,19 @@ class GenerateResult:
     levels_scored: torch.Tensor
     weight_version: int
     stats: GenerateStats
+    perturbed: torch.Tensor | None
+    _best_dropped: torch.Tensor | None = field(repr=False)
     _catalogues: Catalogues = field(repr=False)
     _filters: Filters = field(repr=False)
 
     @classmethod
     def make(
-        cls, beams: Beams, batch: SearchBatch, weight_version: int, stats: GenerateStats
+        cls,
+        beams: Beams,
+        batch: SearchBatch,
+        weight_version: int,
+        stats: GenerateStats,
+        certifiable: bool,
     ) -> GenerateResult:
         """What is given to the caller for these beams."""
         return cls(
@@ -54,6 +62,8 @@ class GenerateResult:
             beams.levels_scored,
             weight_version,
             stats,
+            beams.perturbed,
+            beams.best_dropped if certifiable else None,
             batch.catalogues,
             batch.filters,
         )
@@ -62,6 +72,27 @@ class GenerateResult:
     def complete(self) -> torch.Tensor:
         """bool [batch]: False where a deadline cut the search short."""
         return self.levels_scored == self.codes.shape[2]
+
+    def certified(self, k: int) -> torch.Tensor | None:
+        """bool [batch]: whether the first `k` SIDs are proven to be the best of all.
+
+        Scores only fall from level to level, so they are where every one of them is above the best
+        score that any level dropped; with fewer than `k`, where nothing was dropped. True proves;
+        False proves nothing. None where there is no such bound: normalizer "none", node priors,
+        noise, an unconstrained search.
+        """
+        most = whole_number("GenerateResult.certified", "k", k, 1)
+        if self._best_dropped is None:
+            return None
+        first, rest = self.scores[:, :most], self.scores[:, most:]
+        last = first.amin(1)
+        if first.shape[1] < most:
+            last = torch.full_like(last, -torch.inf)
+        proven = (self._best_dropped < last) | (self._best_dropped == -torch.inf)
+        if rest.shape[1]:
+            # With a sibling penalty beams do not stand in the order of their scores.
+            proven &= rest.amax(1) <= last
+        return proven & self.complete
 
     def item_ids(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first `k` items of each request: beams in order, each SID's items best prior first.

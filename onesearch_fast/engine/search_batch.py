@@ -29,6 +29,7 @@ class SearchBatch:
         filters: which items each may find.
         num_beams: the most beams of each at any level.
         deadlines: when each wants its answer.
+        seeds: of each one's noise; None without.
     """
 
     prompts: PromptBatch
@@ -36,6 +37,7 @@ class SearchBatch:
     filters: Filters
     num_beams: tuple[int, ...]
     deadlines: tuple[Deadline, ...]
+    seeds: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -50,6 +52,7 @@ class SearchBatch:
             None if self.filters is None else [self.filters[row] for row in rows],
             tuple(self.num_beams[row] for row in rows),
             tuple(self.deadlines[row] for row in rows),
+            None if self.seeds is None else tuple(self.seeds[row] for row in rows),
         )
 
     def by_deadline(self) -> list[Rows]:

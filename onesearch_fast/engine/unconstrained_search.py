@@ -87,4 +87,5 @@ def _as_codes(
     rank = torch.from_numpy(catalogues.rank(codes.cpu().numpy())).to(codes.device)
     count = scores.isfinite().sum(1, dtype=torch.int32)
     levels_scored = torch.full_like(count, codes.shape[2])
-    return Beams(codes, scores, rank, count, levels_scored, cached_tokens)
+    no_bound = torch.full_like(scores[:, 0], math.inf)
+    return Beams(codes, scores, rank, count, levels_scored, cached_tokens, no_bound)
