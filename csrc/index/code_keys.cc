@@ -71,22 +71,27 @@ CodeKeys::CodeKeys(const char* where, const TensorView& codes,
 
 template <class Key>
 bool CodeKeys::read(int64_t first, int64_t n, Key* keys) const {
-  const std::array<int, SidTrieView::kMaxLevels> width = layout_.width;
-  std::array<int64_t, SidTrieView::kMaxLevels> size{};
+  // Copies, which the compiler keeps in registers: keys might overlap the members.
+  const int num_levels = layout_.num_levels;
+  const int64_t row_stride = codes_.strides[0];
+  const int64_t level_stride = codes_.strides[1];
+  std::array<int, 8> width = layout_.width;
+  std::array<uint64_t, SidTrieView::kMaxLevels> size{};
   std::copy(level_sizes_.begin(), level_sizes_.end(), size.begin());
   return visit_integer(codes_.dtype, [&](auto type) {
     using T = decltype(type);
-    bool sound = true;
-    for (int64_t row = 0; row < n; ++row) {
-      const T* code = codes_.at<const T>(first + row);
+    const T* row = codes_.at<const T>(first);
+    uint64_t beyond = 0;
+    for (int64_t i = 0; i < n; ++i, row += row_stride) {
       Key key = 0;
-      for (int level = 0; level < layout_.num_levels; ++level, code += codes_.strides[1]) {
-        sound &= in_range(*code, size[level]);
-        key = key << width[level] | static_cast<Key>(*code);
+      for (int level = 0; level < num_levels; ++level) {
+        const auto code = static_cast<uint64_t>(row[level * level_stride]);
+        beyond |= code >= size[level];
+        key = key << width[level] | code;
       }
-      keys[row] = key;
+      keys[i] = key;
     }
-    return sound;
+    return beyond == 0;
   });
 }
 

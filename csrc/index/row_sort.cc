@@ -193,16 +193,16 @@ class LeafSort {
   // as many bits of the key are sorted at a time as a word holds.
   void order(size_t n, int key_bits) {
     const int index_bits = bits_for(static_cast<int64_t>(n));
+    const int word_bits = 64 - index_bits;
     const uint64_t index_mask = (uint64_t{1} << index_bits) - 1;
-    for (size_t i = 0; i < n; ++i) packed_[i] = i;
-    for (int done = 0; done < key_bits;) {
-      const int taken = std::min(key_bits - done, 64 - index_bits);
+    for (size_t i = 0; i < n; ++i) packed_[i] = static_cast<uint64_t>(keys_[i]) << index_bits | i;
+    sort_digits(n, index_bits, std::min(key_bits, word_bits));
+    for (int done = word_bits; done < key_bits; done += word_bits) {
       for (size_t i = 0; i < n; ++i) {
         const uint64_t index = packed_[i] & index_mask;
         packed_[i] = static_cast<uint64_t>(keys_[index] >> done) << index_bits | index;
       }
-      sort_digits(n, index_bits, taken);
-      done += taken;
+      sort_digits(n, index_bits, std::min(key_bits - done, word_bits));
     }
   }
 
