@@ -5,11 +5,12 @@
 #include <cstdint>
 
 #include "cpu/isa.h"
+#include "index/partition.h"
 #include "index/sort_key.h"
 
 namespace onesearch {
 
-// The edges out of one level in an image under construction. Of offsets and bits of a partition at
+// The edges out of one level in an image under construction. Of offsets and words of a partition at
 // most one is set; neither where it is not stored.
 struct LevelTarget {
   int shift = 0;  // of the level's code in a key
@@ -17,9 +18,9 @@ struct LevelTarget {
   int token_bytes = 0;
   void* tokens = nullptr;             // [edges]
   uint32_t* child_offsets = nullptr;  // edges by the node above
-  uint64_t* child_bits = nullptr;
+  PartitionWord* child_words = nullptr;
   uint32_t* item_offsets = nullptr;  // positions by the node below
-  uint64_t* item_bits = nullptr;
+  PartitionWord* item_words = nullptr;
 };
 
 // Part of the keys, at positions [begin, end) of all; what lies around them must be readable as in
@@ -37,8 +38,8 @@ struct NodeScanOf {
   void (*count)(const KeySpan<Key>& span, const LevelTarget* levels, int num_levels,
                 uint32_t* counts);
 
-  // Writes those nodes, numbered from first[level] on. Several threads may write neighbouring spans
-  // to the same levels, whose bits are zero before.
+  // Writes those nodes, numbered from first[level] on; of words, the bits where parts begin.
+  // Several threads may write neighbouring spans to the same levels, which are zero before.
   void (*write)(const KeySpan<Key>& span, const LevelTarget* levels, int num_levels,
                 const uint32_t* first);
 };

@@ -87,11 +87,12 @@ uint64_t gather_bits(uint64_t from, uint64_t places) {
 #endif
 }
 
-// Appends to a row of bits. Only the first and the last word it writes may also be another's.
+// Appends to the bits of a partition. Only the first and the last word it writes may also be
+// another's.
 class BitAppender {
  public:
-  void open(uint64_t* bits, uint32_t at) {
-    word_ = bits == nullptr ? nullptr : bits + at / 64;
+  void open(PartitionWord* words, uint32_t at) {
+    word_ = words == nullptr ? nullptr : words + at / 64;
     used_ = static_cast<int>(at % 64);
     is_shared_ = true;
   }
@@ -118,13 +119,13 @@ class BitAppender {
  private:
   void put() {
     if (is_shared_) {
-      __atomic_fetch_or(word_, pending_, __ATOMIC_RELAXED);
+      __atomic_fetch_or(&word_->begins, pending_, __ATOMIC_RELAXED);
     } else {
-      *word_ = pending_;
+      word_->begins = pending_;
     }
   }
 
-  uint64_t* word_ = nullptr;
+  PartitionWord* word_ = nullptr;
   uint64_t pending_ = 0;
   int used_ = 0;
   bool is_shared_ = true;
@@ -179,8 +180,8 @@ void write(const KeySpan<Key>& span, const LevelTarget* levels, int num_levels,
   BitAppender item_bits[kMaxLevels];
   for (int level = 0; level < num_levels; ++level) {
     nodes[level].first = first[level];
-    child_bits[level].open(levels[level].child_bits, first[level]);
-    item_bits[level].open(levels[level].item_bits, static_cast<uint32_t>(span.begin));
+    child_bits[level].open(levels[level].child_words, first[level]);
+    item_bits[level].open(levels[level].item_words, static_cast<uint32_t>(span.begin));
   }
   uint64_t begins[kMaxLevels];
   for (int64_t at = span.begin; at < span.end; at += kBlock) {

@@ -137,10 +137,10 @@ class LevelBuilder {
     target.tokens = const_cast<void*>(view.child_token[level]);
     if (level > 0) {
       target.child_offsets = writable(view.child_partition[level].offsets);
-      target.child_bits = writable(view.child_partition[level].bits);
+      target.child_words = writable(view.child_partition[level].words);
     }
     target.item_offsets = writable(view.item_partition[level + 1].offsets);
-    target.item_bits = writable(view.item_partition[level + 1].bits);
+    target.item_words = writable(view.item_partition[level + 1].words);
   }
 
   void finish(const SidTrieView& view) const {
