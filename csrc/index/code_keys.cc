@@ -38,7 +38,7 @@ void check_codes(const char* where, const TensorView& codes, size_t num_levels) 
     throw InvalidArgument(complaint(where, "codes", "1 to 2^31 - 1 items",
                                     std::to_string(codes.shape[0]) + " items"));
   }
-  if (!is_integer(codes.dtype)) {
+  if (!visit_integer(codes.dtype, [](auto) {})) {
     throw TypeMismatch(complaint(where, "codes", "an integer dtype", dtype_name(codes.dtype)));
   }
 }
@@ -75,13 +75,13 @@ bool CodeKeys::read(int64_t first, int64_t n, Key* keys) const {
   const int num_levels = layout_.num_levels;
   const int64_t row_stride = codes_.strides[0];
   const int64_t level_stride = codes_.strides[1];
-  std::array<int, 8> width = layout_.width;
+  const std::array<int, SidTrieView::kMaxLevels> width = layout_.width;
   std::array<uint64_t, SidTrieView::kMaxLevels> size{};
   std::copy(level_sizes_.begin(), level_sizes_.end(), size.begin());
-  return visit_integer(codes_.dtype, [&](auto type) {
+  uint64_t beyond = 0;
+  visit_integer(codes_.dtype, [&](auto type) {
     using T = decltype(type);
     const T* row = codes_.at<const T>(first);
-    uint64_t beyond = 0;
     for (int64_t i = 0; i < n; ++i, row += row_stride) {
       Key key = 0;
       for (int level = 0; level < num_levels; ++level) {
@@ -91,8 +91,8 @@ bool CodeKeys::read(int64_t first, int64_t n, Key* keys) const {
       }
       keys[i] = key;
     }
-    return beyond == 0;
   });
+  return beyond == 0;
 }
 
 template bool CodeKeys::read(int64_t, int64_t, uint64_t*) const;
