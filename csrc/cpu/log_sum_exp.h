@@ -1,6 +1,5 @@
-// Maximum and sum of exponentials of a row, in float32: what a log-sum-exp is made of. Sixteen
-// partial results per row, combined in one order: independent of anything but the row, and the same
-// bits on AVX2 and AVX-512.
+// Maximum and log-sum-exp of a row, in float32. Sixteen partial results per row, combined in one
+// order: independent of anything but the row, and the same bits on AVX2 and AVX-512.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +14,15 @@ struct RowMaximum {
   bool poisoned;  // the row holds NaN or +inf
 };
 
+struct RowSum {
+  float sum;      // of exp(row[i] - offset), terms below e^-87 counting as that; NaN with a NaN
+  float maximum;  // of the row but for NaN
+};
+
 template <class T>
 struct RowKernels {
   RowMaximum (*maximum)(const T* row, int64_t n);
-  float (*sum_of_exp)(const T* row, int64_t n, float maximum, const T* next);
+  RowSum (*sum_of_exp)(const T* row, int64_t n, float offset, const T* next);
 };
 
 struct LogSumExpKernels {
@@ -33,19 +37,21 @@ struct LogSumExpKernels {
 
 ONESEARCH_TIER_TABLE(LogSumExpKernels, log_sum_exp_kernels)
 
+struct LogSumExp {
+  float value;    // at least the maximum; -inf for a row of -inf; no meaning for a poisoned row
+  float maximum;  // -inf for an empty row
+  bool poisoned;  // the row holds NaN or +inf
+};
+
 // T is float, BFloat16 or Float16; `row` is contiguous.
 template <class T>
 RowMaximum row_maximum(const T* row, int64_t n) {
   return log_sum_exp_kernels().of(row).maximum(row, n);
 }
 
-// Sum of exp(row[i] - maximum) for the finite maximum of a row that is not poisoned: at least 1.
-// `next`, where given, is the row of n that will be read after this one; it is fetched meanwhile,
-// which hides main memory.
+// Reads the row once, mostly. `next`, where given, is the row of n that will be read after this
+// one: it is fetched meanwhile, which hides main memory.
 template <class T>
-float sum_of_exp(const T* row, int64_t n, float maximum, const T* next = nullptr) {
-  const T* soon = next == nullptr ? row : next;
-  return log_sum_exp_kernels().of(row).sum_of_exp(row, n, maximum, soon);
-}
+LogSumExp log_sum_exp(const T* row, int64_t n, const T* next = nullptr);
 
 }  // namespace onesearch

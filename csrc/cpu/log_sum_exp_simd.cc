@@ -6,7 +6,14 @@ namespace {
 
 constexpr float kInfinity = __builtin_inff();
 // Independent maxima, so that their latency does not bound the loop.
-constexpr int kUnroll = 4;
+constexpr int kMaxima = 4;
+// The exponentials have work enough for any latency; but GCC vectorises lanes in arrays only where
+// there are several.
+#if defined(ONESEARCH_TIER_portable)
+constexpr int kSums = 4;
+#else
+constexpr int kSums = 1;
+#endif
 
 // The last, partial block; what lies past the row is neutral in maximum and sum.
 template <class T>
@@ -17,8 +24,8 @@ ONESEARCH_INLINE F32x16 load_tail(const T* row, int64_t n) {
 template <class T>
 RowMaximum maximum(const T* row, int64_t n) {
   const F32x16 infinity = F32x16::broadcast(kInfinity);
-  F32x16 best[kUnroll];
-  Mask16 sound[kUnroll];  // below +inf, which NaN is not
+  F32x16 best[kMaxima];
+  Mask16 sound[kMaxima];  // below +inf, which NaN is not
   for (F32x16& lanes : best) lanes = F32x16::broadcast(-kInfinity);
   for (Mask16& lanes : sound) lanes = Mask16::first(kLanes);
   const auto take = [&](F32x16 x, int i) {
@@ -26,8 +33,8 @@ RowMaximum maximum(const T* row, int64_t n) {
     sound[i] = sound[i] & (x < infinity);
   };
   int64_t at = 0;
-  for (; at + kUnroll * kLanes <= n; at += kUnroll * kLanes) {
-    for (int i = 0; i < kUnroll; ++i) take(F32x16::load(row + at + i * kLanes), i);
+  for (; at + kMaxima * kLanes <= n; at += kMaxima * kLanes) {
+    for (int i = 0; i < kMaxima; ++i) take(F32x16::load(row + at + i * kLanes), i);
   }
   for (; at + kLanes <= n; at += kLanes) take(F32x16::load(row + at), 0);
   if (at < n) take(load_tail(row + at, n - at), 0);
@@ -36,17 +43,43 @@ RowMaximum maximum(const T* row, int64_t n) {
   return {reduce_max(all_best), any(~all_sound)};
 }
 
+// sum + exp(max(x, -87)), NaN for NaN; for x up to 88. As exp_in_range of cpu/simd.h, but that the
+// power of two is multiplied in by the fma that adds to the sum, and ln(2) is one float, which
+// costs 2e-9 |x| of the term.
+ONESEARCH_INLINE F32x16 add_exp(F32x16 sum, F32x16 x) {
+  x = max(F32x16::broadcast(-87.0f), x);
+  // 1.5 * 2^23 + 127: the low bits of `shifted` are k + 127, the exponent of 2^k.
+  const F32x16 shift = F32x16::broadcast(12583039.0f);
+  const F32x16 shifted = fma(x, F32x16::broadcast(1.44269504f), shift);
+  const F32x16 r = fma(shifted - shift, F32x16::broadcast(-0.693147182f), x);
+  return fma(exp_of_rest(r), as_f32(as_u32(shifted) << 23), sum);
+}
+
 template <class T>
-float sum_of_exp(const T* row, int64_t n, float maximum, const T* next) {
-  const F32x16 offset = F32x16::broadcast(maximum);
-  F32x16 sums = F32x16::zero();
+RowSum sum_of_exp(const T* row, int64_t n, float offset, const T* next) {
+  const F32x16 offsets = F32x16::broadcast(offset);
+  F32x16 sums[kSums];
+  F32x16 best[kSums];
+  for (F32x16& lanes : sums) lanes = F32x16::zero();
+  for (F32x16& lanes : best) lanes = F32x16::broadcast(-kInfinity);
+  const auto take = [&](F32x16 x, int i) {
+    best[i] = max(x, best[i]);
+    sums[i] = add_exp(sums[i], x - offsets);
+  };
   int64_t at = 0;
-  for (; at + kLanes <= n; at += kLanes) {
-    __builtin_prefetch(next + at);
-    sums = sums + exp_or_zero(F32x16::load(row + at) - offset);
+  for (; at + kSums * kLanes <= n; at += kSums * kLanes) {
+    for (int i = 0; i < kSums; ++i) {
+      __builtin_prefetch(next + at + i * kLanes);
+      take(F32x16::load(row + at + i * kLanes), i);
+    }
   }
-  if (at < n) sums = sums + exp_or_zero(load_tail(row + at, n - at) - offset);
-  return reduce_add(sums);
+  for (; at + kLanes <= n; at += kLanes) take(F32x16::load(row + at), 0);
+  if (at < n) take(load_tail(row + at, n - at), 0);
+  for (int i = 1; i < kSums; ++i) {
+    sums[0] = sums[0] + sums[i];
+    best[0] = max(best[0], best[i]);
+  }
+  return {reduce_add(sums[0]), reduce_max(best[0])};
 }
 
 }  // namespace

@@ -59,8 +59,18 @@ ONESEARCH_INLINE F32x16 negate(F32x16 a) {
   return as_f32(as_u32(a) ^ U32x16::broadcast(0x80000000u));
 }
 
-// exp(x) within 2 ulp for x in [-87, 88]; no meaning elsewhere. 2^k times a polynomial in the rest
-// r = x - k ln(2), |r| <= ln(2) / 2.
+// exp(r) for |r| <= ln(2) / 2: the degree 5 polynomial of least relative error, 1 at 0.
+ONESEARCH_INLINE F32x16 exp_of_rest(F32x16 r) {
+  F32x16 p = F32x16::broadcast(0.0082902722f);
+  p = fma(p, r, F32x16::broadcast(0.0418981612f));
+  p = fma(p, r, F32x16::broadcast(0.1666763872f));
+  p = fma(p, r, F32x16::broadcast(0.4999914765f));
+  p = fma(p, r, F32x16::broadcast(0.9999997020f));
+  return fma(p, r, F32x16::broadcast(1.0f));
+}
+
+// exp(x) within 2 ulp for x in [-87, 88]; no meaning elsewhere. It is 2^k exp(r) with x = k ln(2) +
+// r.
 ONESEARCH_INLINE F32x16 exp_in_range(F32x16 x) {
   // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits.
   const F32x16 shift = F32x16::broadcast(12582912.0f);
@@ -69,14 +79,7 @@ ONESEARCH_INLINE F32x16 exp_in_range(F32x16 x) {
   // ln(2) in two parts, the first with few enough bits that k times it is exact.
   const F32x16 near = fma(k, F32x16::broadcast(-0.693359375f), x);
   const F32x16 r = fma(k, F32x16::broadcast(2.12194440e-4f), near);
-  // The degree 5 polynomial of least relative error, 1 at 0.
-  F32x16 p = F32x16::broadcast(0.0082902722f);
-  p = fma(p, r, F32x16::broadcast(0.0418981612f));
-  p = fma(p, r, F32x16::broadcast(0.1666763872f));
-  p = fma(p, r, F32x16::broadcast(0.4999914765f));
-  p = fma(p, r, F32x16::broadcast(0.9999997020f));
-  p = fma(p, r, F32x16::broadcast(1.0f));
-  return as_f32(as_u32(p) + (as_u32(shifted) << 23));
+  return as_f32(as_u32(exp_of_rest(r)) + (as_u32(shifted) << 23));
 }
 
 // exp(x) for x <= 88, and 0 below -87 and for NaN: the terms of a softmax.

@@ -97,8 +97,6 @@ ONESEARCH_LANES(F32x16, operator+, a.lane[i] + b.lane[i])
 ONESEARCH_LANES(F32x16, operator-, a.lane[i] - b.lane[i])
 ONESEARCH_LANES(F32x16, operator*, a.lane[i] * b.lane[i])
 ONESEARCH_LANES(F32x16, operator/, a.lane[i] / b.lane[i])
-ONESEARCH_LANES(F32x16, max, a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
-ONESEARCH_LANES(F32x16, min, a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i])
 ONESEARCH_LANES(U32x16, operator+, a.lane[i] + b.lane[i])
 ONESEARCH_LANES(U32x16, operator-, a.lane[i] - b.lane[i])
 ONESEARCH_LANES(U32x16, operator*, a.lane[i] * b.lane[i])
@@ -174,6 +172,10 @@ ONESEARCH_INLINE U32x16 select(Mask16 mask, U32x16 a, U32x16 b) {
 ONESEARCH_INLINE F32x16 select(Mask16 mask, F32x16 a, F32x16 b) {
   return as_f32(select(mask, as_u32(a), as_u32(b)));
 }
+
+// By masks: GCC makes branches of a conditional expression where several follow one another.
+ONESEARCH_INLINE F32x16 max(F32x16 a, F32x16 b) { return select(a > b, a, b); }
+ONESEARCH_INLINE F32x16 min(F32x16 a, F32x16 b) { return select(a < b, a, b); }
 
 template <class T>
 ONESEARCH_INLINE F32x16 gather(const T* from, U32x16 index, Mask16 mask, float fill) {

@@ -30,23 +30,35 @@ std::vector<T> random_row(uint32_t seed, int64_t n) {
 }
 
 template <class T>
-void check_against_float64(int64_t n) {
-  const std::vector<T> row = random_row<T>(static_cast<uint32_t>(n), n);
-  double largest = -1e30;
+void check_against_float64(const std::vector<T>& row) {
+  const auto n = static_cast<int64_t>(row.size());
+  double largest = -kInfinity;
   for (const T x : row) largest = std::max<double>(largest, to_float(x));
   double sum = 0;
   for (const T x : row) sum += std::exp(to_float(x) - largest);
-  const RowMaximum maximum = row_maximum(row.data(), n);
-  CHECK_EQUAL(maximum.value, static_cast<float>(largest));
-  CHECK(!maximum.poisoned);
-  CHECK(std::abs(sum_of_exp(row.data(), n, maximum.value) - sum) < 1e-6 * sum);
+  const LogSumExp got = log_sum_exp(row.data(), n);
+  const double expected = largest + std::log(sum);
+  CHECK_EQUAL(got.maximum, static_cast<float>(largest));
+  CHECK_EQUAL(row_maximum(row.data(), n).value, got.maximum);
+  CHECK(!got.poisoned && !row_maximum(row.data(), n).poisoned);
+  CHECK(got.value >= got.maximum);
+  CHECK(std::abs(got.value - expected) <= 5e-7 + 1e-7 * std::abs(expected));
+}
+
+// The row, and where each of its elements is very different from the others.
+void check_shifted(std::vector<float> row, float shift) {
+  for (size_t at = 0; at < row.size(); at += 7) {
+    row[at] += shift;
+    check_against_float64(row);
+    row[at] -= shift;
+  }
 }
 
 template <class T>
-uint32_t sum_bits(IsaTier tier, int64_t n) {
+uint32_t bits_of(IsaTier tier, int64_t n) {
   set_isa_tier(tier);
   const std::vector<T> row = random_row<T>(static_cast<uint32_t>(n), n);
-  return bits_from_float(sum_of_exp(row.data(), n, row_maximum(row.data(), n).value));
+  return bits_from_float(log_sum_exp(row.data(), n).value);
 }
 
 }  // namespace
@@ -55,19 +67,39 @@ TEST(log_sum_exp_agrees_with_float64) {
   for (const IsaTier tier : usable_tiers()) {
     set_isa_tier(tier);
     for (int64_t n = 1; n < 150; ++n) {
-      check_against_float64<float>(n);
-      check_against_float64<BFloat16>(n);
-      check_against_float64<Float16>(n);
+      const auto seed = static_cast<uint32_t>(n);
+      check_against_float64(random_row<float>(seed, n));
+      check_against_float64(random_row<BFloat16>(seed, n));
+      check_against_float64(random_row<Float16>(seed, n));
+    }
+    check_against_float64(random_row<float>(0, 40000));
+    check_against_float64(std::vector<float>(65536, 3.0f));
+  }
+}
+
+TEST(log_sum_exp_takes_any_spread_of_values) {
+  for (const IsaTier tier : usable_tiers()) {
+    set_isa_tier(tier);
+    for (const float shift : {30.0f, 59.0f, 61.0f, 90.0f, 1e4f, 3e38f}) {
+      check_shifted(random_row<float>(1, 200), shift);
+      check_shifted(random_row<float>(1, 200), -shift);
+    }
+    for (const float beginning : {-kInfinity, -3e38f, -1000.0f}) {
+      std::vector<float> row = random_row<float>(2, 300);
+      std::fill_n(row.begin(), 100, beginning);
+      check_against_float64(row);
+      for (float& x : row) x -= 1000.0f;
+      check_against_float64(row);
     }
   }
 }
 
-TEST(wide_tiers_sum_to_the_same_bits) {
+TEST(wide_tiers_give_the_same_bits) {
   if (usable_tiers().back() != IsaTier::kAvx512) return;
   for (int64_t n = 1; n < 1500; n += 7) {
-    CHECK_EQUAL(sum_bits<float>(kAvx2, n), sum_bits<float>(kAvx512, n));
-    CHECK_EQUAL(sum_bits<BFloat16>(kAvx2, n), sum_bits<BFloat16>(kAvx512, n));
-    CHECK_EQUAL(sum_bits<Float16>(kAvx2, n), sum_bits<Float16>(kAvx512, n));
+    CHECK_EQUAL(bits_of<float>(kAvx2, n), bits_of<float>(kAvx512, n));
+    CHECK_EQUAL(bits_of<BFloat16>(kAvx2, n), bits_of<BFloat16>(kAvx512, n));
+    CHECK_EQUAL(bits_of<Float16>(kAvx2, n), bits_of<Float16>(kAvx512, n));
   }
 }
 
@@ -75,9 +107,13 @@ TEST(minus_infinity_adds_nothing) {
   const std::vector<float> row = {-kInfinity, 2.0f, -kInfinity, -1e30f};
   for (const IsaTier tier : usable_tiers()) {
     set_isa_tier(tier);
-    CHECK_EQUAL(row_maximum(row.data(), 4).value, 2.0f);
-    CHECK_EQUAL(sum_of_exp(row.data(), 4, 2.0f), 1.0f);
-    CHECK_EQUAL(row_maximum(row.data(), 0).value, -kInfinity);
+    CHECK_EQUAL(log_sum_exp(row.data(), 4).value, 2.0f);
+    for (const int64_t n : {0, 1, 100}) {
+      const std::vector<float> nothing(static_cast<size_t>(n), -kInfinity);
+      CHECK_EQUAL(log_sum_exp(nothing.data(), n).value, -kInfinity);
+      CHECK_EQUAL(row_maximum(nothing.data(), n).value, -kInfinity);
+      CHECK(!log_sum_exp(nothing.data(), n).poisoned);
+    }
   }
 }
 
@@ -87,9 +123,12 @@ TEST(nan_and_infinity_poison_a_row_wherever_they_stand) {
     for (const float bad : {kNan, -kNan, kInfinity}) {
       for (size_t at = 0; at < 101; ++at) {
         std::vector<float> row(101, -kInfinity);
-        CHECK(!row_maximum(row.data(), 101).poisoned);
+        row[(at + 50) % 101] = 1.0f;
+        CHECK(!row_maximum(row.data(), 101).poisoned && !log_sum_exp(row.data(), 101).poisoned);
         row[at] = bad;
-        CHECK(row_maximum(row.data(), 101).poisoned);
+        CHECK(row_maximum(row.data(), 101).poisoned && log_sum_exp(row.data(), 101).poisoned);
+        row[(at + 50) % 101] = -kInfinity;
+        CHECK(row_maximum(row.data(), 101).poisoned && log_sum_exp(row.data(), 101).poisoned);
       }
     }
   }

@@ -40,29 +40,36 @@ class RowReader {
   // None for a dead beam. `next` is the beam whose row will be wanted after this one. Valid until
   // the next call on this thread.
   std::optional<ReadRow<T>> read(int64_t beam, const ChildList& children, int64_t next) const {
-    const T* row = contiguous(beam);
-    const LogitRow<T> logits{row, static_cast<uint32_t>(input_.logits.shape[2])};
-    RowMaximum maximum{kInfinity, false};
-    if (kReadsEveryRow || input_.normalizer != Normalizer::kVocab) {
-      maximum = row_maximum(row, logits.size);
-    }
-    if (kReadsEveryRow && maximum.poisoned) reject("logits", beam);
-    if (maximum.poisoned || maximum.value == -kInfinity) return std::nullopt;
-    const float normalizer = normalizer_of(beam, logits, maximum.value, children, next);
+    const LogitRow<T> row{contiguous(beam), static_cast<uint32_t>(input_.logits.shape[2])};
+    const LogSumExp sums = read_all(row, next);
+    if (kReadsEveryRow && sums.poisoned) reject("logits", beam);
+    if (sums.poisoned || sums.maximum == -kInfinity) return std::nullopt;
+    const float normalizer = normalizer_of(beam, row, sums.value, children);
     const bool poisoned = std::isnan(normalizer) || normalizer == kInfinity;
     if (kReadsEveryRow && poisoned) reject("log_normalizer", beam);
     if (!std::isfinite(normalizer)) return std::nullopt;
-    return ReadRow<T>{logits, normalizer, maximum.value};
+    return ReadRow<T>{row, normalizer, sums.maximum};
   }
 
  private:
   static constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-  float normalizer_of(int64_t beam, const LogitRow<T>& row, float maximum,
-                      const ChildList& children, int64_t next) const {
+  // As much of it as the normaliser asks for. One that is given speaks for the row.
+  LogSumExp read_all(const LogitRow<T>& row, int64_t next) const {
+    if (input_.normalizer == Normalizer::kLevel) {
+      return log_sum_exp(row.at, row.size, logits_of(next));
+    }
+    const bool given = input_.normalizer == Normalizer::kVocab;
+    if (given && !kReadsEveryRow) return {0.0f, kInfinity, false};
+    const RowMaximum maximum = row_maximum(row.at, row.size);
+    return {0.0f, maximum.value, maximum.poisoned};
+  }
+
+  float normalizer_of(int64_t beam, const LogitRow<T>& row, float log_sum_exp_of_row,
+                      const ChildList& children) const {
     switch (input_.normalizer) {
       case Normalizer::kLevel:
-        return maximum + std::log(sum_of_exp(row.at, row.size, maximum, logits_of(next)));
+        return log_sum_exp_of_row;
       case Normalizer::kChildren:
         return over_children(row, children);
       case Normalizer::kNone:
@@ -88,10 +95,7 @@ class RowReader {
       }
       logits.insert(logits.end(), passed.score, passed.score + passed.size);
     }
-    const auto n = static_cast<int64_t>(logits.size());
-    const float maximum = row_maximum(logits.data(), n).value;
-    if (maximum == -kInfinity) return maximum;
-    return maximum + std::log(sum_of_exp(logits.data(), n, maximum));
+    return log_sum_exp(logits.data(), static_cast<int64_t>(logits.size())).value;
   }
 
   const T* logits_of(int64_t beam) const { return input_.logits.at<const T>(request_, beam); }
