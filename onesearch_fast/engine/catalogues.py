@@ -11,12 +11,25 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.index.catalogue import Catalogue
+from onesearch_fast.index.live_store import LiveStore
 
 # What callers may pass: one catalogue for all requests, or one per request.
-CatalogueArgument = SidTrie | Sequence[SidTrie]
+CatalogueArgument = Catalogue | LiveStore | Sequence[Catalogue | LiveStore]
+
+KINDS = "a SidTrie, a Snapshot or a LiveStore"
 
 Ints = npt.NDArray[np.int64]
+
+
+def latest(where: str, trie: Catalogue | LiveStore) -> Catalogue:
+    """What to search now."""
+    if isinstance(trie, LiveStore):
+        return trie.snapshot()
+    if not isinstance(trie, Catalogue):
+        remedy = "make one with SidTrie.build"
+        raise invalid(where, "trie", KINDS, type(trie), remedy, TypeError)
+    return trie
 
 
 @dataclass(frozen=True)
@@ -27,18 +40,20 @@ class Catalogues:
         members: one catalogue for all requests, or one per request.
     """
 
-    members: tuple[SidTrie, ...]
+    members: tuple[Catalogue, ...]
 
     @classmethod
     def make(
         cls, where: str, trie: CatalogueArgument, level_sizes: Sequence[int], batch: int
     ) -> Catalogues:
-        """Checks a caller's argument; every member must have `level_sizes`."""
-        members = (trie,) if isinstance(trie, SidTrie) else _listed(where, trie, batch)
+        """Checks a caller's argument; every member must have `level_sizes`.
+
+        Of a live store the latest snapshot is taken, the same one for all its requests.
+        """
+        given = _listed(where, trie, batch)
+        pinned = {id(one): latest(where, one) for one in given}
+        members = tuple(pinned[id(one)] for one in given)
         for member in members:
-            if not isinstance(member, SidTrie):
-                remedy = "make one with SidTrie.build"
-                raise invalid(where, "trie", "a SidTrie", type(member), remedy, TypeError)
             if member.level_sizes != tuple(level_sizes):
                 remedy = "requests of one batch share a model, and the model its level sizes"
                 raise invalid(
@@ -52,7 +67,7 @@ class Catalogues:
         """The form in which operators take them."""
         return self.members[0] if len(self.members) == 1 else list(self.members)
 
-    def per_request(self, batch: int) -> tuple[SidTrie, ...]:
+    def per_request(self, batch: int) -> tuple[Catalogue, ...]:
         """The catalogue of each request."""
         return self.members * batch if len(self.members) == 1 else self.members
 
@@ -94,10 +109,12 @@ class Catalogues:
         return np.concatenate([ids for ids, _ in parts]), begin
 
 
-def _listed(where: str, tries: object, batch: int) -> tuple[SidTrie, ...]:
-    if not isinstance(tries, Sequence) or isinstance(tries, str):
-        expected = "a SidTrie, or one per request"
-        raise invalid(where, "trie", expected, type(tries), kind=TypeError)
-    if len(tries) != batch or not batch:
-        raise invalid(where, "trie", f"one, or one per request ({batch})", f"{len(tries)} tries")
-    return tuple(tries)
+def _listed(where: str, trie: CatalogueArgument, batch: int) -> tuple[Catalogue | LiveStore, ...]:
+    if isinstance(trie, Catalogue | LiveStore):
+        return (trie,)
+    if not isinstance(trie, Sequence) or isinstance(trie, str):
+        remedy = "make one with SidTrie.build"
+        raise invalid(where, "trie", f"{KINDS}, or one per request", type(trie), remedy, TypeError)
+    if len(trie) != batch or not batch:
+        raise invalid(where, "trie", f"one, or one per request ({batch})", f"{len(trie)} tries")
+    return tuple(trie)

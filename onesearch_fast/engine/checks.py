@@ -13,7 +13,7 @@ from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.search_options import NO_OPTIONS
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
@@ -42,7 +42,7 @@ def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
 def code_ranges(
     config: Mapping[str, Any],
     code_token_offsets: Sequence[int] | None,
-    trie: SidTrie,
+    trie: Catalogue,
     vocab_size: int,
 ) -> CodeRanges:
     offsets = config.get("code_token_offsets") if code_token_offsets is None else code_token_offsets

@@ -7,31 +7,26 @@ from collections.abc import Sequence
 
 import torch
 
+from onesearch_fast.engine.assembly import Limits, assemble
 from onesearch_fast.engine.beam_search import (
     Beams,
     SearchSettings,
     SearchSpace,
     constrained_search,
 )
-from onesearch_fast.engine.catalogues import CatalogueArgument, Catalogues
+from onesearch_fast.engine.catalogues import CatalogueArgument, Catalogues, latest
 from onesearch_fast.engine.checks import (
-    bad,
     check_codes,
     check_normalizer,
-    check_room,
     check_search,
-    code_ranges,
-    torch_dtype,
 )
 from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadline_per_request
 from onesearch_fast.engine.executor import Done, Executor
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.loads import constrained_loads, scoring_loads, unconstrained_loads
-from onesearch_fast.engine.memory import MemoryBudget, MemoryModel, check_weights_fit
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
-from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.engine.search_batch import (
@@ -49,8 +44,9 @@ from onesearch_fast.engine.search_options import (
 )
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.engine.unconstrained_search import unconstrained_search
-from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.models import load_model, max_prompt_tokens, read_checkpoint
+from onesearch_fast.index.catalogue import Catalogue
+from onesearch_fast.index.live_store import LiveStore
+from onesearch_fast.models import max_prompt_tokens, read_checkpoint
 
 # A batch larger than so many tokens, prompts and beams together, or with more bytes of keys and
 # values, makes no product faster and only has its first request wait for its last.
@@ -67,7 +63,7 @@ class Engine:
     waits for the searches that run.
     """
 
-    def __init__(self, executor: Executor, trie: SidTrie) -> None:
+    def __init__(self, executor: Executor, trie: Catalogue | LiveStore) -> None:
         self._trie = trie
         self._executor = executor
 
@@ -75,7 +71,7 @@ class Engine:
     def from_pretrained(
         cls,
         folder_or_module: str | os.PathLike[str] | torch.nn.Module,
-        trie: SidTrie,
+        trie: Catalogue | LiveStore,
         device: str | torch.device = "cpu",
         dtype: str | torch.dtype = "bfloat16",
         code_token_offsets: Sequence[int] | None = None,
@@ -89,7 +85,8 @@ class Engine:
         Args:
             folder_or_module: a Hugging Face folder (config.json and safetensors), or a transformers
                 module, which is copied and left untouched.
-            trie: the catalogue's trie.
+            trie: the catalogue: a `SidTrie`, a `Snapshot`, or a `LiveStore`, of which every call
+                searches the latest snapshot.
             device: where the model runs.
             dtype: "float32", "bfloat16" or "float16"; of weights, keys and values. Scores are
                 float32 whatever it is.
@@ -112,25 +109,14 @@ class Engine:
             ValueError: an architecture that is not served, weights that do not match their config,
                 code ranges that do not fit the trie or the vocabulary, too few positions.
         """
-        if not isinstance(trie, SidTrie):
-            raise bad("trie", "a SidTrie", type(trie), "make one with SidTrie.build", TypeError)
+        limits = Limits(deterministic, prefix_cache_bytes, max_memory_bytes)
         checkpoint = read_checkpoint(folder_or_module, allow_download)
-        cache_bytes = whole_number("Engine", "prefix_cache_bytes", prefix_cache_bytes, 0)
-        if max_memory_bytes is not None:
-            check_weights_fit(checkpoint, torch_dtype(dtype), max_memory_bytes)
-        model = load_model(checkpoint, torch_dtype(dtype), device)
-        ranges = code_ranges(checkpoint.config, code_token_offsets, trie, model.shape.vocab_size)
-        check_room(model, trie.num_levels - 1)
-        budget = None
-        if max_memory_bytes is not None:
-            bounds = MemoryModel.of(checkpoint, model, trie.level_sizes)
-            budget = MemoryBudget(max_memory_bytes, bounds, cache_bytes)
-        reader = PromptReader(PrefixCache(cache_bytes) if cache_bytes else None, deterministic)
-        space = SearchSpace(model, reader, ranges)
-        return cls(Executor(space, deterministic, budget), trie)
+        catalogue = latest("Engine", trie)
+        executor = assemble(checkpoint, catalogue, device, dtype, code_token_offsets, limits)
+        return cls(executor, trie)
 
     @property
-    def trie(self) -> SidTrie:
+    def trie(self) -> Catalogue | LiveStore:
         """The trie it generates from, unless a call brings its own."""
         return self._trie
 
@@ -152,7 +138,9 @@ class Engine:
     def batch_size(self, prompt_tokens: int, num_beams: int) -> int:
         """How many such requests to put in one batch: enough to fill the processor, no more."""
         beams = whole_number("Engine", "num_beams", num_beams, 1, MAX_BEAMS)
-        rows = prompt_tokens + self._room * min(beams, self._trie.num_sids)
+        rows = prompt_tokens + self._room * min(
+            beams, latest("Engine", self._trie).num_nodes(self._room + 1)
+        )
         shape = self._space.model.shape
         row_bytes = 2 * shape.num_layers * shape.num_kv_heads * shape.head_dim
         row_bytes *= self._space.model.dtype.itemsize

@@ -13,6 +13,7 @@ from onesearch_fast.engine.filters import Filters
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.statistics import GenerateStats
+from onesearch_fast.index.live_store import Snapshot
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,18 @@ class GenerateResult:
             # With a sibling penalty beams do not stand in the order of their scores.
             proven &= rest.amax(1) <= last
         return proven & self.complete
+
+    @property
+    def versions(self) -> tuple[int | None, ...]:
+        """Per request, the version of the `Snapshot` that was searched; None for a `SidTrie`."""
+        members = self._catalogues.per_request(len(self.count))
+        return tuple(one.version if isinstance(one, Snapshot) else None for one in members)
+
+    @property
+    def version(self) -> int | None:
+        """That of all requests; None for a `SidTrie`, and where they searched several."""
+        versions = set(self.versions)
+        return versions.pop() if len(versions) == 1 else None
 
     def item_ids(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The first `k` items of each request: beams in order, each SID's items best prior first.
