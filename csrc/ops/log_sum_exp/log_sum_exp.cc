@@ -17,13 +17,10 @@ constexpr int64_t kElementsPerTask = 1 << 16;
 
 template <class T>
 float of_row(const T* row, int64_t n, const T* next) {
-  const RowMaximum maximum = row_maximum(row, n);
-  if (maximum.poisoned) {
-    const bool nan = std::any_of(row, row + n, [](T x) { return std::isnan(to_float(x)); });
-    return nan ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
-  }
-  if (std::isinf(maximum.value)) return maximum.value;
-  return maximum.value + std::log(sum_of_exp(row, n, maximum.value, next));
+  const LogSumExp found = log_sum_exp(row, n, next);
+  if (!found.poisoned) return found.value;
+  const bool nan = std::any_of(row, row + n, [](T x) { return std::isnan(to_float(x)); });
+  return nan ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
 }
 
 template <class T>
