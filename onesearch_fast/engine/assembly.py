@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
+from onesearch_fast.engine.catalogues import Catalogue
 from onesearch_fast.engine.checks import check_room, code_ranges, torch_dtype
 from onesearch_fast.engine.executor import Executor
 from onesearch_fast.engine.memory import MemoryBudget, MemoryModel, check_weights_fit
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_reader import PromptReader
-from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.models import Checkpoint, load_model
 
 

@@ -56,6 +56,11 @@ class SearchSettings:
     normalizer: str
     options: SearchOptions = NO_OPTIONS
 
+    @property
+    def certifiable(self) -> bool:
+        """Whether what is dropped bounds what can be missed: scores fall, and alone decide."""
+        return self.normalizer != "none" and self.options.keeps_certificates
+
 
 @dataclass(frozen=True)
 class Beams:

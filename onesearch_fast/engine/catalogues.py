@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.catalogue import Catalogue
-from onesearch_fast.index.live_store import LiveStore
+from onesearch_fast.index.live_store import LiveStore, Snapshot
+from onesearch_fast.index.sid_trie import SidTrie
+
+# What a search can run over.
+Catalogue = SidTrie | Snapshot
 
 # What callers may pass: one catalogue for all requests, or one per request.
 CatalogueArgument = Catalogue | LiveStore | Sequence[Catalogue | LiveStore]

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from onesearch_fast.engine.beam_search import CodeRanges, SearchSettings
+from onesearch_fast.engine.catalogues import Catalogue
 from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.search_options import NO_OPTIONS
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -14,14 +15,16 @@ from onesearch_fast.engine.beam_search import (
     SearchSpace,
     constrained_search,
 )
-from onesearch_fast.engine.catalogues import CatalogueArgument, Catalogues, latest
+from onesearch_fast.engine.catalogues import Catalogue, CatalogueArgument, Catalogues, latest
 from onesearch_fast.engine.checks import (
+    bad,
     check_codes,
     check_normalizer,
     check_search,
 )
 from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadline_per_request
-from onesearch_fast.engine.executor import Done, Executor
+from onesearch_fast.engine.diagnostics import Target, Trace, WhyNot, explain
+from onesearch_fast.engine.executor import Executor
 from onesearch_fast.engine.filters import FilterArgument, one_per_request
 from onesearch_fast.engine.loads import constrained_loads, scoring_loads, unconstrained_loads
 from onesearch_fast.engine.numbers import whole_number
@@ -44,7 +47,7 @@ from onesearch_fast.engine.search_options import (
 )
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.engine.unconstrained_search import unconstrained_search
-from onesearch_fast.index.catalogue import Catalogue
+from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.live_store import LiveStore
 from onesearch_fast.models import max_prompt_tokens, read_checkpoint
 
@@ -221,11 +224,7 @@ class Engine:
         widths = schedule or (max(batch.num_beams),) * (self._room + 1)
         settings = SearchSettings(widths, normalizer, options)
         check_search(batch, settings, constrained)
-        done = self._search(batch, settings, constrained, watch)
-        beams = Beams.concatenate(done.results, done.rows)
-        stats = watch.stats(prompts.lengths.tolist(), beams.cached_tokens.tolist())
-        certifiable = constrained and normalizer != "none" and options.keeps_certificates
-        return GenerateResult.make(beams, batch, done.weight_version, stats, certifiable)
+        return self._search(batch, settings, constrained, watch)
 
     def score(
         self,
@@ -267,6 +266,46 @@ class Engine:
         scores = torch.cat(done.results)
         return scores if codes.dim() == 3 else scores.squeeze(1)
 
+    def why_not(
+        self,
+        input_ids: PromptArgument = None,
+        item_id: int | None = None,
+        codes: Sequence[int] | None = None,
+        *,
+        num_beams: int = 256,
+        normalizer: str = "level",
+        filter: ItemFilter | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        trie: CatalogueArgument | None = None,
+        beam_schedule: Sequence[int] | None = None,
+        max_beams: int = 4096,
+    ) -> WhyNot:
+        """Why a search does or does not find an item or an SID.
+
+        Args:
+            input_ids, prompt_embeds: one request, as for `generate`.
+            item_id, codes: what is missed: an item, or an SID [level]; one of the two.
+            num_beams, normalizer, filter, trie, beam_schedule: of the search, as for `generate`.
+            max_beams: the widest search that is tried to tell the target's place.
+
+        Cost: the search, a second beam for the target, and where it falls out of the beams one more
+        search with `max_beams`.
+        """
+        check_normalizer(normalizer)
+        prompts = self._prompts(input_ids, None, prompt_embeds)
+        if len(prompts) != 1:
+            raise bad("input_ids", "one request", f"{len(prompts)} of them")
+        schedule = beams_per_level("Engine", beam_schedule, self._room + 1)
+        (beams,) = beams_per_request("Engine", num_beams, schedule, 1)
+        widest = whole_number("Engine", "max_beams", max_beams, 1, MAX_BEAMS)
+        settings = SearchSettings(schedule or (beams,) * (self._room + 1), normalizer)
+        target = Target.make(self._catalogues(trie, 1).members[0], item_id, codes)
+
+        def search(batch: SearchBatch, settings: SearchSettings, trace: Trace) -> GenerateResult:
+            return self._search(batch, settings, True, Stopwatch(self._room + 1), trace)
+
+        return explain(target, prompts, filter, settings, widest, search)
+
     def update_weights(self, module: torch.nn.Module | str | os.PathLike[str]) -> None:
         """Copies new weights of the same architecture into the packed ones.
 
@@ -276,19 +315,29 @@ class Engine:
         self._executor.update_weights(read_checkpoint(module))
 
     def _search(
-        self, batch: SearchBatch, settings: SearchSettings, constrained: bool, watch: Stopwatch
-    ) -> Done[Beams]:
-        def search(part: SearchBatch, _: Rows) -> Beams:
+        self,
+        batch: SearchBatch,
+        settings: SearchSettings,
+        constrained: bool,
+        watch: Stopwatch,
+        trace: Trace | None = None,
+    ) -> GenerateResult:
+        def search(part: SearchBatch, rows: Rows) -> Beams:
             watch.start_batch()
-            if constrained:
-                return constrained_search(self._space, part, settings, watch)
-            return unconstrained_search(self._space, part, max(part.num_beams), watch)
+            if not constrained:
+                return unconstrained_search(self._space, part, max(part.num_beams), watch)
+            observe = None if trace is None else partial(trace.see, rows)
+            return constrained_search(self._space, part, settings, watch, observe)
 
         if constrained:
             loads = constrained_loads(batch, settings, self._vocab_size)
         else:
             loads = unconstrained_loads(batch, self._vocab_size)
-        return self._executor.run(batch, loads, search)
+        done = self._executor.run(batch, loads, search)
+        beams = Beams.concatenate(done.results, done.rows)
+        stats = watch.stats(batch.prompts.lengths.tolist(), beams.cached_tokens.tolist())
+        certifiable = constrained and settings.certifiable
+        return GenerateResult.make(beams, batch, done.weight_version, stats, certifiable)
 
     @property
     def _vocab_size(self) -> int:
