@@ -23,12 +23,20 @@ class TrieLogitsProcessor(LogitsProcessor):
         model.generate(input_ids, logits_processor=[processor], num_beams=64,
                        min_new_tokens=trie.num_levels, max_new_tokens=trie.num_levels)
 
+    To an encoder-decoder give the decoder's start tokens and count those instead, and switch off
+    the tokens that its generation defaults force:
+
+        model.generate(input_ids, decoder_input_ids=torch.tensor(start).expand(batch, -1),
+                       forced_bos_token_id=None, forced_eos_token_id=None, no_repeat_ngram_size=0,
+                       logits_processor=[TrieLogitsProcessor(trie, offsets, len(start))], ...)
+
     It keeps no state between calls, so re-ordered beams need no bookkeeping.
 
     Args:
         trie: the catalogue's trie.
         code_token_offsets: token id of code 0 of every level.
-        prompt_length: tokens before the first code, padding included; 0 for `inputs_embeds`.
+        prompt_length: tokens before the first code, padding included; 0 for `inputs_embeds`. Of an
+            encoder-decoder the decoder's.
         filter: an `ItemFilter` of the trie; tokens that lead to no allowed item are excluded too.
 
     Cost: for each beam a binary search per code it has, and num_beams * vocab numbers written.

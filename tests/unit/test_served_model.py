@@ -15,6 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from onesearch_fast.data.records import Item
 from onesearch_fast.engine import served_model
+from onesearch_fast.engine.requests import SearchRequest
+from onesearch_fast.engine.searcher import Searcher
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import ServedModelError
 from onesearch_fast.files import sha256
@@ -209,6 +211,20 @@ def test_a_folder_of_other_things_is_not_replaced(
 def test_the_folder_remembers_the_log_it_was_trained_on(served_parts, tmp_path):
     ServedModel.write(tmp_path / "served", **served_parts, training_log="a" * 64)
     assert ServedModel.load(tmp_path / "served").training_log == "a" * 64
+
+
+def test_an_encoder_decoder_is_served_with_its_start_tokens(
+    served_parts: dict[str, Any], tmp_path: Path
+) -> None:
+    vocab = served_parts["model"].config.vocab_size
+    model = random_model("bart", vocab, max_positions=200)
+    model.generation_config.forced_bos_token_id = 1  # type: ignore[union-attr]
+    ServedModel.write(tmp_path / "served", **(served_parts | {"model": model}))
+    config = json.loads((tmp_path / "served" / "config.json").read_text())
+    assert config["decoder_prefix_ids"] == [2, 1]
+    searcher = Searcher.load(tmp_path / "served", dtype="float32")
+    (hits,) = searcher.search([SearchRequest("red kettle")], k=5)
+    assert len(hits) == 5
 
 
 def test_parts_that_mean_other_tokens_by_a_code_are_refused(copy: Path) -> None:
