@@ -46,7 +46,7 @@ def as_it_is(array: np.ndarray) -> np.ndarray:
 
 def step(convert: Convert = as_it_is, convert_out: Convert = as_it_is) -> dict[str, np.ndarray]:
     """One call of the native operator on the root, each tensor passed as `convert` makes it."""
-    trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None)
+    trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None, False)
     logits = np.random.default_rng(0).normal(size=(2, 1, 8)).astype(np.float32)
     out = {
         "scores": np.empty((2, 5), np.float32),
@@ -200,8 +200,8 @@ def test_steps_run_after_fork_and_from_many_threads() -> None:
 
 
 def test_handles_of_another_kind_are_refused() -> None:
-    trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None)
-    other = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None)
+    trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None, False)
+    other = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None, False)
     foreign = _C.ItemFilter.make(other, None, None)
     arrays = [np.zeros((1, 1, 8), np.float32), np.zeros((1, 1), np.int32)]
     arrays.append(np.zeros((1, 1), np.float32))
