@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onesearch_fast.cli.answers import answer_json, answer_text, reason_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import DataError, invalid
 from onesearch_fast.files import atomic_path
 
 if TYPE_CHECKING:
-    from onesearch_fast.engine.requests import Hit, SearchRequest, UserContext
+    from onesearch_fast.engine.requests import SearchAnswer, SearchRequest, UserContext
     from onesearch_fast.engine.searcher import Searcher
 
 # Requests of a batch that are read, searched and written together.
@@ -43,6 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='JSON lines {"query": text, "user": {...}} or "text"; - reads standard input',
     )
     parser.add_argument("--out", metavar="FILE", help="where --batch writes its JSON lines")
+    parser.add_argument(
+        "--deadline-ms",
+        type=float,
+        metavar="MS",
+        help="answer by then, from the levels scored so far if need be (no deadline)",
+    )
+    parser.add_argument("--stats", action="store_true", help="say where the time of answers went")
+    parser.add_argument(
+        "--why-not", metavar="ITEM", help="instead of hits: why this item is or is not one"
+    )
     parser.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16"), help="of the model (float32)"
     )
@@ -79,17 +90,21 @@ def _check_mode(arguments: argparse.Namespace) -> None:
         raise invalid("search", "--batch", "neither --user nor --json", "one of them", remedy)
     if arguments.out and not arguments.batch:
         raise invalid("search", "--out", "--batch beside it", "none")
+    if arguments.why_not is not None and not (arguments.query or arguments.next_item):
+        raise invalid("search", "--why-not", "a QUERY or --next-item beside it", "none")
     if arguments.json and not chosen:
         raise invalid("search", "--json", "a QUERY or --next-item beside it", "none")
 
 
 def _check_numbers(arguments: argparse.Namespace) -> None:
     """Before the model is opened; typed queries would all fail for the same reason."""
+    from onesearch_fast.engine.deadline import one_deadline_per_request
     from onesearch_fast.engine.numbers import whole_number
     from onesearch_fast.engine.search_batch import MAX_BEAMS
 
     whole_number("search", "-k", arguments.k, 1)
     whole_number("search", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)
+    one_deadline_per_request("search", arguments.deadline_ms, 1)
 
 
 def _parse_user(text: str | None) -> UserContext | None:
@@ -108,14 +123,47 @@ def _run_once(searcher: Searcher, arguments: argparse.Namespace, user: UserConte
 
     queries = [None] if arguments.next_item else arguments.query
     requests = [SearchRequest(query, user) for query in queries]
-    answers = searcher.search(requests, k=arguments.k, num_beams=arguments.num_beams)
+    if arguments.why_not is not None:
+        _explain(searcher, arguments, requests)
+        return
+    answers = _answers(searcher, arguments, requests)
     if arguments.json:
         pairs = zip(requests, answers, strict=True)
-        results = [_answer_json(searcher, request, hits) for request, hits in pairs]
-        print(json.dumps({"results": results}, ensure_ascii=False, indent=2))
+        results = [answer_json(searcher, *pair, arguments.stats) for pair in pairs]
+        _print_json({"results": results})
         return
-    for request, hits in zip(requests, answers, strict=True):
-        print(_answer_text(searcher, request, hits))
+    for request, answer in zip(requests, answers, strict=True):
+        print(answer_text(searcher, request, answer, arguments.stats))
+
+
+def _answers(
+    searcher: Searcher, arguments: argparse.Namespace, requests: Sequence[SearchRequest]
+) -> list[SearchAnswer]:
+    return searcher.answer(
+        requests,
+        k=arguments.k,
+        num_beams=arguments.num_beams,
+        deadline_ms=arguments.deadline_ms,
+    )
+
+
+def _explain(
+    searcher: Searcher, arguments: argparse.Namespace, requests: Sequence[SearchRequest]
+) -> None:
+    reasons = [
+        searcher.why_not(request, arguments.why_not, num_beams=arguments.num_beams)
+        for request in requests
+    ]
+    if arguments.json:
+        pairs = zip(requests, reasons, strict=True)
+        _print_json({"results": [reason_json(*pair) for pair in pairs]})
+        return
+    for request, reason in zip(requests, reasons, strict=True):
+        print(f"{request.query or 'next item'}\n{reason}")
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _run_interactive(
@@ -140,11 +188,11 @@ def _run_interactive(
             continue
         request = SearchRequest(line.strip(), user)
         try:
-            hits = searcher.search([request], k=arguments.k, num_beams=arguments.num_beams)[0]
+            (answer,) = _answers(searcher, arguments, [request])
         except ValueError as error:
             print(error, file=sys.stderr)
             continue
-        print(_answer_text(searcher, request, hits), flush=True)
+        print(answer_text(searcher, request, answer, arguments.stats), flush=True)
 
 
 def _run_batch(searcher: Searcher, arguments: argparse.Namespace) -> None:
@@ -159,9 +207,10 @@ def _run_batch(searcher: Searcher, arguments: argparse.Namespace) -> None:
 
 def _batch_answers(searcher: Searcher, arguments: argparse.Namespace) -> Iterator[str]:
     for requests in _batch_requests(arguments.batch):
-        answers = searcher.search(requests, k=arguments.k, num_beams=arguments.num_beams)
-        for request, hits in zip(requests, answers, strict=True):
-            yield json.dumps(_answer_json(searcher, request, hits), ensure_ascii=False)
+        answers = _answers(searcher, arguments, requests)
+        for request, answer in zip(requests, answers, strict=True):
+            line = answer_json(searcher, request, answer, arguments.stats)
+            yield json.dumps(line, ensure_ascii=False)
 
 
 def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:
@@ -193,37 +242,6 @@ def _lines(path: str) -> Iterator[bytes]:
         return
     with Path(path).open("rb") as file:
         yield from file
-
-
-def _answer_json(searcher: Searcher, request: SearchRequest, hits: Sequence[Hit]) -> dict[str, Any]:
-    return {"query": request.query, "hits": [_hit_json(searcher, hit) for hit in hits]}
-
-
-def _hit_json(searcher: Searcher, hit: Hit) -> dict[str, Any]:
-    item = searcher.item(hit.item_id)
-    return {
-        "item_id": hit.item_id,
-        "score": round(hit.score, 6),
-        "sid": list(hit.sid),
-        "title": item.title,
-        "brand": item.brand,
-        "category": list(item.category),
-        "price": item.price,
-        "in_stock": item.in_stock,
-    }
-
-
-def _answer_text(searcher: Searcher, request: SearchRequest, hits: Sequence[Hit]) -> str:
-    lines = [request.query or "next item"]
-    for place, hit in enumerate(hits, start=1):
-        item = searcher.item(hit.item_id)
-        price = "" if item.price is None else f"{item.price:.2f}"
-        notes = (item.brand, " > ".join(item.category), price, "" if item.in_stock else "sold out")
-        about = ", ".join(note for note in notes if note)
-        lines.append(f"{place:>4}  {hit.score:>8.3f}  {item.title}  [{hit.item_id}] {about}")
-    if not hits:
-        lines.append("      nothing found")
-    return "\n".join(lines)
 
 
 VERB = Verb(

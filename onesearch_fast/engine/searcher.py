@@ -22,6 +22,7 @@ from onesearch_fast.engine.requests import Hit, SearchAnswer, SearchRequest, Sea
 from onesearch_fast.engine.reranker import Reranker, reranked
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.search_batch import MAX_BEAMS
+from onesearch_fast.engine.search_diagnostics import WhyNotHit
 from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, history_rows
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
@@ -238,6 +239,45 @@ class Searcher:
             width = found.items.item_ids.shape[1]
             rows[found.positions, :width] = found.items.item_ids
         return rows
+
+    def why_not(
+        self,
+        request: SearchRequest,
+        item_id: str,
+        num_beams: int = 256,
+        filter: FilterArgument = None,
+        remove_history: bool = True,
+        max_beams: int = 4096,
+    ) -> WhyNotHit:
+        """Why a search does or does not list an item.
+
+        Args:
+            request, num_beams, filter, remove_history: of the search.
+            item_id: of the item that is missed.
+            max_beams: the widest search that is tried to tell its place.
+        """
+        (question,) = self._questions([request], num_beams, filter, None)
+        row = int(self.items.rows([item_id])[0])
+        if row < 0:
+            return WhyNotHit(item_id, "unknown")
+        if remove_history and row in history_rows([question.case]):
+            return WhyNotHit(item_id, "history")
+        if self._out_of_stock == "drop" and self._unavailable[row]:
+            return WhyNotHit(item_id, "out_of_stock")
+        why = self._engine.why_not(
+            [question.prompt],
+            row,
+            num_beams=question.num_beams,
+            filter=question.filter,
+            max_beams=max_beams,
+        )
+        if why.reason != "found":
+            return WhyNotHit(item_id, "not_generated", generation=why)
+        (found,) = self._find([question], len(self.items), remove_history)
+        places = np.flatnonzero(found.items.item_ids[0] == row)
+        if len(places):
+            return WhyNotHit(item_id, "found", int(places[0]), why)
+        return WhyNotHit(item_id, "crowded_out", generation=why)
 
     def valid_sid_rates(
         self, requests: Sequence[SearchRequest], num_beams: int

@@ -132,3 +132,38 @@ def test_a_folder_that_is_no_model_is_refused(
 ) -> None:
     assert main(["search", str(tmp_path), "mug"]) == 2
     assert "manifest.json" in capsys.readouterr().err
+
+
+def test_a_deadline_cuts_answers_short(
+    served_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["search", str(served_folder), "red kettle", "--deadline-ms", "0", *SMALL]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 5 and "cut short: 0 of 4 levels scored" in out[-1]
+    assert main([*arguments, "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["complete"] is False and len(result["hits"]) == 3
+    assert main(["search", str(served_folder), "mug", "--deadline-ms", "-1"]) != 0
+
+
+def test_times_are_told_when_asked_for(
+    served_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["search", str(served_folder), "red kettle", "--stats", *SMALL]
+    assert main(arguments) == 0
+    assert "prefill" in capsys.readouterr().out.splitlines()[-1]
+    assert main([*arguments, "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["stats"]["generation"]["prefill"] > 0 and result["stats"]["encoding"] > 0
+
+
+def test_an_item_is_explained(served_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["search", str(served_folder), "red kettle", "--num-beams", "4"]
+    assert main([*arguments, "--why-not", "item-9999"]) == 0
+    assert capsys.readouterr().out == "red kettle\nitem-9999: not in the catalogue\n"
+    assert main([*arguments, "--why-not", "item-40", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["why_not"]["item_id"] == "item-40" and result["text"].startswith("item-40: ")
+    assert len(result["why_not"]["generation"]["levels"]) == 4
+    assert main(["search", str(served_folder), "--why-not", "item-1"]) != 0

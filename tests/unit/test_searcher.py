@@ -323,6 +323,41 @@ def test_rewards_that_are_none_are_refused(served_folder: Path, rewards: list[fl
         chosen.search(REQUESTS[:1], num_beams=BEAMS)
 
 
+def test_every_item_is_accounted_for(served_folder: Path) -> None:
+    """Listed, or left out for a reason that holds."""
+    chosen = Searcher.load(served_folder, items_per_sid=1, out_of_stock="drop")
+    listed = ids(chosen.search(REQUESTS[:1], k=90, num_beams=BEAMS)[0])
+    reasons = {}
+    for item_id in chosen.item_ids:
+        why = chosen.why_not(REQUESTS[0], item_id, num_beams=BEAMS)
+        reasons[item_id] = why.reason
+        assert str(why).startswith(f"{item_id}: ")
+        assert why.place == (listed.index(item_id) if item_id in listed else None)
+        assert (why.reason == "found") == (item_id in listed)
+    past = {event.item_id for event in PAST}
+    assert {item_id for item_id, reason in reasons.items() if reason == "history"} == past
+    gone = {item_id for item_id in chosen.item_ids if not chosen.item(item_id).in_stock}
+    assert {one for one, reason in reasons.items() if reason == "out_of_stock"} == gone - past
+    assert "not_generated" in reasons.values()
+    assert chosen.why_not(REQUESTS[0], "item-9999").reason == "unknown"
+    kept = chosen.why_not(REQUESTS[0], "item-3", num_beams=90, remove_history=False)
+    assert kept.reason in ("found", "crowded_out")
+    denied = chosen.trie.filter(deny=chosen.items.rows(["item-20"]))
+    filtered = chosen.why_not(REQUESTS[0], "item-20", filter=denied)
+    assert filtered.generation is not None and filtered.generation.reason == "filtered"
+
+
+def test_items_behind_others_of_their_sid_are_crowded_out(served_folder: Path) -> None:
+    chosen = Searcher.load(served_folder, items_per_sid=1, out_of_stock="keep")
+    rows, begin = chosen.trie.items(np.arange(chosen.trie.num_sids))
+    first = set(rows[begin[:-1]].tolist())
+    behind = [row for row in rows.tolist() if row not in first]
+    assert behind
+    for row in behind:
+        why = chosen.why_not(REQUESTS[1], f"item-{row}", num_beams=90)
+        assert why.reason == "crowded_out" and "lists others" in str(why)
+
+
 def test_requests_are_read_from_json() -> None:
     value = {
         "query": "mug",
