@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -17,8 +18,6 @@ from onesearch_fast.models.decoder import DecoderModel
 Builder = Callable[[Mapping[str, Any], torch.dtype, torch.device], DecoderModel]
 B = TypeVar("B", bound=Builder)
 
-# Modules that register what they hold when imported.
-_ARCHITECTURES = ("bart", "gpt2", "llama")
 _builders: dict[str, Builder] = {}
 
 
@@ -34,8 +33,9 @@ def register(*model_types: str) -> Callable[[B], B]:
 
 def model_types() -> tuple[str, ...]:
     """Every `model_type` that can be served."""
-    for name in _ARCHITECTURES:
-        importlib.import_module(f"onesearch_fast.models.{name}")
+    package = importlib.import_module("onesearch_fast.models")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"onesearch_fast.models.{module.name}")  # architectures register
     return tuple(sorted(_builders))
 
 
