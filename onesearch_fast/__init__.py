@@ -13,6 +13,10 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "SidTrie": "onesearch_fast.index.sid_trie",
     "ItemFilter": "onesearch_fast.index.item_filter",
+    "ItemColumns": "onesearch_fast.index.item_columns",
+    "FilterCache": "onesearch_fast.index.filter_cache",
+    "Expression": "onesearch_fast.index.expressions",
+    "col": "onesearch_fast.index.expressions",
     "LiveStore": "onesearch_fast.index.live_store",
     "Snapshot": "onesearch_fast.index.live_store",
     "ItemTable": "onesearch_fast.index.item_table",

@@ -162,6 +162,7 @@ void register_trie(py::module_& module) {
                   py::call_guard<py::gil_scoped_release>())
       .def("save", &SidTrie::save, py::arg("path"), py::call_guard<py::gil_scoped_release>())
       .def("verify", &SidTrie::verify, py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("fingerprint", &SidTrie::fingerprint)
       .def_property_readonly("num_items", [](const SidTrie& t) { return t.view().num_items; })
       .def_property_readonly("num_sids", [](const SidTrie& t) { return t.view().num_sids(); })
       .def_property_readonly("num_levels", [](const SidTrie& t) { return t.view().num_levels; })

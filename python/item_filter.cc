@@ -6,6 +6,7 @@
 
 #include "arrays.h"
 #include "bindings.h"
+#include "core/error.h"
 
 namespace py = pybind11;
 
@@ -27,18 +28,27 @@ std::optional<ItemSelection> selection(const std::optional<py::array>& items) {
 }
 
 ItemFilterHandle make(std::shared_ptr<const Catalogue> catalogue,
-                      const std::optional<py::array>& allow, const std::optional<py::array>& deny) {
+                      const std::optional<py::array>& allow, const std::optional<py::array>& deny,
+                      std::shared_ptr<ItemSet> where_base, std::shared_ptr<ItemSet> where_overlay) {
   const std::optional<ItemSelection> allowed = selection(allow);
   const std::optional<ItemSelection> denied = selection(deny);
   const py::gil_scoped_release release;
   return ItemFilter::make(std::move(catalogue), allowed ? &*allowed : nullptr,
-                          denied ? &*denied : nullptr);
+                          denied ? &*denied : nullptr,
+                          {std::move(where_base), std::move(where_overlay)});
 }
 
-py::array rank_bits(const py::object& self) {
-  const auto& filter = self.cast<const ItemFilter&>();
-  const size_t num_sids = filter.catalogue().catalogue_view().base.num_sids();
-  return read_only(filter.rank_view().rank_bits, (num_sids + 63) / 64, self);
+void check_same_catalogue(const ItemFilter& a, const ItemFilter& b) {
+  if (&a.catalogue() == &b.catalogue()) return;
+  throw InvalidArgument(complaint("ItemFilter", "other", "a filter of the same catalogue",
+                                  "another's", "make both with the same trie or snapshot"));
+}
+
+template <ItemSet::Operation kOperation>
+ItemFilterHandle combine(const ItemFilter& a, const ItemFilter& b) {
+  check_same_catalogue(a, b);
+  const py::gil_scoped_release release;
+  return ItemFilter::combine(kOperation, a, b);
 }
 
 Vector<bool> item_allowed(const ItemFilter& filter) {
@@ -68,11 +78,16 @@ Vector<bool> allows(const ItemFilter& filter, int level, const Vector<int64_t>& 
 
 void bind(py::module_& module) {
   py::class_<ItemFilter, std::shared_ptr<ItemFilter>>(module, "ItemFilter")
-      .def_static("make", &make, py::arg("trie"), py::arg("allow"), py::arg("deny"))
+      .def_static("make", &make, py::arg("catalogue"), py::arg("allow"), py::arg("deny"),
+                  py::arg("where_base"), py::arg("where_overlay"))
+      .def("intersection", &combine<ItemSet::Operation::kAnd>, py::arg("other"))
+      .def("union", &combine<ItemSet::Operation::kOr>, py::arg("other"))
+      .def("difference", &combine<ItemSet::Operation::kAndNot>, py::arg("other"))
+      .def("complement", &ItemFilter::complement, py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("num_allowed_items", &ItemFilter::num_allowed_items)
       .def_property_readonly("num_allowed_sids", &ItemFilter::num_allowed_sids)
       .def_property_readonly("num_unknown_ids", &ItemFilter::num_unknown_ids)
-      .def_property_readonly("rank_bits", &rank_bits)
+      .def_property_readonly("nbytes", &ItemFilter::nbytes)
       .def("item_allowed", &item_allowed)
       .def("contains", &contains, py::arg("item_ids"))
       .def("allows", &allows, py::arg("level"), py::arg("nodes"));

@@ -38,6 +38,8 @@ void register_errors() {
       PyErr_SetString(PyExc_ValueError, error.what());
     } catch (const TypeMismatch& error) {
       PyErr_SetString(PyExc_TypeError, error.what());
+    } catch (const ColumnsFormatError& error) {
+      raise_format_error(error, "FormatError");
     } catch (const StoreFormatError& error) {
       raise_format_error(error, "LiveStoreFormatError");
     } catch (const FormatError& error) {

@@ -59,12 +59,12 @@ class Composition {
       : allow_(allow), deny_(deny), known_allow_(num_ids(allow)), known_deny_(num_ids(deny)) {}
 
   ItemSetHandle compose(const Part& part, ItemSetHandle set) {
-    const uint32_t num_items = part.trie.num_items;
+    check_size(part, set);
     if (allow_ != nullptr) {
       const ItemSetHandle allowed = select(part, *allow_, known_allow_);
       set = set == nullptr ? allowed : ItemSet::combine(ItemSet::Operation::kAnd, *set, *allowed);
     }
-    if (set == nullptr) set = ItemSet::everything(num_items);
+    if (set == nullptr) set = ItemSet::everything(part.trie.num_items);
     if (deny_ == nullptr) return set;
     if (deny_->mask != nullptr) {
       return ItemSet::combine(ItemSet::Operation::kAndNot, *set,
@@ -82,6 +82,13 @@ class Composition {
  private:
   static size_t num_ids(const ItemSelection* selection) {
     return selection == nullptr ? 0 : static_cast<size_t>(selection->num_ids);
+  }
+
+  static void check_size(const Part& part, const ItemSetHandle& set) {
+    if (set == nullptr || set->num_items() == part.trie.num_items) return;
+    throw InvalidArgument(complaint(
+        "ItemFilter", "where", "a set of " + std::to_string(part.trie.num_items) + " items",
+        std::to_string(set->num_items()), "use the columns of this catalogue"));
   }
 
   static ItemSetHandle select(const Part& part, const ItemSelection& selection,
@@ -123,17 +130,19 @@ ItemFilter::ItemFilter(std::shared_ptr<const Catalogue> catalogue, CatalogueItem
     : catalogue_(std::move(catalogue)),
       catalogue_view_(catalogue_->catalogue_view()),
       sets_(std::move(sets)),
-      num_unknown_ids_(num_unknown_ids) {}
+      num_unknown_ids_(num_unknown_ids),
+      base_{view().base, catalogue_view_.live_base},
+      overlay_{view().overlay, catalogue_view_.live_overlay} {}
 
 ItemFilterHandle ItemFilter::make(std::shared_ptr<const Catalogue> catalogue,
                                   const ItemSelection* allow, const ItemSelection* deny,
-                                  const CatalogueItemSets* where) {
-  const CatalogueView view = catalogue->catalogue_view();
+                                  CatalogueItemSets where) {
+  const CatalogueView& view = catalogue->catalogue_view();
   Composition composition(allow, deny);
-  CatalogueItemSets sets = where == nullptr ? CatalogueItemSets() : *where;
-  sets.base = composition.compose({view.base, view.live_base}, sets.base);
+  CatalogueItemSets sets;
+  sets.base = composition.compose({view.base, view.live_base}, std::move(where.base));
   if (view.has_overlay()) {
-    sets.overlay = composition.compose({view.overlay, view.live_overlay}, sets.overlay);
+    sets.overlay = composition.compose({view.overlay, view.live_overlay}, std::move(where.overlay));
   }
   return std::shared_ptr<const ItemFilter>(
       new ItemFilter(std::move(catalogue), std::move(sets), composition.num_unknown_ids()));
@@ -147,9 +156,8 @@ ItemFilterHandle ItemFilter::combine(ItemSet::Operation operation, const ItemFil
       new ItemFilter(a.catalogue_, sets, a.num_unknown_ids_ + b.num_unknown_ids_));
 }
 
-ItemFilterHandle ItemFilter::complement(const ItemFilter& filter) {
-  const ItemFilterHandle everything = make(filter.catalogue_, nullptr, nullptr);
-  return combine(ItemSet::Operation::kAndNot, *everything, filter);
+ItemFilterHandle ItemFilter::complement() const {
+  return combine(ItemSet::Operation::kAndNot, *make(catalogue_, nullptr, nullptr), *this);
 }
 
 CatalogueFilterView ItemFilter::view() const {
@@ -159,9 +167,13 @@ CatalogueFilterView ItemFilter::view() const {
   return view;
 }
 
+size_t ItemFilter::nbytes() const {
+  return sets_.base->nbytes() + (sets_.overlay == nullptr ? 0 : sets_.overlay->nbytes());
+}
+
 int64_t ItemFilter::num_allowed_items() const {
-  const int64_t base = count_common(allowed_base(), *sets_.base);
-  return sets_.overlay == nullptr ? base : base + count_common(allowed_overlay(), *sets_.overlay);
+  const int64_t base = count_common(base_, *sets_.base);
+  return sets_.overlay == nullptr ? base : base + count_common(overlay_, *sets_.overlay);
 }
 
 int64_t ItemFilter::num_allowed_sids() const {
@@ -182,13 +194,11 @@ int64_t ItemFilter::num_allowed_sids() const {
 }
 
 void ItemFilter::item_allowed(bool* allowed) const {
-  const AllowedItems base = allowed_base();
   for (uint32_t position = 0; position < catalogue_view_.base.num_items; ++position) {
-    *allowed++ = base.has(position);
+    *allowed++ = base_.has(position);
   }
-  const AllowedItems overlay = allowed_overlay();
   for (uint32_t position = 0; position < catalogue_view_.overlay.num_items; ++position) {
-    *allowed++ = overlay.has(position);
+    *allowed++ = overlay_.has(position);
   }
 }
 
@@ -197,20 +207,19 @@ void ItemFilter::contains(const int64_t* item_ids, int64_t n, bool* contained) c
   const SidTrieView& overlay = catalogue_view_.overlay;
   for (int64_t i = 0; i < n; ++i) {
     // An item that was inserted again stands in both tries and lives in one.
-    contained[i] =
-        has_item(allowed_base(), base, item_ids[i]) ||
-        (catalogue_view_.has_overlay() && has_item(allowed_overlay(), overlay, item_ids[i]));
+    contained[i] = has_item(base_, base, item_ids[i]) ||
+                   (catalogue_view_.has_overlay() && has_item(overlay_, overlay, item_ids[i]));
   }
 }
 
 bool ItemFilter::allows_base(int level, int64_t base_node) const {
-  return allowed_base().any(catalogue_view_.base.item_range(level, base_node));
+  return base_.any(catalogue_view_.base.item_range(level, base_node));
 }
 
 bool ItemFilter::allows_node(int level, int64_t node) const {
   if (allows_base(level, catalogue_view_.base_node(level, node))) return true;
   const int64_t overlay = catalogue_view_.overlay_node(level, node);
-  return overlay >= 0 && allowed_overlay().any(catalogue_view_.overlay.item_range(level, overlay));
+  return overlay >= 0 && overlay_.any(catalogue_view_.overlay.item_range(level, overlay));
 }
 
 void ItemFilter::allows(int level, const int64_t* nodes, int64_t n, bool* allowed) const {
@@ -220,27 +229,6 @@ void ItemFilter::allows(int level, const int64_t* nodes, int64_t n, bool* allowe
                                     std::to_string(level)));
   }
   for (int64_t i = 0; i < n; ++i) allowed[i] = allows_node(level, nodes[i]);
-}
-
-ItemFilterView ItemFilter::rank_view() const {
-  std::call_once(ranks_once_, [this] {
-    const SidTrieView& trie = catalogue_view_.base;
-    const uint32_t num_sids = trie.num_sids();
-    rank_bits_.assign((num_sids + 63) / 64, 0);
-    rank_directory_.assign(num_sids / ItemFilterView::kBlockBits + 1, 0);
-    uint32_t count = 0;
-    for (uint32_t rank = 0; rank < num_sids; ++rank) {
-      if (rank % ItemFilterView::kBlockBits == 0) {
-        rank_directory_[rank / ItemFilterView::kBlockBits] = count;
-      }
-      const bool allowed = allowed_base().any(trie.items(rank));
-      rank_bits_[rank / 64] |= static_cast<uint64_t>(allowed) << (rank % 64);
-      count += allowed;
-    }
-    // An entry past the last rank exists when the ranks fill their blocks.
-    if (num_sids % ItemFilterView::kBlockBits == 0) rank_directory_.back() = count;
-  });
-  return {rank_bits_.data(), rank_directory_.data()};
 }
 
 }  // namespace onesearch

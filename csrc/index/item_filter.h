@@ -2,13 +2,11 @@
 // its nodes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
-#include <vector>
 
 #include "index/catalogue.h"
-#include "index/item_filter_view.h"
 #include "index/item_set.h"
 
 namespace onesearch {
@@ -21,10 +19,10 @@ struct ItemSelection {
   int64_t num_ids = 0;
 };
 
-// One set over the items of the base, one over those of the overlay; either may be null: no items.
+// A set over the items of the base, and one over those of the overlay.
 struct CatalogueItemSets {
   ItemSetHandle base;
-  ItemSetHandle overlay;
+  ItemSetHandle overlay;  // null where the catalogue has no overlay
 };
 
 class ItemFilter;
@@ -32,21 +30,24 @@ using ItemFilterHandle = std::shared_ptr<const ItemFilter>;
 
 class ItemFilter {
  public:
-  // Allows the items of `where` (null: all) that are in `allow` (null: all) and not in `deny`. A
-  // mask needs a catalogue without an overlay.
+  // Allows the items of `where` (sets that are null hold all) that are in `allow` (null: all) and
+  // not in `deny`. A mask needs a catalogue without an overlay.
   static ItemFilterHandle make(std::shared_ptr<const Catalogue> catalogue,
                                const ItemSelection* allow, const ItemSelection* deny,
-                               const CatalogueItemSets* where = nullptr);
+                               CatalogueItemSets where = {});
 
   // Both filters are of the same catalogue.
   static ItemFilterHandle combine(ItemSet::Operation operation, const ItemFilter& a,
                                   const ItemFilter& b);
-  static ItemFilterHandle complement(const ItemFilter& filter);
+  ItemFilterHandle complement() const;
 
   const Catalogue& catalogue() const { return *catalogue_; }
   const CatalogueItemSets& sets() const { return sets_; }
   CatalogueFilterView view() const;
   int64_t num_unknown_ids() const { return num_unknown_ids_; }
+
+  // Of its sets; chunks that other sets share count as well.
+  size_t nbytes() const;
 
   // Items that live and are allowed, and nodes of the last level with such an item.
   int64_t num_allowed_items() const;
@@ -63,25 +64,19 @@ class ItemFilter {
   // below.
   void allows(int level, const int64_t* nodes, int64_t n, bool* allowed) const;
 
-  // As the trie step still reads it.
-  ItemFilterView rank_view() const;
-
  private:
   ItemFilter(std::shared_ptr<const Catalogue> catalogue, CatalogueItemSets sets,
              int64_t num_unknown_ids);
 
   bool allows_base(int level, int64_t base_node) const;
   bool allows_node(int level, int64_t node) const;
-  AllowedItems allowed_base() const { return {view().base, catalogue_view_.live_base}; }
-  AllowedItems allowed_overlay() const { return {view().overlay, catalogue_view_.live_overlay}; }
 
   std::shared_ptr<const Catalogue> catalogue_;
   CatalogueView catalogue_view_;
   CatalogueItemSets sets_;
   int64_t num_unknown_ids_;
-  mutable std::once_flag ranks_once_;
-  mutable std::vector<uint64_t> rank_bits_;
-  mutable std::vector<uint32_t> rank_directory_;
+  AllowedItems base_;
+  AllowedItems overlay_;
 };
 
 }  // namespace onesearch

@@ -32,6 +32,9 @@ class SidTrie : public Catalogue {
   const CatalogueView& catalogue_view() const override { return catalogue_view_; }
   size_t nbytes() const { return image_.size(); }
 
+  // Names the content: equal for tries of equal bytes.
+  uint64_t fingerprint() const { return fingerprint_of(image_); }
+
   // Queries are over rows, and split over threads. A node or rank of -1 stands for none.
 
   // codes [n, num_levels] integers, any strides -> ranks [n], -1 for a SID that is absent.

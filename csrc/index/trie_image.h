@@ -79,6 +79,9 @@ void seal_image(const Bytes& image);
 // Checks header and section table, and gives the view. `where` opens the sentence of a FormatError.
 SidTrieView open_image(const Bytes& image, const std::string& where);
 
+// Names the content of a sealed image: equal for equal bytes.
+uint64_t fingerprint_of(const Bytes& image);
+
 // Checks every checksum and every structural rule of the format.
 void verify_image(const Bytes& image, const std::string& where);
 

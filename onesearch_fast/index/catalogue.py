@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ import numpy.typing as npt
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.index._arrays import index_vector, integer_array
+
+if TYPE_CHECKING:
+    from onesearch_fast.index.item_columns import ItemColumns
 
 
 class Catalogue:
@@ -118,6 +121,16 @@ class Catalogue:
         if wanted.shape != parents.shape:
             raise invalid(where, "tokens", f"shape [{len(parents)}]", list(wanted.shape))
         return self._handle.child(level, parents, wanted)
+
+    def _items_of_filter(
+        self, argument: str, items: Any
+    ) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_]:
+        """`allow` or `deny` of a filter: the ids of items."""
+        return index_vector(self._where("filter"), argument, items)
+
+    def _columns_of_filter(self, columns: ItemColumns | None) -> tuple[ItemColumns, ...]:
+        """What `where` of a filter asks about: columns of the base, and of the overlay."""
+        raise invalid(self._where("filter"), "where", "a catalogue with columns", "none")
 
     def _where(self, method: str) -> str:
         return f"{type(self).__name__}.{method}"

@@ -2,50 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast import _C
-from onesearch_fast.index._arrays import index_vector, item_set
+from onesearch_fast.index._arrays import index_vector
+from onesearch_fast.index.expressions import Condition, Expression, expression_of
+from onesearch_fast.index.item_columns import ItemColumns
 
 if TYPE_CHECKING:
     from onesearch_fast.index.catalogue import Catalogue
 
+# (columns, start of an error's sentence, condition) -> the items that meet it
+Evaluate = Callable[[ItemColumns, str, Expression], _C.ItemSet]
+
 
 class ItemFilter:
-    """A set of allowed items of one trie; make one with `SidTrie.filter`.
+    """A set of allowed items of one trie or snapshot; make one with its `filter`.
 
-    Filters are over items: a rank (SID) is allowed when any of its items is, a node when any rank
-    below it is. The latter is exact and O(1) per node, so a search never runs into a dead end.
-    Immutable, safe to share.
+    A node is allowed when any item below it is, which is exact and takes a few look-ups, so a
+    search never runs into a dead end. Filters of one catalogue combine: `a & b`, `a | b`, `a - b`,
+    `~a`. Immutable, safe to share between requests and threads.
     """
 
-    __slots__ = ("_handle", "_trie")
+    __slots__ = ("_catalogue", "_handle")
 
     _handle: _C.ItemFilter
-    _trie: Catalogue
+    _catalogue: Catalogue
 
     def __init__(self) -> None:
         raise TypeError("ItemFilter: expected trie.filter(allow=..., deny=...), got ItemFilter()")
 
     @classmethod
-    def _make(cls, trie: Catalogue, allow: Any, deny: Any) -> ItemFilter:
-        where = "SidTrie.filter"
-        chosen = object.__new__(cls)
-        chosen._trie = trie
-        chosen._handle = _C.ItemFilter.make(
-            trie._handle,
-            None if allow is None else item_set(where, "allow", allow, trie.num_items),
-            None if deny is None else item_set(where, "deny", deny, trie.num_items),
+    def _make(
+        cls,
+        catalogue: Catalogue,
+        allow: Any = None,
+        deny: Any = None,
+        where: Condition | None = None,
+        columns: ItemColumns | None = None,
+        evaluate: Evaluate | None = None,
+    ) -> ItemFilter:
+        sets: list[_C.ItemSet | None] = [None, None]
+        if where is not None:
+            expression = expression_of(where)
+            name = f"{type(catalogue).__name__}.filter"
+            base, *overlay = catalogue._columns_of_filter(columns)
+            sets[0] = (evaluate or ItemColumns._evaluate)(base, name, expression)
+            for part in overlay:
+                sets[1] = part._evaluate(name, expression)
+        handle = _C.ItemFilter.make(
+            catalogue._handle,
+            None if allow is None else catalogue._items_of_filter("allow", allow),
+            None if deny is None else catalogue._items_of_filter("deny", deny),
+            *sets,
         )
+        return cls._own(catalogue, handle)
+
+    @classmethod
+    def _own(cls, catalogue: Catalogue, handle: _C.ItemFilter) -> ItemFilter:
+        chosen = object.__new__(cls)
+        chosen._catalogue = catalogue
+        chosen._handle = handle
         return chosen
 
     @property
     def trie(self) -> Catalogue:
-        """The trie this filter belongs to."""
-        return self._trie
+        """The trie or snapshot this filter belongs to."""
+        return self._catalogue
+
+    def __and__(self, other: ItemFilter) -> ItemFilter:
+        return self._combined(other, _C.ItemFilter.intersection)
+
+    def __or__(self, other: ItemFilter) -> ItemFilter:
+        return self._combined(other, _C.ItemFilter.union)
+
+    def __sub__(self, other: ItemFilter) -> ItemFilter:
+        return self._combined(other, _C.ItemFilter.difference)
+
+    def __invert__(self) -> ItemFilter:
+        return self._own(self._catalogue, self._handle.complement())
+
+    def _combined(
+        self, other: ItemFilter, combine: Callable[[_C.ItemFilter, _C.ItemFilter], _C.ItemFilter]
+    ) -> ItemFilter:
+        if not isinstance(other, ItemFilter):
+            return NotImplemented
+        return self._own(self._catalogue, combine(self._handle, other._handle))
 
     @property
     def num_allowed_items(self) -> int:
@@ -62,19 +108,17 @@ class ItemFilter:
         """Ids given that the trie does not hold; they match nothing."""
         return self._handle.num_unknown_ids
 
-    @property
-    def rank_bits(self) -> npt.NDArray[np.uint64]:
-        """uint64 [ceil(num_sids / 64)], read-only: bit r % 64 of word r // 64 allows rank r."""
-        return self._handle.rank_bits
-
     def rank_allowed(self) -> npt.NDArray[np.bool_]:
-        """Whether each rank is allowed: bool [num_sids]."""
-        octets = self.rank_bits.astype("<u8", copy=False).view(np.uint8)
-        bits = np.unpackbits(octets, count=self._trie.num_sids, bitorder="little")
-        return bits.astype(np.bool_)
+        """bool [num_nodes(num_levels)]: whether each rank has an item that is let through."""
+        level = self._catalogue.num_levels
+        return self.allows(level, np.arange(self._catalogue.num_nodes(level)))
 
     def item_allowed(self) -> npt.NDArray[np.bool_]:
-        """bool [num_items]: each item, in the order in which `trie.items` lists all ranks."""
+        """bool [num_items]: each item, in the order in which `trie.items` lists all ranks.
+
+        Of a snapshot the items of its generation's trie, then those inserted since, dead ones too:
+        False.
+        """
         return self._handle.item_allowed()
 
     def contains(self, item_ids: Any) -> npt.NDArray[np.bool_]:
@@ -89,4 +133,4 @@ class ItemFilter:
         return self._handle.allows(level, index_vector("ItemFilter.allows", "nodes", nodes))
 
     def __repr__(self) -> str:
-        return f"ItemFilter({self.num_allowed_items} of {self._trie.num_items} items)"
+        return f"ItemFilter({self.num_allowed_items} of {self._catalogue.num_items} items)"

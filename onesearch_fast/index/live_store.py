@@ -62,10 +62,7 @@ class Snapshot(Catalogue):
         Each is a set of item ids, integers [n]. Ids that the snapshot does not hold match nothing;
         `ItemFilter.num_unknown_ids` counts them. A filter serves this snapshot alone.
         """
-        where = "Snapshot.filter"
-        allowed = None if allow is None else index_vector(where, "allow", allow)
-        denied = None if deny is None else index_vector(where, "deny", deny)
-        return ItemFilter._make(self, allowed, denied)
+        return ItemFilter._make(self, allow, deny)
 
     def __repr__(self) -> str:
         return f"Snapshot(version {self.version}, {self.num_items} items, {self.num_sids} SIDs)"

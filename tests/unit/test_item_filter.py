@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesearch_fast.index import ItemFilter, SidTrie
+from onesearch_fast.index import ItemColumns, ItemFilter, SidTrie, col
 from onesearch_fast.testing.tries import random_codes
 
 SIZES = (6, 5, 4)
@@ -72,14 +72,52 @@ def test_every_size_of_the_bitset(num_items: int) -> None:
     check(trie, trie.filter(), set(range(num_items)))
 
 
-def test_rank_bits(trie: SidTrie) -> None:
-    item_filter = trie.filter(deny=ITEM_IDS[::2])
-    bits = item_filter.rank_bits
-    assert (bits.dtype, len(bits)) == (np.uint64, -(-trie.num_sids // 64))
-    for rank, allowed in enumerate(item_filter.rank_allowed().tolist()):
-        assert bool(int(bits[rank // 64]) >> (rank % 64) & 1) == allowed
-    with pytest.raises(ValueError, match="read-only"):
-        bits[0] = 0
+@given(data=st.data())
+def test_filters_combine_as_sets(trie: SidTrie, data: st.DataObject) -> None:
+    everything = set(ITEM_IDS.tolist())
+    a, b = (data.draw(st.sets(st.sampled_from(ITEM_IDS.tolist()))) for _ in range(2))
+    in_a, in_b = trie.filter(allow=list(a)), trie.filter(deny=list(everything - b))
+    check(trie, in_a & in_b, a & b)
+    check(trie, in_a | in_b, a | b)
+    check(trie, in_a - in_b, a - b)
+    check(trie, ~in_a, everything - a)
+    check(trie, ~(in_a | ~in_b), b - a)
+
+
+@given(bound=st.integers(-1, 20), allow=st.sets(st.sampled_from(ITEM_IDS.tolist())))
+def test_where_allow_and_deny_hold_together(trie: SidTrie, bound: int, allow: set[int]) -> None:
+    stars = np.arange(NUM_ITEMS) % 20
+    columns = ItemColumns.build(trie, {"stars": stars})
+    item_filter = trie.filter(
+        allow=list(allow), deny=ITEM_IDS[::3], where=col("stars") < bound, columns=columns
+    )
+    low = set(ITEM_IDS[stars < bound].tolist())
+    check(trie, item_filter, (allow & low) - set(ITEM_IDS[::3].tolist()))
+
+
+def test_a_filter_that_lets_nothing_through(trie: SidTrie) -> None:
+    for nothing in (trie.filter(allow=[]), trie.filter() - trie.filter(), ~trie.filter()):
+        check(trie, nothing, set())
+        assert not nothing.allows(0, [0])
+
+
+def test_filters_of_another_catalogue_do_not_combine(trie: SidTrie) -> None:
+    other = SidTrie.build(random_codes(NUM_ITEMS, SIZES, skew=1.0), SIZES, ITEM_IDS)
+    with pytest.raises(ValueError, match="other: expected a filter of the same catalogue"):
+        trie.filter() & other.filter()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        trie.filter() | True  # type: ignore[operator]
+
+
+def test_columns_of_another_trie_are_refused(trie: SidTrie) -> None:
+    other = SidTrie.build(random_codes(NUM_ITEMS, SIZES, seed=9), SIZES, ITEM_IDS)
+    columns = ItemColumns.build(other, {"stars": np.arange(NUM_ITEMS)})
+    with pytest.raises(ValueError, match="columns: expected ItemColumns of this trie, which"):
+        trie.filter(where=col("stars") < 3, columns=columns)
+    with pytest.raises(TypeError, match=r"got <class 'NoneType'>; make them with ItemColumns"):
+        trie.filter(where=col("stars") < 3)
+    with pytest.raises(TypeError, match="condition: expected an expression or col"):
+        trie.filter(where="stars < 3", columns=columns)
 
 
 def test_unknown_ids_match_nothing_and_are_counted(trie: SidTrie) -> None:
