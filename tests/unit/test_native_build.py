@@ -202,7 +202,7 @@ def test_steps_run_after_fork_and_from_many_threads() -> None:
 def test_handles_of_another_kind_are_refused() -> None:
     trie = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None, False)
     other = _C.SidTrie.build(random_codes(100, SIZES), list(SIZES), None, None, False)
-    foreign = _C.ItemFilter.make(other, None, None)
+    foreign = _C.ItemFilter.make(other, None, None, None, None)
     arrays = [np.zeros((1, 1, 8), np.float32), np.zeros((1, 1), np.int32)]
     arrays.append(np.zeros((1, 1), np.float32))
     outputs = [np.empty((1, 2), np.float32), *(np.empty((1, 2), np.int32) for _ in range(3))]
