@@ -35,9 +35,9 @@ PROMPTS = [
 ]
 
 
-def make_engine(seed: int = 0, **options: Any) -> osf.Engine:
+def make_engine(seed: int = 0, model_type: str = "qwen3", **options: Any) -> osf.Engine:
     arguments = {"dtype": "float32", "code_token_offsets": OFFSETS, **options}
-    return osf.Engine.from_pretrained(random_model("qwen3", VOCAB, seed=seed), TRIE, **arguments)
+    return osf.Engine.from_pretrained(random_model(model_type, VOCAB, seed=seed), TRIE, **arguments)
 
 
 def assert_same(got: GenerateResult, expected: GenerateResult) -> None:
@@ -140,11 +140,28 @@ def test_a_batch_takes_what_is_known_of_each_request() -> None:
     assert unconstrained.stats.cached_tokens == got.stats.cached_tokens
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_deterministic_engine_has_the_same_bits_with_and_without(dtype: str) -> None:
-    plain = make_engine(dtype=dtype, deterministic=True)
+def test_an_encoder_reads_a_whole_prompt_once() -> None:
+    engine = make_engine(model_type="bart", prefix_cache_bytes=1 << 24)
+    plain = make_engine(model_type="bart")
+    assert engine.generate(PROMPTS[:3], num_beams=8).stats.cached_tokens == (0, 0, 0)
+    got = engine.generate(PROMPTS, num_beams=32)
+    assert_same(got, plain.generate(PROMPTS, num_beams=32))
+    known = [len(one) if one in PROMPTS[:3] else 0 for one in PROMPTS]
+    assert got.stats.cached_tokens == tuple(known)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "dtype"),
+    [("qwen3", "float32"), ("qwen3", "bfloat16"), ("gpt2", "float32"), ("bart", "bfloat16")],
+)
+def test_a_deterministic_engine_has_the_same_bits_with_and_without(
+    model_type: str, dtype: str
+) -> None:
+    plain = make_engine(model_type=model_type, dtype=dtype, deterministic=True)
     expected = plain.generate(PROMPTS, num_beams=32)
-    engine = make_engine(dtype=dtype, deterministic=True, prefix_cache_bytes=1 << 24)
+    engine = make_engine(
+        model_type=model_type, dtype=dtype, deterministic=True, prefix_cache_bytes=1 << 24
+    )
     for _ in range(2):
         got = engine.generate(PROMPTS, num_beams=32)
         assert torch.equal(got.scores, expected.scores)
