@@ -1,7 +1,6 @@
 #include "index/overlay.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "core/hash.h"
@@ -9,203 +8,361 @@
 namespace onesearch {
 namespace {
 
-constexpr uint32_t kGone = 0xffffffff;
+// What happens to one entry of a sorted array: of the nodes of a level, or of the items.
+struct Change {
+  enum Kind : uint8_t { kInsert, kKeep, kRemove };
 
-bool before_in_order(const OverlayItem& a, const OverlayItem& b) {
-  if (a.sid != b.sid) return a.sid < b.sid;
-  if (a.score != b.score) return a.score > b.score;
-  return item_hash(a.id) < item_hash(b.id);
+  uint32_t at;  // index into the old array; an insertion comes before that entry
+  Kind kind;
+  int32_t gain;             // of children, by a node; of items, by a node of the last level
+  const OverlayItem* item;  // kInsert: one that brings the entry
+};
+// In the order of `at`, insertions first.
+using Changes = std::vector<Change>;
+
+size_t size_after(size_t size, const Changes& changes) {
+  for (const Change& change : changes) {
+    size += (change.kind == Change::kInsert) - (change.kind == Change::kRemove);
+  }
+  return size;
 }
 
-template <class T>
-size_t bytes_of(const std::vector<T>& values) {
-  return values.capacity() * sizeof(T);
+// The array after the changes: map(entry) of what stays, make(item) of what is new.
+template <class T, class Map, class Make>
+std::vector<T> splice(const std::vector<T>& old, const Changes& changes, Map map, Make make) {
+  std::vector<T> result(size_after(old.size(), changes));
+  const T* from = old.data();
+  T* to = result.data();
+  for (const Change& change : changes) {
+    if (change.kind == Change::kKeep) continue;
+    const T* const at = old.data() + change.at;
+    to = std::transform(from, at, to, map);
+    if (change.kind == Change::kInsert) *to++ = static_cast<T>(make(*change.item));
+    from = change.kind == Change::kInsert ? at : at + 1;
+  }
+  std::transform(from, old.data() + old.size(), to, map);
+  return result;
+}
+
+template <class T, class Make>
+std::vector<T> splice(const std::vector<T>& old, const Changes& changes, Make make) {
+  return splice(old, changes, [](T entry) { return entry; }, make);
+}
+
+// The same for offsets [n + 1] into the array below, which move by what the entries before them
+// gain.
+std::vector<uint32_t> splice_offsets(const std::vector<uint32_t>& old, const Changes& changes) {
+  std::vector<uint32_t> result(size_after(old.size(), changes));
+  const uint32_t* from = old.data();
+  uint32_t* to = result.data();
+  uint32_t moved = 0;  // wraps around where offsets move down
+  const auto move = [&moved](uint32_t offset) { return offset + moved; };
+  for (const Change& change : changes) {
+    const uint32_t* const at = old.data() + change.at;
+    to = std::transform(from, at, to, move);
+    if (change.kind != Change::kRemove) *to++ = move(*at);
+    from = change.kind == Change::kInsert ? at : at + 1;
+    moved += static_cast<uint32_t>(change.gain);
+  }
+  std::transform(from, old.data() + old.size(), to, move);
+  return result;
+}
+
+// Higher score first; equal scores by the hash of the id, which never ties.
+bool better(float score, int64_t id, float other_score, int64_t other_id) {
+  if (score != other_score) return score > other_score;
+  return item_hash(id) < item_hash(other_id);
 }
 
 template <class Lists>
-size_t bytes_of_all(const Lists& lists) {
+size_t bytes_of(const Lists& lists) {
   size_t total = 0;
-  for (const auto& list : lists) total += bytes_of(list);
+  for (const auto& list : lists) total += list.size() * sizeof(list[0]);
   return total;
 }
 
 }  // namespace
 
-class OverlayBuilder {
+// One merge. A walk from the root down the paths of all items that come or go finds what changes in
+// each array; then the arrays are spliced.
+class OverlayMerge {
  public:
-  OverlayBuilder(const SidTrieView& base, const Overlay* before, ItemSetView live)
-      : before_(before), live_(live), num_levels_(base.num_levels), overlay_(new Overlay()) {
-    std::copy_n(base.level_sizes, base.num_levels, overlay_->view_.level_sizes);
-    overlay_->view_.num_levels = base.num_levels;
+  OverlayMerge(const Overlay& before, ItemSetView live, std::vector<OverlayItem> added)
+      : num_levels_(before.view_.num_levels),
+        before_(before),
+        old_(before.view_),
+        added_(std::move(added)),
+        after_(new Overlay(before.view_)) {
+    for (uint32_t word = 0; word * 64 < old_.num_items; ++word) add_dead(word, ~live.word(word));
+    for (const OverlayItem& item : added_) steps_.push_back({item.sid, &item, 0});
+    std::sort(steps_.begin(), steps_.end(),
+              [](const Step& a, const Step& b) { return a.sid < b.sid; });
   }
 
-  std::shared_ptr<const Overlay> build(std::vector<OverlayItem> added) {
-    merge_items(std::move(added));
-    if (overlay_->items_.empty()) return nullptr;
-    count_nodes();
-    fill_levels();
-    fill_items();
-    index_ids();
-    point_view();
-    return overlay_;
+  std::shared_ptr<const Overlay> run() {
+    const int32_t gain = visit(0, {0, true}, {steps_.data(), steps_.data() + steps_.size()});
+    changes_[0].push_back({0, Change::kKeep, gain, nullptr});
+    splice_levels();
+    splice_items();
+    if (after_->item_ids_.empty()) return nullptr;
+    after_->show();
+    return after_;
   }
 
  private:
-  uint32_t num_before() const { return before_ == nullptr ? 0 : before_->num_items(); }
-  uint32_t num_items() const { return static_cast<uint32_t>(overlay_->items_.size()); }
+  // An item that comes (`added`), or goes (null, from `position`).
+  struct Step {
+    SidKey sid;
+    const OverlayItem* added;
+    uint32_t position;
+  };
+  struct Steps {
+    Step* begin;
+    Step* end;
+  };
 
-  void merge_items(std::vector<OverlayItem> added) {
-    std::sort(added.begin(), added.end(), before_in_order);
-    std::vector<OverlayItem>& items = overlay_->items_;
-    items.reserve(num_before() + added.size());
-    positions_now_.assign(num_before(), kGone);
-    auto next = added.cbegin();
-    for (uint32_t position = 0; position < num_before(); ++position) {
-      if (!live_.has(position)) continue;
-      const OverlayItem& item = before_->item(position);
-      while (next != added.cend() && before_in_order(*next, item)) add(*next++);
-      positions_now_[position] = num_items();
-      items.push_back(item);
-      items.back().source = position;
-    }
-    while (next != added.cend()) add(*next++);
-  }
+  // A node of the old trie, or where one would stand.
+  struct Slot {
+    uint32_t at;
+    bool exists;
+  };
 
-  void add(const OverlayItem& item) {
-    added_positions_.push_back(num_items());
-    overlay_->items_.push_back(item);
-  }
-
-  // The first level in which the item leaves the path of the one before; num_levels for one more
-  // item of the same SID.
-  int branch_level(uint32_t position) const {
-    if (position == 0) return 0;
-    const SidKey& sid = overlay_->items_[position].sid;
-    const SidKey& other = overlay_->items_[position - 1].sid;
-    return sid == other ? num_levels_ : sid.branch_level(other);
-  }
-
-  void count_nodes() {
-    std::array<uint32_t, SidTrieView::kMaxLevels + 1> branches{};
-    for (uint32_t i = 0; i < num_items(); ++i) ++branches[branch_level(i)];
-    uint32_t* num_nodes = overlay_->view_.num_nodes;
-    num_nodes[0] = 1;
-    for (int level = 0; level < num_levels_; ++level) {
-      num_nodes[level + 1] = branches[level] + (level == 0 ? 0 : num_nodes[level]);
+  // `dead`: the items of [64 word, 64 word + 64) that go, and any bits past the last item.
+  void add_dead(uint32_t word, uint64_t dead) {
+    for (; dead != 0; dead &= dead - 1) {
+      const uint32_t position = word * 64 + static_cast<uint32_t>(lowest_bit(dead));
+      if (position >= old_.num_items) return;
+      steps_.push_back({before_.item(position).sid, nullptr, position});
     }
   }
 
-  void fill_levels() {
-    const SidTrieView& view = overlay_->view_;
-    for (int level = 0; level < num_levels_; ++level) {
-      const uint32_t edges = view.num_nodes[level + 1];
-      if (view.token_bytes(level) == 1) {
-        overlay_->tokens8_[level].resize(edges);
+  // Children of a node, of items for one of the last level; an empty range where there is no node.
+  NodeRange below(int level, Slot slot) const {
+    const uint32_t* begin = before_.child_begin_[level].data() + slot.at;
+    return {begin[0], slot.exists ? begin[1] : begin[0]};
+  }
+
+  // Goes down the paths of the steps, which all have the path to the slot in common, and notes what
+  // changes below it. Returns how many children it gains.
+  int32_t visit(int level, Slot slot, Steps steps) {
+    if (level == num_levels_) return visit_items(slot, steps);
+    NodeRange rest = below(level, slot);
+    int32_t gain = 0;
+    while (steps.begin != steps.end) {
+      const uint32_t code = steps.begin->sid.code(level);
+      Step* const next = std::find_if(steps.begin, steps.end, [level, code](const Step& step) {
+        return step.sid.code(level) != code;
+      });
+      rest.begin = first_child_from(level, rest, code);
+      const bool exists = rest.size() > 0 && old_.token(level, rest.begin) == code;
+      gain += visit_child(level + 1, {rest.begin, exists}, {steps.begin, next});
+      steps.begin = next;
+    }
+    return gain;
+  }
+
+  // The first child of the range whose token is not below `code`.
+  uint32_t first_child_from(int level, NodeRange range, uint32_t code) const {
+    while (range.size() > 0) {
+      const uint32_t middle = range.begin + range.size() / 2;
+      if (old_.token(level, middle) < code) {
+        range.begin = middle + 1;
       } else {
-        overlay_->tokens16_[level].resize(edges);
+        range.end = middle;
       }
-      overlay_->child_begin_[level].resize(size_t{view.num_nodes[level]} + 1);
-      overlay_->child_begin_[level].back() = edges;
-      overlay_->base_nodes_[level + 1].resize(edges);
     }
-    overlay_->base_nodes_[0] = {0};
-    overlay_->item_begin_.reserve(size_t{view.num_sids()} + 1);
-    for (uint32_t i = 0; i < num_items(); ++i) add_nodes(i);
-    overlay_->item_begin_.push_back(num_items());
+    return range.begin;
   }
 
-  // The nodes that come into being with the item at `position`.
-  void add_nodes(uint32_t position) {
-    const int branch = branch_level(position);
-    if (branch == num_levels_) return;
-    const OverlayItem& item = overlay_->items_[position];
-    for (int level = branch; level < num_levels_; ++level) {
-      const uint32_t node = num_nodes_[level + 1]++;
-      overlay_->base_nodes_[level + 1][node] = item.base_nodes[level];
-      if (overlay_->view_.token_bytes(level) == 1) {
-        overlay_->tokens8_[level][node] = static_cast<uint8_t>(item.sid.code(level));
+  // Returns by how much its parent gains or loses this child.
+  int32_t visit_child(int level, Slot slot, Steps steps) {
+    const auto held = static_cast<int32_t>(below(level, slot).size());
+    const int32_t gain = visit(level, slot, steps);
+    const bool stays = held + gain > 0;
+    if (gain != 0 || slot.exists != stays) {
+      const Change::Kind kind = !slot.exists ? Change::kInsert
+                                : stays      ? Change::kKeep
+                                             : Change::kRemove;
+      changes_[level].push_back({slot.at, kind, gain, steps.begin->added});
+    }
+    return static_cast<int32_t>(stays) - static_cast<int32_t>(slot.exists);
+  }
+
+  int32_t visit_items(Slot slot, Steps steps) {
+    const NodeRange range = below(num_levels_, slot);
+    for (Step* step = steps.begin; step != steps.end; ++step) {
+      if (step->added != nullptr) step->position = place_of(*step->added, range);
+    }
+    std::sort(steps.begin, steps.end, [](const Step& a, const Step& b) {
+      if (a.position != b.position) return a.position < b.position;
+      if (a.added == nullptr || b.added == nullptr) return b.added == nullptr && a.added != nullptr;
+      return better(a.added->score, a.added->id, b.added->score, b.added->id);
+    });
+    int32_t gain = 0;
+    for (Step* step = steps.begin; step != steps.end; ++step) {
+      const bool comes = step->added != nullptr;
+      item_changes_.push_back(
+          {step->position, comes ? Change::kInsert : Change::kRemove, 0, step->added});
+      gain += comes ? 1 : -1;
+    }
+    return gain;
+  }
+
+  // The position among the old items of its SID that it comes before.
+  uint32_t place_of(const OverlayItem& item, NodeRange range) const {
+    while (range.size() > 0) {
+      const uint32_t middle = range.begin + range.size() / 2;
+      if (better(old_.item_scores[middle], old_.item_ids[middle], item.score, item.id)) {
+        range.begin = middle + 1;
       } else {
-        overlay_->tokens16_[level][node] = static_cast<uint16_t>(item.sid.code(level));
+        range.end = middle;
       }
-      if (level + 1 < num_levels_) overlay_->child_begin_[level + 1][node] = num_nodes_[level + 2];
     }
-    const auto rank = static_cast<uint32_t>(overlay_->item_begin_.size());
-    overlay_->item_begin_.push_back(position);
-    if (item.base_nodes[num_levels_ - 1] >= 0) overlay_->ranks_over_base_.push_back(rank);
+    return range.begin;
   }
 
-  void fill_items() {
-    overlay_->item_ids_.resize(num_items());
-    overlay_->item_scores_.resize(num_items());
-    overlay_->item_rows_.resize(num_items());
-    std::iota(overlay_->item_rows_.begin(), overlay_->item_rows_.end(), 0);
-    for (uint32_t i = 0; i < num_items(); ++i) {
-      overlay_->item_ids_[i] = overlay_->items_[i].id;
-      overlay_->item_scores_[i] = overlay_->items_[i].score;
+  void splice_levels() {
+    for (int level = 0; level <= num_levels_; ++level) {
+      const Changes& changes = changes_[level];
+      after_->child_begin_[level] = splice_offsets(before_.child_begin_[level], changes);
+      if (level == 0) continue;
+      after_->base_nodes_[level] =
+          splice(before_.base_nodes_[level], changes,
+                 [level](const OverlayItem& item) { return item.base_nodes[level - 1]; });
+      const auto token = [level](const OverlayItem& item) { return item.sid.code(level - 1); };
+      if (old_.token_bytes(level - 1) == 1) {
+        after_->tokens8_[level - 1] = splice(before_.tokens8_[level - 1], changes, token);
+      } else {
+        after_->tokens16_[level - 1] = splice(before_.tokens16_[level - 1], changes, token);
+      }
     }
   }
 
-  void index_ids() {
-    const std::vector<int64_t>& ids = overlay_->item_ids_;
-    const auto by_id = [&ids](uint32_t a, uint32_t b) { return ids[a] < ids[b]; };
-    std::sort(added_positions_.begin(), added_positions_.end(), by_id);
-    std::vector<uint32_t>& index = overlay_->position_by_id_;
-    index.reserve(num_items());
-    auto next = added_positions_.cbegin();
-    for (uint32_t i = 0; i < num_before(); ++i) {
-      const uint32_t position = positions_now_[before_->position_by_id_[i]];
-      if (position == kGone) continue;
-      while (next != added_positions_.cend() && by_id(*next, position)) index.push_back(*next++);
-      index.push_back(position);
-    }
-    index.insert(index.end(), next, added_positions_.cend());
+  void splice_items() {
+    after_->item_ids_ =
+        splice(before_.item_ids_, item_changes_, [](const OverlayItem& item) { return item.id; });
+    after_->item_scores_ = splice(before_.item_scores_, item_changes_,
+                                  [](const OverlayItem& item) { return item.score; });
+    find_positions();
+    after_->position_by_id_ = splice(
+        before_.position_by_id_, id_changes(),
+        [this](uint32_t position) { return positions_now_[position]; },
+        [this](const OverlayItem& item) { return arrivals_[index_of(item)]; });
   }
 
-  void point_view() {
-    SidTrieView& view = overlay_->view_;
-    view.num_items = num_items();
-    for (int level = 0; level < num_levels_; ++level) {
-      view.child_partition[level] = {view.num_nodes[level], view.num_nodes[level + 1],
-                                     overlay_->child_begin_[level].data()};
-      view.child_token[level] = view.token_bytes(level) == 1
-                                    ? static_cast<const void*>(overlay_->tokens8_[level].data())
-                                    : overlay_->tokens16_[level].data();
+  // Where each item stands now.
+  void find_positions() {
+    positions_now_.resize(old_.num_items);
+    arrivals_.resize(added_.size());
+    uint32_t from = 0;
+    uint32_t to = 0;
+    for (const Change& change : item_changes_) {
+      while (from < change.at) positions_now_[from++] = to++;
+      if (change.kind == Change::kInsert) {
+        arrivals_[index_of(*change.item)] = to++;
+      } else {
+        ++from;
+      }
     }
-    view.item_partition[num_levels_] = {view.num_sids(), num_items(), overlay_->item_begin_.data()};
-    view.item_ids = overlay_->item_ids_.data();
-    view.item_rows = overlay_->item_rows_.data();
-    view.item_scores = overlay_->item_scores_.data();
-    view.position_by_id = overlay_->position_by_id_.data();
+    while (from < old_.num_items) positions_now_[from++] = to++;
   }
 
-  const Overlay* before_;
-  ItemSetView live_;
-  int num_levels_;
-  std::shared_ptr<Overlay> overlay_;
-  std::vector<uint32_t> positions_now_;    // of the items before; kGone for one that is dead
-  std::vector<uint32_t> added_positions_;  // of the items added
-  std::array<uint32_t, SidTrieView::kMaxLevels + 2> num_nodes_{};  // of each level, so far
+  // The same changes, of the array that is in the order of ids.
+  Changes id_changes() const {
+    Changes changes;
+    for (const Change& change : item_changes_) {
+      const bool comes = change.kind == Change::kInsert;
+      const int64_t id = comes ? change.item->id : before_.item_ids_[change.at];
+      changes.push_back({place_of_id(id), change.kind, 0, change.item});
+    }
+    std::sort(changes.begin(), changes.end(), [](const Change& a, const Change& b) {
+      if (a.at != b.at || a.kind != b.kind)
+        return std::pair(a.at, a.kind) < std::pair(b.at, b.kind);
+      return a.item->id < b.item->id;
+    });
+    return changes;
+  }
+
+  uint32_t place_of_id(int64_t id) const {
+    const std::vector<uint32_t>& index = before_.position_by_id_;
+    const auto place = std::lower_bound(
+        index.begin(), index.end(), id,
+        [this](uint32_t position, int64_t wanted) { return before_.item_ids_[position] < wanted; });
+    return static_cast<uint32_t>(place - index.begin());
+  }
+
+  size_t index_of(const OverlayItem& item) const {
+    return static_cast<size_t>(&item - added_.data());
+  }
+
+  const int num_levels_;
+  const Overlay& before_;
+  const SidTrieView& old_;
+  const std::vector<OverlayItem> added_;
+  std::shared_ptr<Overlay> after_;
+  std::vector<Step> steps_;
+  std::array<Changes, SidTrieView::kMaxLevels + 1> changes_;  // of the nodes of each level
+  Changes item_changes_;
+  std::vector<uint32_t> positions_now_;  // of the old items that stay
+  std::vector<uint32_t> arrivals_;       // positions of the added
 };
 
 std::shared_ptr<const Overlay> Overlay::merge(const SidTrieView& base, const Overlay* before,
                                               ItemSetView live, std::vector<OverlayItem> added) {
-  return OverlayBuilder(base, before, live).build(std::move(added));
+  if (before != nullptr) return OverlayMerge(*before, live, std::move(added)).run();
+  return OverlayMerge(Overlay(base), ItemSetView(), std::move(added)).run();
 }
 
-int64_t Overlay::rank_over(int64_t base_rank) const {
-  const int32_t* base_ranks = base_nodes_[view_.num_levels].data();
-  const auto found = std::lower_bound(
-      ranks_over_base_.begin(), ranks_over_base_.end(), base_rank,
-      [base_ranks](uint32_t rank, int64_t wanted) { return base_ranks[rank] < wanted; });
-  const bool there = found != ranks_over_base_.end() && base_ranks[*found] == base_rank;
-  return there ? static_cast<int64_t>(*found) : -1;
+Overlay::Overlay(const SidTrieView& base) {
+  view_.num_levels = base.num_levels;
+  std::copy_n(base.level_sizes, base.num_levels, view_.level_sizes);
+  child_begin_.fill(std::vector<uint32_t>{0});
+  child_begin_[0] = {0, 0};
+  base_nodes_[0] = {0};
+}
+
+void Overlay::show() {
+  const int last = view_.num_levels;
+  view_.num_items = static_cast<uint32_t>(item_ids_.size());
+  for (int level = 0; level <= last; ++level) {
+    view_.num_nodes[level] = static_cast<uint32_t>(base_nodes_[level].size());
+  }
+  for (int level = 0; level < last; ++level) {
+    Partition& children = view_.child_partition[level];
+    children.num_parts = view_.num_nodes[level];
+    children.num_elements = view_.num_nodes[level + 1];
+    children.offsets = child_begin_[level].data();
+    if (view_.token_bytes(level) == 1) {
+      view_.child_token[level] = tokens8_[level].data();
+    } else {
+      view_.child_token[level] = tokens16_[level].data();
+    }
+  }
+  view_.item_partition[last].num_parts = view_.num_nodes[last];
+  view_.item_partition[last].num_elements = view_.num_items;
+  view_.item_partition[last].offsets = child_begin_[last].data();
+  view_.item_ids = item_ids_.data();
+  view_.item_scores = item_scores_.data();
+  view_.position_by_id = position_by_id_.data();
+}
+
+OverlayItem Overlay::item(uint32_t position) const {
+  OverlayItem item{};
+  item.id = item_ids_[position];
+  item.score = item_scores_[position];
+  uint32_t node = view_.item_partition[view_.num_levels].part_of(position);
+  for (int level = view_.num_levels; level > 0; --level) {
+    item.sid.set_code(level - 1, view_.token(level - 1, node));
+    item.base_nodes[level - 1] = base_nodes_[level][node];
+    node = view_.parent(level, node);
+  }
+  return item;
 }
 
 size_t Overlay::nbytes() const {
-  return bytes_of(items_) + bytes_of_all(tokens8_) + bytes_of_all(tokens16_) +
-         bytes_of_all(child_begin_) + bytes_of_all(base_nodes_) + bytes_of(item_begin_) +
-         bytes_of(item_ids_) + bytes_of(item_scores_) + bytes_of(item_rows_) +
-         bytes_of(position_by_id_) + bytes_of(ranks_over_base_);
+  return bytes_of(tokens8_) + bytes_of(tokens16_) + bytes_of(child_begin_) + bytes_of(base_nodes_) +
+         item_ids_.size() * sizeof(int64_t) + item_scores_.size() * sizeof(float) +
+         position_by_id_.size() * sizeof(uint32_t);
 }
 
 }  // namespace onesearch

@@ -32,6 +32,14 @@ bool comes_first(const ItemList& a, const ItemList& b) {
   return item_hash(a.id()) < item_hash(b.id());
 }
 
+void codes_of(const SidTrieView& trie, uint32_t rank, int32_t* codes) {
+  uint32_t node = rank;
+  for (int level = trie.num_levels; level > 0; --level) {
+    codes[level - 1] = static_cast<int32_t>(trie.token(level - 1, node));
+    node = trie.parent(level, node);
+  }
+}
+
 uint32_t count_in(const ItemSetView& set, NodeRange positions) {
   return set.count_before(positions.end) - set.count_before(positions.begin);
 }
@@ -85,9 +93,20 @@ Snapshot::Parts Snapshot::parts_of(int level, int64_t node) const {
   Parts parts{view_.base_node(level, node), view_.overlay_node(level, node)};
   // A base rank whose SID the overlay has too is no node, so that all ranks together list every
   // item once.
-  const bool base_rank = level == num_levels() && parts.overlay < 0 && view_.has_overlay();
-  if (base_rank && content_.overlay->rank_over(parts.base) >= 0) parts.base = -1;
+  const bool base_rank = level == num_levels() && parts.overlay < 0 && parts.base >= 0;
+  if (base_rank && overlay_has_sid(static_cast<uint32_t>(parts.base))) parts.base = -1;
   return parts;
+}
+
+bool Snapshot::overlay_has_sid(uint32_t base_rank) const {
+  if (!view_.has_overlay()) return false;
+  int32_t codes[SidTrieView::kMaxLevels];
+  codes_of(view_.base, base_rank, codes);
+  int64_t node = 0;
+  for (int level = 0; level < num_levels() && node >= 0; ++level) {
+    node = view_.overlay.child(level, node, codes[level]);
+  }
+  return node >= 0;
 }
 
 Snapshot::Parts Snapshot::child_of(int level, Parts parents, int64_t token) const {
@@ -119,13 +138,13 @@ void Snapshot::rank(const int64_t* codes, int64_t n, int64_t* ranks) const {
 void Snapshot::codes(const int64_t* ranks, int64_t n, int32_t* codes) const {
   for (int64_t i = 0; i < n; ++i, codes += num_levels()) {
     check_rank("Snapshot.codes", ranks[i]);
-    std::fill_n(codes, num_levels(), -1);
     const int64_t overlay = view_.overlay_node(num_levels(), ranks[i]);
-    const SidTrieView& trie = overlay >= 0 ? view_.overlay : view_.base;
-    int64_t node = overlay >= 0 ? overlay : ranks[i];
-    for (int level = num_levels() - 1; level >= 0 && node >= 0; --level) {
-      codes[level] = static_cast<int32_t>(trie.token(level, static_cast<uint32_t>(node)));
-      node = trie.parent(level + 1, static_cast<uint32_t>(node));
+    if (overlay >= 0) {
+      codes_of(view_.overlay, static_cast<uint32_t>(overlay), codes);
+    } else if (ranks[i] >= 0) {
+      codes_of(view_.base, static_cast<uint32_t>(ranks[i]), codes);
+    } else {
+      std::fill_n(codes, num_levels(), -1);
     }
   }
 }

@@ -75,6 +75,7 @@ class Snapshot : public Catalogue {
   };
 
   Parts parts_of(int level, int64_t node) const;
+  bool overlay_has_sid(uint32_t base_rank) const;
   Parts child_of(int level, Parts parents, int64_t token) const;
   int64_t node_of(int level, Parts parts) const;
   bool lives(int level, Parts parts) const;
