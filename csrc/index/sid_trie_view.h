@@ -102,8 +102,9 @@ struct SidTrieView {
 
   // The position of the item with this id, or -1.
   ONESEARCH_HD int64_t position_of(int64_t item_id) const {
+    if (item_id < 0) return -1;
     if (item_ids != nullptr) return search_id(item_id);
-    if (item_id < 0 || item_id >= static_cast<int64_t>(num_items)) return -1;
+    if (item_id >= static_cast<int64_t>(num_items)) return -1;
     const uint32_t position = position_by_id[item_id];
     return position < num_items ? static_cast<int64_t>(position) : -1;
   }

@@ -13,9 +13,8 @@ using namespace onesearch::testing;
 
 namespace {
 
-std::vector<uint8_t> file_of(uint32_t seed, const std::vector<int64_t>& level_sizes,
-                             int64_t num_items) {
-  const auto trie = SidTrie::build(random_catalogue(seed, level_sizes, num_items).input());
+std::vector<uint8_t> file_of(const CatalogueCodes& input) {
+  const auto trie = SidTrie::build(input);
   const ScratchFile file;
   trie->save(file.path());
   std::vector<uint8_t> bytes(trie->nbytes());
@@ -25,9 +24,20 @@ std::vector<uint8_t> file_of(uint32_t seed, const std::vector<int64_t>& level_si
   return bytes;
 }
 
+// Between them: every kind of section, partitions in every form, and words past the first.
 std::vector<std::vector<uint8_t>> files() {
-  return {file_of(1, {3, 4}, 1), file_of(2, {40, 30}, 25), file_of(3, {4, 60, 60, 60}, 70),
-          file_of(4, {2, 3, 2, 3, 2, 3, 2, 3}, 20)};
+  std::vector<std::vector<uint8_t>> files;
+  for (const auto& catalogue : {random_catalogue(1, {3, 4}, 1), random_catalogue(2, {40, 300}, 25),
+                                random_catalogue(3, {4, 60, 60, 60}, 150),
+                                random_catalogue(4, {2, 3, 2, 3, 2, 3, 2, 3}, 20)}) {
+    files.push_back(file_of(catalogue.input()));
+  }
+  const RandomCatalogue catalogue = random_catalogue(5, {5, 50, 50}, 30);
+  CatalogueCodes input = catalogue.input();
+  input.item_ids = nullptr;
+  input.keep_scores = true;
+  files.push_back(file_of(input));
+  return files;
 }
 
 // As the fuzzer would call it, resealed or not.

@@ -9,7 +9,9 @@
 #include "beam_step.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "index/item_codes.h"
 #include "index/item_filter.h"
+#include "index/node_statistic.h"
 #include "memory_file.h"
 
 namespace onesearch::testing {
@@ -52,9 +54,15 @@ class SeparateSections {
   std::vector<std::unique_ptr<unsigned char[]>> blocks_;
 };
 
+// The first 200 of [-1, n], and with them what does not exist on either side of a small n.
+template <class Query>
+void for_some(int64_t n, const Query& query) {
+  for (int64_t i = -1; i <= std::min<int64_t>(n, 200); ++i) query(i);
+}
+
 void query_items(const SidTrie& trie) {
   const SidTrieView& view = trie.view();
-  for (int64_t rank = -1; rank < std::min<int64_t>(view.num_sids(), 200); ++rank) {
+  for_some(view.num_sids() - 1, [&](int64_t rank) {
     std::vector<int32_t> codes(view.num_levels);
     trie.codes(&rank, 1, codes.data());
     int64_t found;
@@ -63,20 +71,51 @@ void query_items(const SidTrie& trie) {
     trie.item_offsets(&rank, 1, offsets);
     std::vector<int64_t> items(static_cast<size_t>(offsets[1]));
     trie.items(&rank, 1, offsets, items.data());
-  }
+    trie.rank_of(items.data(), offsets[1], items.data());
+    item_codes(trie.catalogue_view(), &rank, 1, codes.data());
+  });
+  for_some(view.num_items, [&](int64_t position) {
+    int64_t rank;
+    if (position >= 0 && position < view.num_items) trie.rank_at(&position, 1, &rank);
+    trie.rank_of(&position, 1, &rank);
+  });
+}
+
+void query_children(const SidTrie& trie, int level) {
+  for_some(trie.view().num_nodes[level], [&](int64_t node) {
+    int64_t range[2];
+    int64_t offsets[2];
+    trie.child_range(level, &node, 1, range, range + 1);
+    trie.child_offsets(level, &node, 1, offsets);
+    std::vector<int32_t> tokens(static_cast<size_t>(offsets[1]));
+    trie.child_tokens(level, &node, 1, offsets, tokens.data());
+    for (const int64_t token : {-1, 0, 3, 65535, 65536}) {
+      int64_t child;
+      trie.child(level, &node, &token, 1, &child);
+    }
+  });
 }
 
 void query_nodes(const SidTrie& trie, const ItemFilter& filter) {
   const SidTrieView& view = trie.view();
+  const std::vector<float> values(view.num_items, 1.0f);
   for (int level = 0; level <= view.num_levels; ++level) {
-    for (int64_t node = -1; node <= std::min<int64_t>(view.num_nodes[level], 200); ++node) {
+    if (level < view.num_levels) query_children(trie, level);
+    for_some(view.num_nodes[level], [&](int64_t node) {
       int64_t begin;
       int64_t end;
       bool allowed;
       trie.rank_range(level, &node, 1, &begin, &end);
+      trie.item_range(level, &node, 1, &begin, &end);
       filter.allows(level, &node, 1, &allowed);
+    });
+    std::vector<float> statistic(view.num_nodes[level]);
+    for (const auto kind : {NodeStatistic::Kind::kMean, NodeStatistic::Kind::kQuantile}) {
+      node_statistic(view, level, {kind, 0.3}, values.data(), statistic.data());
     }
   }
+  std::vector<float> by_position(view.num_items);
+  order_by_position(view, values.data(), by_position.data());
 }
 
 void query_step(const SidTrie& trie, const ItemFilter& filter) {

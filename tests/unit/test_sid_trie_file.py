@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import struct
 import threading
@@ -26,7 +27,8 @@ def small_trie(**changes: Any) -> SidTrie:
 
 def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "sid_trie.bin"
-    SidTrie.build([[0, 1], [1, 0], [1, 0]], (2, 2)).save(path)
+    codes = random_codes(70, (4, 300), skew=1.0)
+    SidTrie.build(codes, (4, 300), np.arange(70) * 5, np.zeros(70), keep_scores=True).save(path)
     sound = path.read_bytes()
     for at in range(len(sound)):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
@@ -34,14 +36,16 @@ def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
             SidTrie.load(path)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 127, 128, 500, -64, -1])
-def test_truncated_files_are_refused(tmp_path: Path, keep: int) -> None:
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "sid_trie.bin"
     small_trie().save(path)
-    path.write_bytes(path.read_bytes()[:keep])
-    for verify in (True, False):
-        with pytest.raises(TrieFormatError, match=r"SidTrie\.load: .*sid_trie\.bin: "):
-            SidTrie.load(path, verify=verify)
+    content = path.read_bytes()
+    begins = [struct.unpack_from("<Q", content, 128 + 32 * i)[0] for i in range(content[28])]
+    for keep in (0, 1, 119, 120, *begins, *(begin + 1 for begin in begins), len(content) - 1):
+        path.write_bytes(content[:keep])
+        for verify in (True, False):
+            with pytest.raises(TrieFormatError, match=r"SidTrie\.load: .*sid_trie\.bin: "):
+                SidTrie.load(path, verify=verify)
 
 
 def test_other_versions_are_refused(tmp_path: Path) -> None:
@@ -120,6 +124,27 @@ def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         small_trie().save(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "sid_trie.bin"
+    SidTrie.build([[0, 0]], (2, 2)).save(path)
+    old = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as failure:
+            small_trie().save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert failure.value.filename == str(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["sid_trie.bin"]
+    assert path.read_bytes() == old
+
+
+def test_a_folder_that_takes_no_files() -> None:
+    with pytest.raises(OSError, match=r"sid_trie\.bin"):
+        small_trie().save("/proc/self/sid_trie.bin")
 
 
 def test_saving_replaces_the_file_that_a_loaded_trie_maps(tmp_path: Path) -> None:
