@@ -241,6 +241,28 @@ def check_rotary(
 ) -> None: ...
 def log_sum_exp(x: object, out: object) -> None: ...
 def check_log_sum_exp(x: object, out: object) -> None: ...
+def beam_attention(
+    query: object,
+    context_key: object | None,
+    context_value: object | None,
+    context_length: object | None,
+    own_key: object | None,
+    own_value: object | None,
+    ancestry: object | None,
+    scale: float,
+    out: object,
+) -> None: ...
+def check_beam_attention(
+    query: object,
+    context_key: object | None,
+    context_value: object | None,
+    context_length: object | None,
+    own_key: object | None,
+    own_value: object | None,
+    ancestry: object | None,
+    scale: float,
+    out: object,
+) -> None: ...
 
 class _CpuInfo(TypedDict):
     architecture: str

@@ -40,7 +40,7 @@ TensorView view_of_array(const py::array& array, const char* where, const char* 
   }
   if (array.ndim() > TensorView::kMaxDims) {
     throw InvalidArgument(
-        complaint(where, argument, "at most 4 axes", std::to_string(array.ndim()) + " axes"));
+        complaint(where, argument, "at most 5 axes", std::to_string(array.ndim()) + " axes"));
   }
   TensorView view;
   view.data = const_cast<void*>(array.data());

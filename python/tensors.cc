@@ -63,7 +63,7 @@ TensorView view_of(const dlpack::Tensor& tensor, const char* where, const char* 
   }
   if (tensor.ndim > TensorView::kMaxDims) {
     throw InvalidArgument(
-        complaint(where, argument, "at most 4 axes", std::to_string(tensor.ndim) + " axes"));
+        complaint(where, argument, "at most 5 axes", std::to_string(tensor.ndim) + " axes"));
   }
   TensorView view;
   view.dtype = *dtype;

@@ -12,7 +12,7 @@ namespace onesearch {
 enum class Device : uint8_t { kCpu, kCuda, kOther };
 
 struct TensorView {
-  static constexpr int kMaxDims = 4;
+  static constexpr int kMaxDims = 5;
 
   void* data = nullptr;
   DType dtype = DType::kFloat32;

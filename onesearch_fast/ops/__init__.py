@@ -1,5 +1,6 @@
 """Operators: one file each, with the public function and its contract; `kernels/` computes them."""
 
+from onesearch_fast.ops.beam_attention import beam_attention
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
@@ -14,6 +15,7 @@ __all__ = [
     "BeamStepOptions",
     "BeamStepResult",
     "GumbelNoise",
+    "beam_attention",
     "constrained_beam_step",
     "log_sum_exp",
     "rms_norm",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import onesearch_fast
+from onesearch_fast import _C, runtime
 from onesearch_fast.registry import REFERENCE, Operator, backends, operators, why_not
 from onesearch_fast.testing.cases import Case
 
@@ -40,6 +43,38 @@ def test_parity(operator: Operator, backend: str, case: Case, dtype: torch.dtype
     for output in operator.exact:
         name = output.removeprefix("out.")
         assert torch.equal(getattr(out, name), getattr(reference, name))
+
+
+def _outputs(result: Any) -> list[torch.Tensor]:
+    return [result] if isinstance(result, torch.Tensor) else list(vars(result).values())
+
+
+@pytest.fixture
+def isa_tier() -> Iterator[Callable[[str], None]]:
+    before = runtime.cpu_info().kernels
+    yield _C.set_isa_tier
+    _C.set_isa_tier(before)
+
+
+@pytest.mark.parametrize(
+    ("operator", "case"),
+    [
+        pytest.param(operator, case, id=f"{operator.name}-{case.name}")
+        for operator in operators()
+        for case in operator.cases.CASES
+    ],
+)
+def test_tiers(operator: Operator, case: Case, isa_tier: Callable[[str], None]) -> None:
+    """All vector tiers give the same bits in float32; the portable one agrees within tolerance."""
+    results = {}
+    for tier in _C.usable_isa_tiers().split():
+        isa_tier(tier)
+        results[tier] = operator.function(**case.build(torch.float32), backend="cpu")
+    portable = results.pop("portable")
+    operator.cases.check(case.build(torch.float32), portable, operator.tolerance[torch.float32])
+    for tier, result in results.items():
+        for got, want in zip(_outputs(result), _outputs(results["avx2"]), strict=True):
+            assert torch.equal(got.nan_to_num(7.0), want.nan_to_num(7.0)), tier
 
 
 @pytest.mark.parametrize("operator", operators(), ids=lambda operator: operator.name)

@@ -118,8 +118,8 @@ def test_read_only_outputs_are_refused() -> None:
         (TypeError, "logits: expected a tensor", lambda array: None),
         (TypeError, "logits: expected a real dtype", lambda array: torch.zeros(2, 1, 8).cfloat()),
         (TypeError, "logits: expected a numeric dtype", lambda array: array.astype(">f4")),
-        (ValueError, "at most 4 axes, got 5 axes", lambda array: array[None, None]),
-        (ValueError, "at most 4 axes", lambda array: torch.from_numpy(array)[None, None]),
+        (ValueError, "at most 5 axes, got 6 axes", lambda array: array[None, None, None]),
+        (ValueError, "at most 5 axes", lambda array: torch.from_numpy(array)[None, None, None]),
     ],
 )
 def test_what_is_no_tensor_is_refused(

@@ -1,0 +1,266 @@
+#include "ops/beam_attention/beam_attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+
+#include "core/tensor_check.h"
+#include "cpu/cpuid.h"
+#include "cpu/thread_pool.h"
+#include "ops/beam_attention/attention_tile.h"
+
+namespace onesearch {
+namespace {
+
+const TensorCheck kCheck("beam_attention");
+constexpr int64_t kMaxHeadDim = 512;
+// Multiply-adds that make a task worth handing to another thread: some 10 us.
+constexpr int64_t kWorkPerTask = 1 << 20;
+
+struct Sizes {
+  int64_t batch;
+  int64_t beams;
+  int64_t heads;
+  int64_t kv_heads;
+  int64_t head_dim;
+  int64_t prompt;
+  int64_t num_steps;
+
+  int64_t group() const { return heads / kv_heads; }
+  int64_t rows() const { return beams * group(); }
+};
+
+Sizes sizes_of(const BeamAttentionInput& input) {
+  const TensorView& query = input.query;
+  const bool context = input.context.key != nullptr;
+  const bool own = input.own.key != nullptr;
+  return {query.shape[0],
+          query.shape[1],
+          query.shape[2],
+          context ? input.context.key->shape[1] : input.own.key->shape[3],
+          query.shape[3],
+          context ? input.context.key->shape[2] : 0,
+          own ? input.own.key->shape[1] : 0};
+}
+
+void check_query(const BeamAttentionInput& input) {
+  const TensorView& query = input.query;
+  kCheck.floats(query, "query", 4);
+  kCheck.contiguous_rows(query, "query");
+  const int64_t head_dim = query.shape[3];
+  if (head_dim % 8 != 0 || head_dim < 8 || head_dim > kMaxHeadDim) {
+    kCheck.refuse("query", "head_dim a multiple of 8 up to 512", std::to_string(head_dim));
+  }
+  if (!(std::isfinite(input.scale) && input.scale > 0.0f)) {
+    kCheck.refuse("scale", "a finite number above 0", std::to_string(input.scale));
+  }
+}
+
+// What the context says of sizes the query does not have.
+void check_presence(const BeamAttentionInput& input) {
+  const BeamAttentionInput::Context& context = input.context;
+  const BeamAttentionInput::Own& own = input.own;
+  if ((context.key == nullptr) != (context.value == nullptr)) {
+    kCheck.refuse("context_value", "both context_key and context_value, or neither", "one");
+  }
+  if (context.key == nullptr && context.length != nullptr) {
+    kCheck.refuse("context_length", "none without a context", "one");
+  }
+  const int present = (own.key != nullptr) + (own.value != nullptr) + (own.ancestry != nullptr);
+  if (present % 3 != 0) {
+    kCheck.refuse("own_key", "all of own_key, own_value and ancestry, or none", "some");
+  }
+  if (context.key == nullptr && own.key == nullptr) {
+    kCheck.refuse("context_key", "a context, own tokens, or both", "neither");
+  }
+  if (context.key != nullptr) kCheck.floats(*context.key, "context_key", 4);
+  if (own.key != nullptr) kCheck.floats(*own.key, "own_key", 5);
+}
+
+void check_heads(const Sizes& s) {
+  if (s.kv_heads >= 1 && s.heads >= 1 && s.heads % s.kv_heads == 0) return;
+  kCheck.refuse("query", "a multiple of kv_head = " + std::to_string(s.kv_heads) + " as heads",
+                std::to_string(s.heads));
+}
+
+void check_context(const BeamAttentionInput& input, const Sizes& s) {
+  const BeamAttentionInput::Context& context = input.context;
+  const struct {
+    const TensorView& tensor;
+    const char* name;
+  } tensors[] = {{*context.key, "context_key"}, {*context.value, "context_value"}};
+  for (const auto& [tensor, name] : tensors) {
+    kCheck.tensor(tensor, name, input.query.dtype,
+                  {{"batch", s.batch},
+                   {"kv_head", s.kv_heads},
+                   {"prompt", s.prompt},
+                   {"head_dim", s.head_dim}});
+    kCheck.contiguous_rows(tensor, name);
+  }
+  if (context.length == nullptr) return;
+  kCheck.tensor(*context.length, "context_length", DType::kInt32, {{"batch", s.batch}});
+  for (int64_t request = 0; request < s.batch; ++request) {
+    const int32_t length = *context.length->at<int32_t>(request);
+    if (length >= 0 && length <= s.prompt) continue;
+    kCheck.refuse("context_length", "0 to prompt = " + std::to_string(s.prompt),
+                  std::to_string(length));
+  }
+}
+
+void check_ancestry(const TensorView& ancestry, const Sizes& s, int64_t own_beams) {
+  kCheck.tensor(ancestry, "ancestry", DType::kInt32,
+                {{"batch", s.batch}, {"beam", s.beams}, {"step", s.num_steps}});
+  for (int64_t request = 0; request < s.batch; ++request) {
+    for (int64_t beam = 0; beam < s.beams; ++beam) {
+      const int32_t* ancestor = ancestry.at<int32_t>(request, beam);
+      for (int64_t step = 0; step < s.num_steps; ++step, ancestor += ancestry.strides[2]) {
+        if (*ancestor >= 0 && *ancestor < own_beams) continue;
+        kCheck.refuse("ancestry", "0 to own_beam - 1 = " + std::to_string(own_beams - 1),
+                      std::to_string(*ancestor));
+      }
+    }
+  }
+}
+
+void check_own(const BeamAttentionInput& input, const Sizes& s) {
+  const BeamAttentionInput::Own& own = input.own;
+  const int64_t own_beams = own.key->shape[2];
+  const struct {
+    const TensorView& tensor;
+    const char* name;
+  } tensors[] = {{*own.key, "own_key"}, {*own.value, "own_value"}};
+  for (const auto& [tensor, name] : tensors) {
+    kCheck.tensor(tensor, name, input.query.dtype,
+                  {{"batch", s.batch},
+                   {"step", s.num_steps},
+                   {"own_beam", own_beams},
+                   {"kv_head", s.kv_heads},
+                   {"head_dim", s.head_dim}});
+    kCheck.contiguous_rows(tensor, name);
+  }
+  check_ancestry(*own.ancestry, s, own_beams);
+}
+
+void check_out(const BeamAttentionInput& input, const TensorView& out, const Sizes& s) {
+  kCheck.tensor(out, "out", input.query.dtype,
+                {{"batch", s.batch}, {"beam", s.beams}, {"head * head_dim", s.heads * s.head_dim}});
+  kCheck.contiguous_rows(out, "out");
+  kCheck.writable(out, "out");
+}
+
+Sizes check(const BeamAttentionInput& input, const TensorView& out) {
+  check_query(input);
+  check_presence(input);
+  const Sizes sizes = sizes_of(input);
+  check_heads(sizes);
+  if (input.context.key != nullptr) check_context(input, sizes);
+  if (input.own.key != nullptr) check_own(input, sizes);
+  check_out(input, out, sizes);
+  return sizes;
+}
+
+// Address of the element at the leading indices.
+void* element(const TensorView& tensor, std::initializer_list<int64_t> index) {
+  int64_t offset = 0;
+  int axis = 0;
+  for (const int64_t i : index) offset += i * tensor.strides[axis++];
+  return static_cast<unsigned char*>(tensor.data) + offset * dtype_bytes(tensor.dtype);
+}
+
+OwnRows own_rows(const TensorView& tensor, int64_t request, int64_t kv_head) {
+  return {element(tensor, {request, 0, 0, kv_head}), tensor.strides[1], tensor.strides[2]};
+}
+
+// The tile that begins at `first_row` of a kv head's rows, row = beam * group + head of the group.
+AttentionTile make_tile(const BeamAttentionInput& input, const TensorView& out, const Sizes& s,
+                        int64_t request, int64_t kv_head, int64_t first_row) {
+  AttentionTile tile;
+  tile.head_dim = s.head_dim;
+  tile.scale = input.scale;
+  tile.rows = static_cast<int>(std::min<int64_t>(kTileRows, s.rows() - first_row));
+  tile.num_steps = s.num_steps;
+  tile.num_keys = s.prompt;
+  if (const auto& context = input.context; context.key != nullptr) {
+    tile.key = {element(*context.key, {request, kv_head}), context.key->strides[2]};
+    tile.value = {element(*context.value, {request, kv_head}), context.value->strides[2]};
+    if (context.length != nullptr) tile.num_keys = *context.length->at<int32_t>(request);
+  }
+  if (const auto& own = input.own; own.key != nullptr) {
+    tile.own_key = own_rows(*own.key, request, kv_head);
+    tile.own_value = own_rows(*own.value, request, kv_head);
+    tile.ancestry_stride = own.ancestry->strides[2];
+  }
+  for (int i = 0; i < tile.rows; ++i) {
+    const int64_t beam = (first_row + i) / s.group();
+    const int64_t head = kv_head * s.group() + (first_row + i) % s.group();
+    tile.query[i] = element(input.query, {request, beam, head});
+    tile.out[i] = element(out, {request, beam, head * s.head_dim});
+    if (s.num_steps > 0) tile.ancestry[i] = input.own.ancestry->at<int32_t>(request, beam);
+  }
+  return tile;
+}
+
+// Memory of a thread, kept from call to call: new memory of this size is mapped anew each time.
+float* workspace(int64_t floats) {
+  constexpr size_t kAlignment = 64;
+  struct Free {
+    void operator()(float* memory) const { std::free(memory); }
+  };
+  thread_local std::unique_ptr<float, Free> memory;
+  thread_local int64_t size = 0;
+  if (size < floats) {
+    const size_t bytes = (floats * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
+    memory.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
+    size = memory == nullptr ? 0 : floats;
+    if (memory == nullptr) throw std::bad_alloc();
+  }
+  return memory.get();
+}
+
+bool has_bf16_products() {
+#if defined(__x86_64__)
+  static const bool present = [] {
+    const std::vector<std::string> features = cpu_features();
+    return std::find(features.begin(), features.end(), "avx512_bf16") != features.end();
+  }();
+  return present && isa_tier() == IsaTier::kAvx512;
+#else
+  return false;
+#endif
+}
+
+AttendTile kernel(DType dtype) {
+#if defined(__x86_64__)
+  if (dtype == DType::kBFloat16 && has_bf16_products()) return avx512_bf16::attend_bfloat16;
+#endif
+  const AttentionKernels& kernels = attention_kernels();
+  if (dtype == DType::kBFloat16) return kernels.bfloat16;
+  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
+}
+
+}  // namespace
+
+void check_beam_attention(const BeamAttentionInput& input, const TensorView& out) {
+  check(input, out);
+}
+
+void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
+  const Sizes s = check(input, out);
+  const AttendTile attend = kernel(input.query.dtype);
+  const int64_t tiles = (s.rows() + kTileRows - 1) / kTileRows;
+  const int64_t work = 2 * kTileRows * s.head_dim * (s.prompt + s.num_steps);
+  const int64_t grain = std::max<int64_t>(1, kWorkPerTask / std::max<int64_t>(1, work));
+  parallel_for(s.batch * s.kv_heads * tiles, grain, [&](int64_t begin, int64_t end) {
+    float* memory = workspace(attention_workspace(s.head_dim, s.num_steps));
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t head = i / tiles;
+      attend(make_tile(input, out, s, head / s.kv_heads, head % s.kv_heads, i % tiles * kTileRows),
+             memory);
+    }
+  });
+}
+
+}  // namespace onesearch

@@ -1,0 +1,42 @@
+// Attention of many beams over one shared context, and over the tokens each beam has made.
+//
+// For beam w of request b and head h, whose kv head is g = h / (heads / kv_heads):
+//     K = context_key[b, g, :context_length[b]] followed by own_key[b, t, ancestry[b, w, t], g]
+//     out[b, w, h] = softmax(scale * query[b, w, h] K^T) V, V likewise; zeros if K is empty
+// in float32, with a running maximum and sum: scores exist for one block of keys at a time.
+#pragma once
+
+#include "core/tensor_view.h"
+
+namespace onesearch {
+
+// All floats are of one type, float32, bfloat16 or float16, and contiguous along head_dim.
+struct BeamAttentionInput {
+  // Read once for all beams and all heads of a group; all null without a context.
+  struct Context {
+    const TensorView* key = nullptr;     // [batch, kv_head, prompt, head_dim]
+    const TensorView* value = nullptr;   // [batch, kv_head, prompt, head_dim]
+    const TensorView* length = nullptr;  // [batch] int32 in [0, prompt]; null for the whole prompt
+  };
+  // Read where they were made; all null when beams have made nothing.
+  struct Own {
+    const TensorView* key = nullptr;       // [batch, step, own_beam, kv_head, head_dim]
+    const TensorView* value = nullptr;     // [batch, step, own_beam, kv_head, head_dim]
+    const TensorView* ancestry = nullptr;  // [batch, beam, step] int32 in [0, own_beam)
+  };
+
+  TensorView query;  // [batch, beam, head, head_dim]; head_dim a multiple of 8, at most 512
+  Context context;
+  Own own;
+  float scale = 1.0f;  // finite, above 0
+};
+
+// Throws InvalidArgument or TypeMismatch unless `input` and `out` [batch, beam, head * head_dim]
+// keep to what is said above.
+void check_beam_attention(const BeamAttentionInput& input, const TensorView& out);
+
+// Checks, then fills `out`. The same bits for a request, whatever its neighbours in the batch and
+// the number of threads. Cost: 4 batch * beam * head * (context_length + step) * head_dim flops.
+void beam_attention(const BeamAttentionInput& input, const TensorView& out);
+
+}  // namespace onesearch

@@ -1,0 +1,128 @@
+"""Attention of beams over a shared context and over what each beam has made: contract, checks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from onesearch_fast.errors import invalid
+from onesearch_fast.registry import Operator, Tolerance, select
+
+OPERATOR = Operator(
+    name="beam_attention",
+    axes={
+        "query": ("batch", "beam", "head", "head_dim"),
+        "context_key": ("batch", "kv_head", "prompt", "head_dim"),
+        "context_value": ("batch", "kv_head", "prompt", "head_dim"),
+        "context_length": ("batch",),
+        "own_key": ("batch", "step", "own_beam", "kv_head", "head_dim"),
+        "own_value": ("batch", "step", "own_beam", "kv_head", "head_dim"),
+        "ancestry": ("batch", "beam", "step"),
+        "out": ("batch", "beam", "head * head_dim"),
+    },
+    dtypes=(torch.float32, torch.bfloat16, torch.float16),
+    # Half-width results are rounded once; in bfloat16 the weights of the values are rounded too.
+    tolerance={
+        torch.float32: Tolerance(1e-5, 1e-5),
+        torch.bfloat16: Tolerance(1e-2, 1e-2),
+        torch.float16: Tolerance(1e-3, 1e-4),
+    },
+    exact=(),
+)
+
+
+def beam_attention(
+    query: torch.Tensor,
+    context_key: torch.Tensor | None = None,
+    context_value: torch.Tensor | None = None,
+    context_length: torch.Tensor | None = None,
+    own_key: torch.Tensor | None = None,
+    own_value: torch.Tensor | None = None,
+    ancestry: torch.Tensor | None = None,
+    *,
+    scale: float | None = None,
+    out: torch.Tensor | None = None,
+    backend: str | None = None,
+) -> torch.Tensor:
+    """Attention of every beam over its request's context and over its own past.
+
+    For beam w of request b and head h, which reads kv head g = h // (head / kv_head):
+
+        K = [context_key[b, g, :context_length[b]]; own_key[b, t, ancestry[b, w, t], g] for each t]
+        out[b, w, h] = softmax(scale * query[b, w, h] K^T) V        V likewise; zeros if K is empty
+
+    One pass with running maximum and sum in float32. The context is read once for all beams and all
+    heads of a group, never expanded to beams; own tokens are read where they were made.
+
+    Args:
+        query: [batch, beam, head, head_dim] float32, bfloat16 or float16; head_dim a multiple of 8,
+            at most 512; head a multiple of kv_head. The last axis of this and of all other tensors
+            is contiguous, the others have any strides.
+        context_key, context_value: [batch, kv_head, prompt, head_dim] in the dtype of `query`; None
+            without a context, as in a decoder's attention over its own tokens.
+        context_length: [batch] int32 in [0, prompt], keys that each request sees; None for all.
+        own_key, own_value: [batch, step, own_beam, kv_head, head_dim] in the dtype of `query`, what
+            was made by each beam of each step; None without own tokens, as in cross-attention.
+        ancestry: [batch, beam, step] int32 in [0, own_beam), the beam of each step that each beam
+            descends from; required with own tokens.
+        scale: finite and above 0; default head_dim ** -0.5.
+        out: memory to fill and return instead of allocating; shares none with the inputs.
+        backend: "cpu" or "torch"; None for the best available.
+
+    Returns:
+        `out`, or a new tensor: [batch, beam, head * head_dim] in the dtype of `query`.
+
+    Raises:
+        TypeError: an argument of the wrong type or dtype.
+        ValueError: a wrong shape, stride, device or range, neither context nor own tokens, or, with
+            gradients enabled, a tensor that requires grad.
+        BackendUnavailable: the named backend cannot run here; the message says why.
+
+    Cost: 4 batch * beam * head * (prompt + step) * head_dim flops. The same bits for the same
+    request, whatever its batch neighbours and the number of threads, on one backend. Not
+    differentiable.
+    Source: shared-prefix attention after Juravsky et al. 2024 (arXiv 2402.05099), running softmax
+    after Milakov and Gimelshein 2018 (arXiv 1805.02867); the ancestry in place is ours.
+    """
+    _check_query(query)
+    if torch.is_grad_enabled():  # elsewhere none can be lost, and every look at a tensor costs time
+        _check_values(query, context_key, context_value, own_key, own_value, out)
+    batch, beams, heads, head_dim = query.shape
+    device_type = "cpu" if query.is_cpu else query.device.type
+    implementation = select(OPERATOR, device_type, query.dtype, backend)
+    if out is None:
+        out = query.new_empty(batch, beams, heads * head_dim)
+    if scale is None:
+        scale = head_dim**-0.5
+    implementation.function(
+        query, context_key, context_value, context_length, own_key, own_value, ancestry, scale, out
+    )
+    return out
+
+
+_bad = partial(invalid, OPERATOR.name)
+
+
+def _check_query(query: torch.Tensor) -> None:
+    """As far as the choice of an implementation needs it; the native check does the rest."""
+    if not isinstance(query, torch.Tensor):
+        raise _bad("query", "a torch.Tensor", type(query), "use torch.as_tensor", TypeError)
+    if query.dtype not in OPERATOR.dtypes:
+        wanted = " or ".join(map(str, OPERATOR.dtypes))
+        raise _bad("query", wanted, query.dtype, "convert it with .to(dtype)", TypeError)
+    if query.ndim != 4 or not query.shape[3]:
+        axes = ", ".join(OPERATOR.axes["query"])
+        raise _bad("query", f"shape [{axes}]", tuple(query.shape))
+
+
+def _check_values(*tensors: torch.Tensor | None) -> None:
+    """What the native side cannot see: gradients that would be lost, and lazy negation."""
+    for tensor in tensors:
+        if tensor is not None and tensor.requires_grad:
+            remedy = "pass .detach(), or call it under torch.no_grad()"
+            raise _bad("query", "tensors that do not require grad", "one that does", remedy)
+        if tensor is not None and tensor.is_neg():
+            # Its memory holds the opposite of what torch shows, and backends read memory.
+            remedy = "pass .resolve_neg()"
+            raise _bad("query", "tensors as they lie in memory", "a negated view", remedy)

@@ -1,0 +1,58 @@
+#include "ops/beam_attention/beam_attention.h"
+
+#include "bindings.h"
+#include "tensors.h"
+
+namespace py = pybind11;
+
+namespace onesearch::bindings {
+namespace {
+
+constexpr char kWhere[] = "beam_attention";
+
+// A tensor that may be absent.
+class OptionalTensor {
+ public:
+  OptionalTensor(py::handle object, const char* argument) : present_(!object.is_none()) {
+    if (present_) borrowed_ = borrow_tensor(object, kWhere, argument);
+  }
+  const TensorView* view() const { return present_ ? &borrowed_.view : nullptr; }
+
+ private:
+  bool present_;
+  BorrowedTensor borrowed_;
+};
+
+template <void (*function)(const BeamAttentionInput&, const TensorView&)>
+void call(py::handle query, py::handle context_key, py::handle context_value,
+          py::handle context_length, py::handle own_key, py::handle own_value, py::handle ancestry,
+          float scale, py::handle out) {
+  const BorrowedTensor borrowed[] = {borrow_tensor(query, kWhere, "query"),
+                                     borrow_tensor(out, kWhere, "out")};
+  const OptionalTensor context[] = {{context_key, "context_key"},
+                                    {context_value, "context_value"},
+                                    {context_length, "context_length"}};
+  const OptionalTensor own[] = {
+      {own_key, "own_key"}, {own_value, "own_value"}, {ancestry, "ancestry"}};
+  const BeamAttentionInput input{borrowed[0].view,
+                                 {context[0].view(), context[1].view(), context[2].view()},
+                                 {own[0].view(), own[1].view(), own[2].view()},
+                                 scale};
+  const py::gil_scoped_release release;
+  function(input, borrowed[1].view);
+}
+
+template <void (*function)(const BeamAttentionInput&, const TensorView&)>
+void define(py::module_& module, const char* name) {
+  module.def(name, &call<function>, py::arg("query"), py::arg("context_key"),
+             py::arg("context_value"), py::arg("context_length"), py::arg("own_key"),
+             py::arg("own_value"), py::arg("ancestry"), py::arg("scale"), py::arg("out"));
+}
+
+const Registration registration([](py::module_& module) {
+  define<&onesearch::beam_attention>(module, "beam_attention");
+  define<&onesearch::check_beam_attention>(module, "check_beam_attention");
+});
+
+}  // namespace
+}  // namespace onesearch::bindings
