@@ -67,7 +67,7 @@ def encode(model: DecoderModel, encoder: Encoder, prompts: PromptBatch) -> Conte
     """Keys and values of every decoder layer's cross-attention."""
     hidden = prompts.embeddings(model)
     context = ContextKV.empty(model, prompts.lengths, hidden.shape[1])
-    states = encoder.encode(hidden, EncoderAttention(context.bias))
+    states = encoder.encode(hidden, EncoderAttention(prompts.lengths))
     for layer in range(model.shape.num_layers):
         context.store(layer, *encoder.cross_key_value(layer, states))
     return context
@@ -91,7 +91,7 @@ class BeamDecoder:
         """
         self._beams.branch(parents)
         context = self._read.context
-        positions = context.lengths[:, None] + (self._beams.num_steps - 1)
+        positions = context.lengths[:, None].long() + (self._beams.num_steps - 1)
         attention = BeamAttention(context, self._read.encoded, self._beams)
         return self._model.forward(self._model.embed(tokens), positions, attention)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from onesearch_fast.engine.attention import shared_context_attention
 from onesearch_fast.models import DecoderModel
+from onesearch_fast.ops import beam_attention
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,12 @@ class ContextKV:
 
     Attributes:
         keys, values: [layer, batch, kv_head, prompt, head_dim]; prompts are padded on the right.
-        lengths: [batch] int64, tokens of each prompt.
-        bias: [batch, prompt], 0 on a prompt and -inf on its padding; None when nothing is padded.
+        lengths: [batch] int32, tokens of each prompt.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     lengths: torch.Tensor
-    bias: torch.Tensor | None
 
     @classmethod
     def empty(cls, model: DecoderModel, lengths: torch.Tensor, padded_length: int) -> ContextKV:
@@ -36,52 +34,29 @@ class ContextKV:
         keys, values = (
             torch.empty(sizes, dtype=model.dtype, device=model.device) for _ in range(2)
         )
-        bias = _padding_bias(lengths, padded_length, model.dtype)
-        return cls(keys, values, lengths, bias)
+        return cls(keys, values, lengths.int())
 
     def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Fills a layer with key and value [batch, prompt, kv_head, head_dim]."""
         self.keys[layer].copy_(key.transpose(1, 2))
         self.values[layer].copy_(value.transpose(1, 2))
 
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        tail_key: torch.Tensor | None = None,
-        tail_value: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """`shared_context_attention` of a layer."""
-        return shared_context_attention(
-            query, self.keys[layer], self.values[layer], self.bias, tail_key, tail_value
-        )
-
-
-def _padding_bias(
-    lengths: torch.Tensor, padded_length: int, dtype: torch.dtype
-) -> torch.Tensor | None:
-    outside = torch.arange(padded_length, device=lengths.device) >= lengths[:, None]
-    if not bool(outside.any()):
-        return None
-    return torch.zeros(outside.shape, dtype=dtype, device=lengths.device).masked_fill_(
-        outside, float("-inf")
-    )
+    def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """`ops.beam_attention` of a layer to the context alone."""
+        return beam_attention(query, self.keys[layer], self.values[layer], self.lengths)
 
 
 class EncoderAttention:
     """Attention of every prompt token to all of its prompt; nothing is kept."""
 
-    def __init__(self, bias: torch.Tensor | None) -> None:
-        self._mask = None if bias is None else bias[:, None, None]
+    def __init__(self, lengths: torch.Tensor) -> None:
+        self._lengths = lengths.int()
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """`Attention`."""
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), self._mask
-        )
-        return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+        return beam_attention(query, key.transpose(1, 2), value.transpose(1, 2), self._lengths)
 
 
 class PrefillAttention:
@@ -121,8 +96,8 @@ class BeamKV:
     """Keys and values of the tokens that beams have made.
 
     They stay where they were made, [layer, batch, step, beam, kv_head, head_dim]; `ancestry`
-    [batch, beam, step] tells in which beam each step of a beam's own past stands. Re-parenting
-    beams rewrites that table and moves no keys or values.
+    [batch, beam, step] int32 tells in which beam each step of a beam's own past stands.
+    Re-parenting beams rewrites that table and moves no keys or values.
     """
 
     def __init__(self, model: DecoderModel, batch: int, num_steps: int, num_beams: int) -> None:
@@ -131,44 +106,24 @@ class BeamKV:
         self._keys, self._values = (
             torch.empty(sizes, dtype=model.dtype, device=model.device) for _ in range(2)
         )
-        self._ancestry = torch.empty(batch, 1, 0, dtype=torch.int64, device=model.device)
+        self.ancestry = torch.empty(batch, 1, 0, dtype=torch.int32, device=model.device)
 
     @property
     def num_steps(self) -> int:
         """Steps made so far."""
-        return self._ancestry.shape[2]
+        return self.ancestry.shape[2]
 
     def branch(self, parents: torch.Tensor) -> None:
         """Begins a step whose beam i continues beam parents[:, i]; parents [batch, beam] int64."""
         batch, beams = parents.shape
-        steps = self.num_steps
-        past = self._ancestry.gather(1, parents.unsqueeze(2).expand(batch, beams, steps))
-        own = torch.arange(beams, device=parents.device).expand(batch, beams)
-        self._ancestry = torch.cat((past, own.unsqueeze(2)), dim=2)
+        past = self.ancestry.gather(1, parents.unsqueeze(2).expand(-1, -1, self.num_steps))
+        own = torch.arange(beams, dtype=torch.int32, device=parents.device).expand(batch, beams)
+        self.ancestry = torch.cat((past, own.unsqueeze(2)), dim=2)
 
-    def ancestors(self) -> torch.Tensor:
-        """Where each beam's past stands among [batch * step * beam]: [batch * beam * steps]."""
-        _, batch, steps, beams = self._keys.shape[:4]
-        device = self._ancestry.device
-        request = torch.arange(batch, device=device).view(-1, 1, 1)
-        step = torch.arange(self.num_steps, device=device)
-        return ((request * steps + step) * beams + self._ancestry).view(-1)
-
-    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Keeps what the current step's beams made, [batch, beam, kv_head, head_dim]."""
-        step, beams = self.num_steps - 1, key.shape[1]
-        self._keys[layer, :, step, :beams] = key
-        self._values[layer, :, step, :beams] = value
-
-    def gather(self, layer: int, ancestors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of each beam's own past, [batch, beam, step, kv_head, head_dim]."""
-        kv_heads, head_dim = self._keys.shape[4:]
-        sizes = (*self._ancestry.shape, kv_heads, head_dim)
-        key, value = (
-            stored[layer].view(-1, kv_heads * head_dim).index_select(0, ancestors).view(sizes)
-            for stored in (self._keys, self._values)
-        )
-        return key, value
+    def layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values of each layer up to this step: [batch, step, beam, kv_head, head_dim]."""
+        made = (stored[:, :, : self.num_steps].unbind() for stored in (self._keys, self._values))
+        return list(zip(*made, strict=True))
 
 
 class BeamAttention:
@@ -177,15 +132,27 @@ class BeamAttention:
     def __init__(self, context: ContextKV, encoded: ContextKV | None, beams: BeamKV) -> None:
         self._context = context
         self._encoded = encoded
-        self._beams = beams
-        self._ancestors = beams.ancestors()
+        self._own = beams.layers()
+        self._ancestry = beams.ancestry
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """`DecoderAttention`."""
-        self._beams.store(layer, key, value)
-        return self._context.attend(layer, query, *self._beams.gather(layer, self._ancestors))
+        beams = key.shape[1]
+        own_key, own_value = self._own[layer]
+        own_key[:, -1, :beams] = key
+        own_value[:, -1, :beams] = value
+        context = self._context
+        return beam_attention(
+            query,
+            context.keys[layer],
+            context.values[layer],
+            context.lengths,
+            own_key,
+            own_value,
+            self._ancestry,
+        )
 
     def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`DecoderAttention`."""

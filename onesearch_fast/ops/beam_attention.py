@@ -56,9 +56,9 @@ def beam_attention(
     heads of a group, never expanded to beams; own tokens are read where they were made.
 
     Args:
-        query: [batch, beam, head, head_dim] float32, bfloat16 or float16; head_dim a multiple of 8,
-            at most 512; head a multiple of kv_head. The last axis of this and of all other tensors
-            is contiguous, the others have any strides.
+        query: [batch, beam, head, head_dim] float32, bfloat16 or float16; head_dim at most 512,
+            fastest as a multiple of 8; head a multiple of kv_head. The last axis of this and of all
+            other tensors is contiguous, the others have any strides.
         context_key, context_value: [batch, kv_head, prompt, head_dim] in the dtype of `query`; None
             without a context, as in a decoder's attention over its own tokens.
         context_length: [batch] int32 in [0, prompt], keys that each request sees; None for all.

@@ -185,6 +185,9 @@ TEST(indices_that_lead_outside_are_refused) {
   attention.context_length.values[1] = 7;
   CHECK_THROWS(InvalidArgument, "context_length: expected 0 to prompt = 6, got 7", attend());
   attention.context_length.values[1] = 6;
+  Attention<float> odd({4, 1, 12, 6, 2});
+  CHECK_THROWS(InvalidArgument, "query: expected head_dim a multiple of 8, got 12; pad",
+               beam_attention(odd.input(), odd.out.view));
   attention.out.view.read_only = true;
   CHECK_THROWS(InvalidArgument, "out: expected writable memory", attend());
 }

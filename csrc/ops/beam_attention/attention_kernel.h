@@ -96,8 +96,8 @@ ONESEARCH_INLINE int64_t padded_rows(const AttentionTile& tile) {
 }
 
 // Rows of `words` words, transposed into work.query.
-ONESEARCH_INLINE void transpose_rows(const float* const* rows, int64_t words,
-                                     const AttentionTile& tile, const Workspace& work) {
+inline void transpose_rows(const float* const* rows, int64_t words, const AttentionTile& tile,
+                           const Workspace& work) {
   const auto row = [&](int64_t i) { return rows[i < tile.rows ? i : 0]; };
   for (int64_t i = 0; i < padded_rows(tile); i += 4) {
     const float* four[] = {row(i), row(i + 1), row(i + 2), row(i + 3)};
@@ -109,7 +109,7 @@ ONESEARCH_INLINE void transpose_rows(const float* const* rows, int64_t words,
 }
 
 // What was mixed, a row to a query.
-ONESEARCH_INLINE void transpose_mixed(const AttentionTile& tile, const Workspace& work) {
+inline void transpose_mixed(const AttentionTile& tile, const Workspace& work) {
   for (int64_t i = 0; i < tile.head_dim; i += 4) {
     const float* from = work.mixed + i * kTileRows;
     for (int64_t j = 0; j < padded_rows(tile); j += 4, from += 4) {
@@ -208,8 +208,8 @@ struct KeyBlock {
 
 // One block of keys for C vectors of queries from `column` on.
 template <class Product, int C>
-ONESEARCH_INLINE void attend_block(const KeyBlock<Product>& block, const AttentionTile& tile,
-                                   const Workspace& work, int64_t column) {
+void attend_block(const KeyBlock<Product>& block, const AttentionTile& tile, const Workspace& work,
+                  int64_t column) {
   using Unit = typename Product::Unit;
   constexpr int R = rows_at_once<C>();
   const int64_t n = block.num_keys;
@@ -243,8 +243,8 @@ ONESEARCH_INLINE void attend_block(const KeyBlock<Product>& block, const Attenti
 }
 
 template <class Product>
-ONESEARCH_INLINE void attend_vectors(const KeyBlock<Product>& block, const AttentionTile& tile,
-                                     const Workspace& work) {
+void attend_vectors(const KeyBlock<Product>& block, const AttentionTile& tile,
+                    const Workspace& work) {
   const int64_t vectors = padded_rows(tile) / kLanes;
 #if defined(ONESEARCH_TIER_avx512)
   if (vectors == 1) return attend_block<Product, 1>(block, tile, work, 0);
@@ -257,7 +257,7 @@ ONESEARCH_INLINE void attend_vectors(const KeyBlock<Product>& block, const Atten
 }
 
 template <class Product>
-ONESEARCH_INLINE void attend_context(const AttentionTile& tile, const Workspace& work) {
+void attend_context(const AttentionTile& tile, const Workspace& work) {
   for (int64_t i = 0; i < kTileRows; ++i) {
     work.maximum[i] = -__builtin_inff();
     work.total[i] = 0.0f;
@@ -284,7 +284,7 @@ struct Float32Product {
   static ONESEARCH_INLINE Lanes broadcast(const float* word) { return F32x16::broadcast(*word); }
   static ONESEARCH_INLINE F32x16 add(Lanes a, Lanes b, F32x16 sum) { return fma(a, b, sum); }
 
-  static ONESEARCH_INLINE void transpose_query(const AttentionTile& tile, const Workspace& work) {
+  static void transpose_query(const AttentionTile& tile, const Workspace& work) {
     const float* rows[kTileRows];
     for (int i = 0; i < tile.rows; ++i) {
       const T* query = static_cast<const T*>(tile.query[i]);
@@ -304,8 +304,7 @@ struct Float32Product {
     return {rows.data, rows.step, rows.row};
   }
 
-  static ONESEARCH_INLINE void weigh(float* scores, int64_t n, F32x16 scale, F32x16 minus_shift,
-                                     F32x16& total) {
+  static void weigh(float* scores, int64_t n, F32x16 scale, F32x16 minus_shift, F32x16& total) {
     for (int64_t key = 0; key < n; ++key) {
       float* at = scores + key * kTileRows;
       const F32x16 weight = exp(fma(F32x16::load(at), scale, minus_shift));
@@ -356,7 +355,7 @@ ONESEARCH_INLINE float dot(const T* a, const T* b, int64_t n) {
 
 // Weights of the own tokens, in work.own, and what they change about those of the context.
 template <class T>
-ONESEARCH_INLINE void weigh_own(const AttentionTile& tile, const Workspace& work) {
+void weigh_own(const AttentionTile& tile, const Workspace& work) {
   for (int row = 0; row < padded_rows(tile); ++row) {
     const int real = row < tile.rows ? row : 0;
     const T* query = static_cast<const T*>(tile.query[real]);
@@ -377,7 +376,7 @@ ONESEARCH_INLINE void weigh_own(const AttentionTile& tile, const Workspace& work
 }
 
 template <class T>
-ONESEARCH_INLINE void finish_row(const AttentionTile& tile, const Workspace& work, int row) {
+void finish_row(const AttentionTile& tile, const Workspace& work, int row) {
   const float* mixed = work.rows + row * tile.head_dim;
   // Without any key the sum is zero.
   const float inverse = work.total[row] == 0.0f ? 0.0f : 1.0f / work.total[row];

@@ -51,8 +51,8 @@ void check_query(const BeamAttentionInput& input) {
   kCheck.floats(query, "query", 4);
   kCheck.contiguous_rows(query, "query");
   const int64_t head_dim = query.shape[3];
-  if (head_dim % 8 != 0 || head_dim < 8 || head_dim > kMaxHeadDim) {
-    kCheck.refuse("query", "head_dim a multiple of 8 up to 512", std::to_string(head_dim));
+  if (head_dim < 1 || head_dim > kMaxHeadDim) {
+    kCheck.refuse("query", "head_dim from 1 to 512", std::to_string(head_dim));
   }
   if (!(std::isfinite(input.scale) && input.scale > 0.0f)) {
     kCheck.refuse("scale", "a finite number above 0", std::to_string(input.scale));
@@ -249,6 +249,10 @@ void check_beam_attention(const BeamAttentionInput& input, const TensorView& out
 
 void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
   const Sizes s = check(input, out);
+  if (s.head_dim % 8 != 0) {
+    kCheck.refuse("query", "head_dim a multiple of 8", std::to_string(s.head_dim),
+                  "pad all tensors with zeros");
+  }
   const AttendTile attend = kernel(input.query.dtype);
   const int64_t tiles = (s.rows() + kTileRows - 1) / kTileRows;
   const int64_t work = 2 * kTileRows * s.head_dim * (s.prompt + s.num_steps);

@@ -25,7 +25,7 @@ struct BeamAttentionInput {
     const TensorView* ancestry = nullptr;  // [batch, beam, step] int32 in [0, own_beam)
   };
 
-  TensorView query;  // [batch, beam, head, head_dim]; head_dim a multiple of 8, at most 512
+  TensorView query;  // [batch, beam, head, head_dim]; head_dim at most 512
   Context context;
   Own own;
   float scale = 1.0f;  // finite, above 0
@@ -35,8 +35,9 @@ struct BeamAttentionInput {
 // keep to what is said above.
 void check_beam_attention(const BeamAttentionInput& input, const TensorView& out);
 
-// Checks, then fills `out`. The same bits for a request, whatever its neighbours in the batch and
-// the number of threads. Cost: 4 batch * beam * head * (context_length + step) * head_dim flops.
+// Checks, then fills `out`; here head_dim must be a multiple of 8. The same bits for a request,
+// whatever its neighbours in the batch and the number of threads. Cost: 4 batch * beam * head *
+// (context_length + step) * head_dim flops.
 void beam_attention(const BeamAttentionInput& input, const TensorView& out);
 
 }  // namespace onesearch

@@ -25,7 +25,7 @@ struct BFloat16Product {
     return {_mm512_dpbf16_ps(sum.v, a, b)};
   }
 
-  static ONESEARCH_INLINE void transpose_query(const AttentionTile& tile, const Workspace& work) {
+  static void transpose_query(const AttentionTile& tile, const Workspace& work) {
     const float* rows[kTileRows];
     for (int i = 0; i < tile.rows; ++i) rows[i] = static_cast<const float*>(tile.query[i]);
     transpose_rows(rows, tile.head_dim / kElements, tile, work);
@@ -54,8 +54,7 @@ struct BFloat16Product {
     return {reinterpret_cast<const BFloat16*>(work.values), kElements, kElements * head_dim};
   }
 
-  static ONESEARCH_INLINE void weigh(float* scores, int64_t n, F32x16 scale, F32x16 minus_shift,
-                                     F32x16& total) {
+  static void weigh(float* scores, int64_t n, F32x16 scale, F32x16 minus_shift, F32x16& total) {
     const F32x16 per_octave = F32x16::broadcast(1.44269504f);
     scale = scale * per_octave;
     minus_shift = minus_shift * per_octave;

@@ -31,7 +31,7 @@ def beam_attention(
         scale,
         out,
     )
-    beams = query.shape[1]
+    _, beams, heads, head_dim = query.shape
     for request in range(query.shape[0]):
         length = None if context_length is None else int(context_length[request])
         ancestors = None if ancestry is None else ancestry[request].long()
@@ -44,7 +44,8 @@ def beam_attention(
             )
             for context, own in ((context_key, own_key), (context_value, own_value))
         )
-        grouped = query[request].double().view(*keys.shape[:2], -1, keys.shape[3])
+        kv_heads = keys.shape[1]
+        grouped = query[request].double().view(beams, kv_heads, heads // kv_heads, head_dim)
         weights = (scale * grouped @ keys.mT).softmax(-1)
         out[request] = (weights @ values).flatten(1)
 
