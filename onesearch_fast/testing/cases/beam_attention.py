@@ -154,7 +154,7 @@ def _share_one_context(arguments: Arguments) -> None:
 
 CASES = (
     Case("plain", _plain()),
-    *(Case(f"head_dim-{size}", _plain(head_dim=size)) for size in (1, 8, 12, 24, 64, 80, 96, 128, 512)),
+    *(Case(f"head_dim-{n}", _plain(head_dim=n)) for n in (1, 8, 12, 24, 64, 80, 96, 128, 512)),
     *(Case(f"group-{group}", _plain(kv_heads=1, group=group)) for group in (1, 3, 7)),
     *(Case(f"rows-{beams}", _plain(beams=beams, group=1)) for beams in (1, 16, 33, 48, 64, 70)),
     *(Case(f"prompt-{size}", _plain(prompt=size)) for size in (1, 3, 127, 128, 129, 300)),
