@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 
-from onesearch_fast.errors import invalid
+from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
 OPERATOR = Operator(
@@ -85,44 +83,24 @@ def beam_attention(
     Source: shared-prefix attention after Juravsky et al. 2024 (arXiv 2402.05099), running softmax
     after Milakov and Gimelshein 2018 (arXiv 1805.02867); the ancestry in place is ours.
     """
-    _check_query(query)
-    if torch.is_grad_enabled():  # elsewhere none can be lost, and every look at a tensor costs time
-        _check_values(query, context_key, context_value, own_key, own_value, out)
+    check_main(OPERATOR, "query", query)
+    if torch.is_grad_enabled():
+        check_values(
+            OPERATOR,
+            query=query,
+            context_key=context_key,
+            context_value=context_value,
+            own_key=own_key,
+            own_value=own_value,
+            out=out,
+        )
     batch, beams, heads, head_dim = query.shape
-    device_type = "cpu" if query.is_cpu else query.device.type
-    implementation = select(OPERATOR, device_type, query.dtype, backend)
+    implementation = select(OPERATOR, query.device.type, query.dtype, backend)
     if out is None:
         out = query.new_empty(batch, beams, heads * head_dim)
     if scale is None:
-        scale = head_dim**-0.5
+        scale = max(head_dim, 1) ** -0.5
     implementation.function(
         query, context_key, context_value, context_length, own_key, own_value, ancestry, scale, out
     )
     return out
-
-
-_bad = partial(invalid, OPERATOR.name)
-
-
-def _check_query(query: torch.Tensor) -> None:
-    """As far as the choice of an implementation needs it; the native check does the rest."""
-    if not isinstance(query, torch.Tensor):
-        raise _bad("query", "a torch.Tensor", type(query), "use torch.as_tensor", TypeError)
-    if query.dtype not in OPERATOR.dtypes:
-        wanted = " or ".join(map(str, OPERATOR.dtypes))
-        raise _bad("query", wanted, query.dtype, "convert it with .to(dtype)", TypeError)
-    if query.ndim != 4 or not query.shape[3]:
-        axes = ", ".join(OPERATOR.axes["query"])
-        raise _bad("query", f"shape [{axes}]", tuple(query.shape))
-
-
-def _check_values(*tensors: torch.Tensor | None) -> None:
-    """What the native side cannot see: gradients that would be lost, and lazy negation."""
-    for tensor in tensors:
-        if tensor is not None and tensor.requires_grad:
-            remedy = "pass .detach(), or call it under torch.no_grad()"
-            raise _bad("query", "tensors that do not require grad", "one that does", remedy)
-        if tensor is not None and tensor.is_neg():
-            # Its memory holds the opposite of what torch shows, and backends read memory.
-            remedy = "pass .resolve_neg()"
-            raise _bad("query", "tensors as they lie in memory", "a negated view", remedy)
