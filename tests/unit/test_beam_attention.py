@@ -71,7 +71,7 @@ REFUSED = [
     (ValueError, "out: expected a contiguous last", {"out": torch.zeros(2, 5, 256)[..., ::2]}),
     (
         ValueError,
-        "tensors that do not require grad",
+        "own_key: expected a tensor that does not",
         {"own_key": torch.zeros(1, requires_grad=True)},
     ),
     (ValueError, "a negated view", {"query": NEGATED}),
