@@ -10,6 +10,8 @@
 #include <tuple>
 #include <vector>
 
+#include "check.h"
+#include "core/hash.h"
 #include "index/catalogue_view.h"
 #include "ops/constrained_beam_step/constrained_beam_step.h"
 
@@ -44,6 +46,8 @@ struct Step {
   std::vector<int32_t> node_out;
   std::vector<int32_t> count;
   std::vector<float> best_dropped;
+  std::vector<float> perturbed;  // [batch, num_beams] once asked for
+  TensorView perturbed_view;
   CatalogueView catalogue;
   const CatalogueView* catalogue_pointer = &catalogue;
   BeamStepInput input;
@@ -84,22 +88,59 @@ struct Step {
     output.count = tensor(count, DType::kInt32, {batch});
     output.best_dropped = tensor(best_dropped, DType::kFloat32, {batch});
   }
+  // After nodes or scores were replaced.
+  void point_at_inputs() {
+    input.node = tensor(node, DType::kInt32, {batch, beams});
+    input.beam_scores = tensor(beam_scores, DType::kFloat32, {batch, beams});
+  }
+
+  // Makes the keys an output.
+  void want_perturbed() {
+    perturbed.assign(static_cast<size_t>(batch * num_beams), 7.0f);
+    perturbed_view = tensor(perturbed, DType::kFloat32, {batch, num_beams});
+    output.perturbed = &perturbed_view;
+  }
+
   Step(const Step&) = delete;
   Step& operator=(const Step&) = delete;
 
   void run() { constrained_beam_step(input, output); }
+
+  // All outputs but nodes, whose numbers are their catalogue's own.
+  std::vector<unsigned char> bits_without_nodes() const {
+    std::vector<unsigned char> bits;
+    const auto append = [&bits](const auto& values) {
+      const auto* first = reinterpret_cast<const unsigned char*>(values.data());
+      bits.insert(bits.end(), first, first + values.size() * sizeof values[0]);
+    };
+    append(scores);
+    append(parent_beam);
+    append(tokens);
+    append(count);
+    append(best_dropped);
+    return bits;
+  }
+
+  std::vector<unsigned char> bits() const {
+    std::vector<unsigned char> all = bits_without_nodes();
+    const auto* first = reinterpret_cast<const unsigned char*>(node_out.data());
+    all.insert(all.end(), first, first + node_out.size() * sizeof node_out[0]);
+    return all;
+  }
 };
 
-struct Survivor {
+struct Candidate64 {
   double score;
   int64_t parent;
   int64_t token;
   int64_t node;
+  double key;
+  bool eligible;  // within the quota of its parent
 
   // Best first.
-  bool operator<(const Survivor& other) const {
-    return std::make_tuple(-score, parent, token) <
-           std::make_tuple(-other.score, other.parent, other.token);
+  bool operator<(const Candidate64& other) const {
+    return std::make_tuple(-key, parent, token) <
+           std::make_tuple(-other.key, other.parent, other.token);
   }
 };
 
@@ -131,28 +172,107 @@ inline double normalizer_of(const Step& step, int64_t row, const std::vector<dou
   return 0;
 }
 
-// All candidates of one request that a filter lets through, best first, in float64.
-inline std::vector<Survivor> brute_force(const Step& step, int64_t request,
-                                         const CatalogueFilterView* filter) {
+// Kool et al. 2019, as the formula stands there.
+inline void perturb(const GumbelNoise& gumbel, int64_t request, int64_t beam,
+                    std::vector<Candidate64>* siblings) {
+  uint64_t path = mix(static_cast<uint64_t>(*gumbel.seed.at<const int64_t>(request)));
+  for (int64_t level = 0; level < gumbel.path.shape[2]; ++level) {
+    path = extend_path(path,
+                       static_cast<uint32_t>(*gumbel.path.at<const int32_t>(request, beam, level)));
+  }
+  const double parent = *gumbel.perturbed.at<const float>(request, beam);
+  double greatest = -std::numeric_limits<double>::infinity();
+  for (Candidate64& one : *siblings) {
+    const uint64_t hash = extend_path(path, static_cast<uint32_t>(one.token));
+    const double uniform = (static_cast<double>(hash >> 11) + 0.5) / 9007199254740992.0;
+    one.key -= std::log(-std::log(uniform));
+    greatest = std::max(greatest, one.key);
+  }
+  for (Candidate64& one : *siblings) {
+    one.key = -std::log(std::exp(-parent) - std::exp(-greatest) + std::exp(-one.key));
+  }
+}
+
+inline void apply(const BeamStepOptions& options, int64_t request, int64_t beam,
+                  std::vector<Candidate64>* siblings) {
+  const auto better_score = [](const Candidate64& a, const Candidate64& b) {
+    return a.score != b.score ? a.score > b.score : a.token < b.token;
+  };
+  std::sort(siblings->begin(), siblings->end(), better_score);
+  double rank = 0;
+  for (Candidate64& one : *siblings) {
+    if (options.node_prior != nullptr) one.key += *options.node_prior->at<const float>(one.node);
+    one.key -= options.sibling_penalty * rank++;
+  }
+  if (options.gumbel != nullptr) perturb(*options.gumbel, request, beam, siblings);
+  std::sort(siblings->begin(), siblings->end());
+  const auto most = static_cast<size_t>(options.max_children_per_parent);
+  for (size_t i = 0; i < siblings->size(); ++i) (*siblings)[i].eligible = most == 0 || i < most;
+}
+
+// All candidates of one request that its filter lets through, best first, in float64.
+inline std::vector<Candidate64> brute_force(const Step& step, int64_t request) {
   const SidTrieView& trie = step.catalogue.base;
+  const CatalogueFilterView* const filter = step.input.filters.of(request);
   const int level = step.input.level;
   const int64_t size = trie.level_sizes[level];
-  std::vector<Survivor> all;
+  std::vector<Candidate64> all;
   for (int64_t beam = 0; beam < step.beams; ++beam) {
     const int64_t row = request * step.beams + beam;
     const NodeRange children = trie.children(level, step.node[row]);
     const auto first = step.logits.begin() + row * size;
     const std::vector<double> logits(first, first + size);
     const double normalizer = normalizer_of(step, row, logits, children);
+    std::vector<Candidate64> siblings;
     for (uint32_t edge = children.begin; edge < children.end; ++edge) {
       const int64_t token = trie.token(level, edge);
       const double score = step.beam_scores[row] + (logits[token] - normalizer);
       const bool allowed = filter == nullptr || filter->base.any(trie.item_range(level + 1, edge));
-      if (std::isfinite(score) && allowed) all.push_back({score, beam, token, edge});
+      if (std::isfinite(score) && allowed) {
+        siblings.push_back({score, beam, token, edge, score, true});
+      }
     }
+    if (step.input.options != nullptr) apply(*step.input.options, request, beam, &siblings);
+    all.insert(all.end(), siblings.begin(), siblings.end());
   }
   std::sort(all.begin(), all.end());
   return all;
+}
+
+inline bool near(double a, double b) {
+  return a == b || std::abs(a - b) < 2e-5 + 1e-6 * std::abs(b);
+}
+
+// Random scores are distinct by far more than rounding, so ids must be those of brute force.
+inline void check_step(const Step& step) {
+  for (int64_t request = 0; request < step.batch; ++request) {
+    const BeamStepOptions* options = step.input.options;
+    const bool narrowed = options != nullptr && options->beam_widths != nullptr;
+    const int64_t width =
+        narrowed ? *options->beam_widths->at<const int32_t>(request) : step.num_beams;
+    int64_t count = 0;
+    double best_dropped = -std::numeric_limits<double>::infinity();
+    for (const Candidate64& expected : brute_force(step, request)) {
+      if (!expected.eligible || count == width) {
+        best_dropped = std::max(best_dropped, expected.score);
+        continue;
+      }
+      const int64_t at = request * step.num_beams + count++;
+      CHECK_EQUAL(step.parent_beam[at], expected.parent);
+      CHECK_EQUAL(step.tokens[at], expected.token);
+      CHECK_EQUAL(step.node_out[at], expected.node);
+      CHECK(near(step.scores[at], expected.score));
+      if (!step.perturbed.empty()) CHECK(near(step.perturbed[at], expected.key));
+    }
+    CHECK_EQUAL(step.count[request], count);
+    CHECK(near(step.best_dropped[request], best_dropped));
+    for (int64_t at = request * step.num_beams + count; at < (request + 1) * step.num_beams; ++at) {
+      CHECK_EQUAL(step.scores[at], -std::numeric_limits<float>::infinity());
+      CHECK_EQUAL(step.parent_beam[at], -1);
+      CHECK_EQUAL(step.tokens[at], -1);
+      CHECK_EQUAL(step.node_out[at], -1);
+    }
+  }
 }
 
 }  // namespace onesearch::testing

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "cpu/thread_pool.h"
 #include "index/item_filter.h"
+#include "tiers.h"
 
 using namespace onesearch;
 using namespace onesearch::testing;
@@ -22,51 +23,9 @@ std::shared_ptr<const SidTrie> some_trie() {
   return SidTrie::build(random_catalogue(3, {50, 40, 30}, 3000).input());
 }
 
-// Random scores are distinct by far more than rounding, so ids must be those of brute force.
-void check_step(const Step& step) {
-  for (int64_t request = 0; request < step.batch; ++request) {
-    const std::vector<Survivor> expected =
-        brute_force(step, request, step.input.filters.of(request));
-    const int64_t count = std::min<int64_t>(step.num_beams, expected.size());
-    CHECK_EQUAL(step.count[request], count);
-    for (int64_t i = 0; i < step.num_beams; ++i) {
-      const int64_t at = request * step.num_beams + i;
-      const bool alive = i < count;
-      CHECK_EQUAL(step.parent_beam[at], alive ? expected[i].parent : -1);
-      CHECK_EQUAL(step.tokens[at], alive ? expected[i].token : -1);
-      CHECK_EQUAL(step.node_out[at], alive ? expected[i].node : -1);
-      if (alive) {
-        CHECK(std::abs(step.scores[at] - expected[i].score) < 2e-5);
-      } else {
-        CHECK_EQUAL(step.scores[at], -kInfinity);
-      }
-    }
-    const bool dropped = expected.size() > static_cast<size_t>(count);
-    const double best_dropped = dropped ? expected[count].score : -kInfinity;
-    CHECK(step.best_dropped[request] == best_dropped ||
-          std::abs(step.best_dropped[request] - best_dropped) < 2e-5);
-  }
-}
-
-// The outputs as bytes.
-std::vector<unsigned char> bits_of(const Step& step) {
-  std::vector<unsigned char> bits;
-  const auto append = [&bits](const auto& values) {
-    const auto* first = reinterpret_cast<const unsigned char*>(values.data());
-    bits.insert(bits.end(), first, first + values.size() * sizeof values[0]);
-  };
-  append(step.scores);
-  append(step.parent_beam);
-  append(step.tokens);
-  append(step.node_out);
-  append(step.count);
-  append(step.best_dropped);
-  return bits;
-}
-
 }  // namespace
 
-TEST(the_step_is_brute_force) {
+TEST_ON_EVERY_TIER(the_step_is_brute_force) {
   const auto trie = some_trie();
   uint32_t seed = 1;
   for (const Normalizer normalizer : kNormalizers) {
@@ -81,7 +40,7 @@ TEST(the_step_is_brute_force) {
   }
 }
 
-TEST(a_filtered_step_is_filtered_brute_force) {
+TEST_ON_EVERY_TIER(a_filtered_step_is_filtered_brute_force) {
   const RandomCatalogue catalogue = random_catalogue(3, {50, 40, 30}, 3000);
   const auto trie = SidTrie::build(catalogue.input());
   std::vector<std::shared_ptr<const ItemFilter>> filters;
@@ -107,7 +66,7 @@ TEST(a_filtered_step_is_filtered_brute_force) {
   }
 }
 
-TEST(ties_go_to_the_lower_parent_then_the_lower_token) {
+TEST_ON_EVERY_TIER(ties_go_to_the_lower_parent_then_the_lower_token) {
   const auto trie = some_trie();
   Step step(1, trie->catalogue_view(), 1, 1, 10, 25, Normalizer::kNone);
   std::fill(step.logits.begin(), step.logits.end(), 0.5f);
@@ -116,7 +75,7 @@ TEST(ties_go_to_the_lower_parent_then_the_lower_token) {
   check_step(step);
 }
 
-TEST(strides_of_every_axis_are_followed) {
+TEST_ON_EVERY_TIER(strides_of_every_axis_are_followed) {
   const auto trie = some_trie();
   Step plain(5, trie->catalogue_view(), 1, 2, 6, 9, Normalizer::kLevel);
   plain.run();
@@ -133,10 +92,10 @@ TEST(strides_of_every_axis_are_followed) {
     }
   }
   strided.run();
-  CHECK(bits_of(plain) == bits_of(strided));
+  CHECK(plain.bits() == strided.bits());
 }
 
-TEST(half_width_logits_are_widened_exactly) {
+TEST_ON_EVERY_TIER(half_width_logits_are_widened_exactly) {
   const auto trie = some_trie();
   for (const bool brain : {true, false}) {
     Step wide(7, trie->catalogue_view(), 1, 2, 6, 9, Normalizer::kLevel);
@@ -153,16 +112,16 @@ TEST(half_width_logits_are_widened_exactly) {
                                        : static_cast<uint16_t>(half));
     }
     wide.run();
-    const auto expected = bits_of(wide);
+    const auto expected = wide.bits();
     wide.input.logits.data = narrow.data();
     wide.input.logits.dtype = brain ? DType::kBFloat16 : DType::kFloat16;
     wide.run();
-    CHECK(bits_of(wide) == expected);
+    CHECK(wide.bits() == expected);
   }
 }
 
 #if !defined(ONESEARCH_CHECKED)  // checked_test.cc tells what holds there
-TEST(rows_with_nan_or_infinity_are_dead) {
+TEST_ON_EVERY_TIER(rows_with_nan_or_infinity_are_dead) {
   const auto trie = some_trie();
   for (const Normalizer normalizer :
        {Normalizer::kLevel, Normalizer::kChildren, Normalizer::kNone}) {
@@ -181,7 +140,7 @@ TEST(rows_with_nan_or_infinity_are_dead) {
   }
 }
 
-TEST(a_given_normalizer_speaks_for_its_row) {
+TEST_ON_EVERY_TIER(a_given_normalizer_speaks_for_its_row) {
   const auto trie = some_trie();
   for (const float bad : {kInfinity, std::nanf("")}) {
     Step step(9, trie->catalogue_view(), 1, 1, 1, 200, Normalizer::kVocab);
@@ -194,7 +153,7 @@ TEST(a_given_normalizer_speaks_for_its_row) {
 }
 #endif
 
-TEST(minus_infinity_is_never_selected) {
+TEST_ON_EVERY_TIER(minus_infinity_is_never_selected) {
   const auto trie = some_trie();
   for (const Normalizer normalizer : kNormalizers) {
     Step step(11, trie->catalogue_view(), 1, 1, 3, 200, normalizer);
@@ -226,16 +185,16 @@ TEST(a_log_normalizer_that_is_not_finite_kills_its_beam) {
 }
 #endif
 
-TEST(bits_do_not_depend_on_threads_or_neighbours) {
+TEST_ON_EVERY_TIER(bits_do_not_depend_on_threads_or_neighbours) {
   const auto trie = SidTrie::build(random_catalogue(3, {2000, 40, 30}, 5000).input());
   Step whole(17, trie->catalogue_view(), 1, 8, 500, 100, Normalizer::kLevel);
   set_num_threads(1);
   whole.run();
-  const auto expected = bits_of(whole);
+  const auto expected = whole.bits();
   for (const int threads : {2, 5}) {
     set_num_threads(threads);
     whole.run();
-    CHECK(bits_of(whole) == expected);
+    CHECK(whole.bits() == expected);
   }
   for (int64_t request = 0; request < 8; ++request) {
     Step one(17, trie->catalogue_view(), 1, 8, 500, 100, Normalizer::kLevel);
@@ -250,6 +209,54 @@ TEST(bits_do_not_depend_on_threads_or_neighbours) {
     one.run();
     const float* from = whole.scores.data() + request * 100;
     CHECK(std::memcmp(one.scores.data(), from, 100 * sizeof(float)) == 0);
+    CHECK_EQUAL(one.best_dropped[0], whole.best_dropped[request]);
+  }
+}
+
+// One request with work for many threads: its beams are shared out and merged.
+TEST_ON_EVERY_TIER(one_request_is_the_same_for_any_number_of_threads) {
+  const auto trie = SidTrie::build(random_catalogue(3, {200, 3000, 30}, 50000).input());
+  for (const Normalizer normalizer : kNormalizers) {
+    Step step(23, trie->catalogue_view(), 1, 1, 200, 150, normalizer);
+    set_num_threads(1);
+    step.run();
+    check_step(step);
+    const auto expected = step.bits();
+    for (const int threads : {2, 3, 8}) {
+      set_num_threads(threads);
+      for (int repeat = 0; repeat < 5; ++repeat) {
+        step.run();
+        CHECK(step.bits() == expected);
+      }
+    }
+  }
+}
+
+TEST(wide_tiers_give_the_same_bits) {
+  if (usable_tiers().back() != IsaTier::kAvx512) return;
+  const auto trie = SidTrie::build(random_catalogue(3, {300, 500, 30}, 50000).input());
+  uint32_t seed = 31;
+  for (const Normalizer normalizer : kNormalizers) {
+    for (int level = 0; level < 3; ++level) {
+      Step step(seed++, trie->catalogue_view(), level, 2, level == 0 ? 1 : 50, 60, normalizer);
+      set_isa_tier(IsaTier::kAvx2);
+      step.run();
+      const auto expected = step.bits();
+      set_isa_tier(IsaTier::kAvx512);
+      step.run();
+      CHECK(step.bits() == expected);
+    }
+  }
+}
+
+// Parents out of order, and one far above the others.
+TEST_ON_EVERY_TIER(parents_may_come_in_any_order) {
+  const auto trie = some_trie();
+  for (const int64_t num_beams : {1, 5, 40}) {
+    Step step(41, trie->catalogue_view(), 1, 3, 30, num_beams, Normalizer::kLevel);
+    for (int64_t request = 0; request < 3; ++request) step.beam_scores[request * 30 + 17] = 100.0f;
+    step.run();
+    check_step(step);
   }
 }
 

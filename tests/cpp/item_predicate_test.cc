@@ -40,15 +40,6 @@ void check_predicate(const ItemPredicate& predicate, const ItemColumns& columns,
   CHECK(words == expected);
 }
 
-void on_every_tier(const std::function<void()>& body) {
-  const IsaTier before = isa_tier();
-  for (const IsaTier tier : usable_tiers()) {
-    set_isa_tier(tier);
-    body();
-  }
-  set_isa_tier(before);
-}
-
 ItemPredicate in_integers(std::vector<int64_t> low, std::vector<int64_t> high) {
   ItemPredicate predicate;
   predicate.add_integers("x", std::move(low), std::move(high));

@@ -25,30 +25,41 @@ struct BeamShare {
   int64_t step;
 };
 
+// Memory of one thread, kept for the next request.
+template <class T>
+struct WalkScratch {
+  ChildLists lists;
+  std::vector<int64_t> order;
+  std::vector<Sibling> siblings;
+  RowScratch<T> rows;
+};
+
 template <class T>
 class BeamWalk {
  public:
-  BeamWalk(const BeamStepInput& input, int64_t request, BestCandidates* best)
+  BeamWalk(const BeamStepInput& input, int64_t request, BestCandidates* best,
+           WalkScratch<T>* scratch)
       : input_(input),
         request_(request),
         catalogue_(*input.catalogues.of(request)),
         allowed_(catalogue_, input.filters.of(request)),
-        rows_(input, request),
-        best_(*best) {
+        kernels_(child_kernels()),
+        rows_(input, request, &scratch->rows),
+        best_(*best),
+        scratch_(*scratch) {
     if (input.options != nullptr) rules_.emplace(*input.options, request);
   }
 
   // Offers the candidates of these beams.
   void run(BeamShare share) {
-    static thread_local ChildLists lists;
     const int64_t n = (input_.logits.shape[1] - share.first + share.step - 1) / share.step;
     const TensorView& node = input_.node;
-    lists.find(catalogue_, input_.level, node.at<const int32_t>(request_, share.first),
-               node.strides[1] * share.step, n);
+    scratch_.lists.find(catalogue_, input_.level, node.at<const int32_t>(request_, share.first),
+                        node.strides[1] * share.step, n);
     const std::vector<int64_t>& order = best_first(share);
     for (size_t i = 0; i < order.size(); ++i) {
       const int64_t beam = order[i];
-      const ChildList children = lists.of((beam - share.first) / share.step);
+      const ChildList children = scratch_.lists.of((beam - share.first) / share.step);
       const int64_t next = i + 1 < order.size() ? order[i + 1] : beam;
       if (children.size > 0) visit(beam, children, next);
     }
@@ -57,7 +68,7 @@ class BeamWalk {
  private:
   // The best parents first: their children soon set a threshold that spares looking at the others.
   const std::vector<int64_t>& best_first(BeamShare share) const {
-    static thread_local std::vector<int64_t> order;
+    std::vector<int64_t>& order = scratch_.order;
     order.clear();
     for (int64_t beam = share.first; beam < input_.logits.shape[1]; beam += share.step) {
       order.push_back(beam);
@@ -104,23 +115,22 @@ class BeamWalk {
   }
 
   void offer(const ReadRow<T>& row, Scoring scoring, const ChildList& children, uint32_t parent) {
-    static thread_local PassedChildren passed;
-    static thread_local std::vector<Sibling> siblings;
-    siblings.clear();
-    const auto score_children = child_kernels().score(row.logits.at);
+    PassedChildren& passed = scratch_.rows.passed;
+    scratch_.siblings.clear();
+    const auto score_children = kernels_.score(row.logits.at);
     for (uint32_t begin = 0; begin < children.size; begin += PassedChildren::kMost) {
       const uint32_t end = std::min(begin + PassedChildren::kMost, children.size);
       score_children(row.logits, children, begin, end, scoring, least_score(), &passed);
       if (!allowed_.is_everything()) {
-        child_kernels().keep_allowed(allowed_, input_.level + 1, children, &passed);
+        kernels_.keep_allowed(allowed_, input_.level + 1, children, &passed);
       }
       if (rules_) {
-        append(passed, children, &siblings);
+        append(passed, children);
       } else {
         add(passed, children, parent);
       }
     }
-    if (rules_) add_by_rules(&siblings, parent);
+    if (rules_) add_by_rules(parent);
   }
 
   void add(const PassedChildren& passed, const ChildList& children, uint32_t parent) {
@@ -131,19 +141,19 @@ class BeamWalk {
     }
   }
 
-  static void append(const PassedChildren& passed, const ChildList& children,
-                     std::vector<Sibling>* siblings) {
+  void append(const PassedChildren& passed, const ChildList& children) {
     for (uint32_t i = 0; i < passed.size; ++i) {
       const float score = passed.score[i];
       const uint32_t child = passed.child[i];
-      siblings->push_back({score, score, children.token(child), children.node(child)});
+      scratch_.siblings.push_back({score, score, children.token(child), children.node(child)});
     }
   }
 
-  void add_by_rules(std::vector<Sibling>* siblings, uint32_t parent) {
-    const size_t eligible = rules_->apply(parent, siblings);
-    for (size_t i = 0; i < siblings->size(); ++i) {
-      const Sibling& sibling = (*siblings)[i];
+  void add_by_rules(uint32_t parent) {
+    const std::vector<Sibling>& siblings = scratch_.siblings;
+    const size_t eligible = rules_->apply(parent, &scratch_.siblings);
+    for (size_t i = 0; i < siblings.size(); ++i) {
+      const Sibling& sibling = siblings[i];
       const uint64_t key = candidate_key(sibling.weight, parent, sibling.token);
       if (i < eligible && best_.admits(key)) {
         best_.add({key, sibling.score, sibling.node});
@@ -157,8 +167,10 @@ class BeamWalk {
   int64_t request_;
   const CatalogueView& catalogue_;
   AllowedNodes allowed_;
+  const ChildKernels& kernels_;
   RowReader<T> rows_;
   BestCandidates& best_;
+  WalkScratch<T>& scratch_;
   std::optional<SiblingRules> rules_;
 };
 

@@ -37,18 +37,19 @@ class SharedThreshold {
   std::atomic<uint64_t> key_{0};
 };
 
-// The greatest keys offered so far, in an unordered buffer of twice their number that selection
-// halves when it is full: a candidate costs O(1), whatever their number is.
+// The greatest keys offered so far, in an unordered buffer of twice their number or more that
+// selection cuts back when it is full: a candidate costs O(1), whatever their number is.
 class BestCandidates {
  public:
   // Keeps `limit` candidates.
   void reset(int64_t limit, SharedThreshold* shared) {
     limit_ = static_cast<size_t>(limit);
+    capacity_ = std::max<size_t>(2 * limit_, 256);
     shared_ = shared;
     threshold_ = 0;
     best_dropped_ = -std::numeric_limits<float>::infinity();
     kept_.clear();
-    kept_.reserve(2 * limit_);
+    kept_.reserve(capacity_);
   }
 
   // Keys up to it come too late.
@@ -63,7 +64,7 @@ class BestCandidates {
 
   void add(const Candidate& candidate) {
     kept_.push_back(candidate);
-    if (kept_.size() == 2 * limit_) cut();
+    if (kept_.size() == capacity_) cut();
   }
 
   // A candidate that is not even offered.
@@ -99,6 +100,7 @@ class BestCandidates {
   }
 
   size_t limit_ = 0;
+  size_t capacity_ = 0;
   SharedThreshold* shared_ = nullptr;
   uint64_t threshold_ = 0;
   float best_dropped_ = 0.0f;

@@ -88,9 +88,11 @@ void run(const BeamStepInput& input, const BeamStepOutput& output) {
   workspace.reset(input, plan);
   BestCandidates* const best = workspace.best.data();
   parallel_for(plan.batch * plan.shares, 1, [&](int64_t begin, int64_t end) {
+    static thread_local WalkScratch<T> scratch;
     for (int64_t task = begin; task < end; ++task) {
       const int64_t request = task / plan.shares;
-      BeamWalk<T>(input, request, &best[task]).run({task % plan.shares, plan.shares});
+      BeamWalk<T> walk(input, request, &best[task], &scratch);
+      walk.run({task % plan.shares, plan.shares});
       if (plan.shares == 1) finish(input, output, request, &best[task]);
     }
   });

@@ -32,14 +32,23 @@ struct ReadRow {
   float maximum;  // no logit is greater
 };
 
+// Memory of one thread, kept for the next request.
+template <class T>
+struct RowScratch {
+  std::vector<T> row;
+  std::vector<float> logits;
+  PassedChildren passed;
+};
+
 template <class T>
 class RowReader {
  public:
-  RowReader(const BeamStepInput& input, int64_t request) : input_(input), request_(request) {}
+  RowReader(const BeamStepInput& input, int64_t request, RowScratch<T>* scratch)
+      : input_(input), request_(request), scratch_(*scratch) {}
 
   // None for a dead beam. `next` is the beam whose row will be wanted after this one. Valid until
-  // the next call on this thread.
-  std::optional<ReadRow<T>> read(int64_t beam, const ChildList& children, int64_t next) const {
+  // the next call.
+  std::optional<ReadRow<T>> read(int64_t beam, const ChildList& children, int64_t next) {
     const LogitRow<T> row{contiguous(beam), static_cast<uint32_t>(input_.logits.shape[2])};
     const LogSumExp sums = read_all(row, next);
     if (kReadsEveryRow && sums.poisoned) reject("logits", beam);
@@ -66,7 +75,7 @@ class RowReader {
   }
 
   float normalizer_of(int64_t beam, const LogitRow<T>& row, float log_sum_exp_of_row,
-                      const ChildList& children) const {
+                      const ChildList& children) {
     switch (input_.normalizer) {
       case Normalizer::kLevel:
         return log_sum_exp_of_row;
@@ -81,9 +90,9 @@ class RowReader {
   }
 
   // log-sum-exp over the children with a live item below, before filters; -inf when there is none.
-  float over_children(const LogitRow<T>& row, const ChildList& children) const {
-    static thread_local PassedChildren passed;
-    static thread_local std::vector<float> logits;
+  float over_children(const LogitRow<T>& row, const ChildList& children) {
+    std::vector<float>& logits = scratch_.logits;
+    PassedChildren& passed = scratch_.passed;
     const AllowedNodes live(*input_.catalogues.of(request_), nullptr);
     logits.clear();
     for (uint32_t begin = 0; begin < children.size; begin += PassedChildren::kMost) {
@@ -100,16 +109,15 @@ class RowReader {
 
   const T* logits_of(int64_t beam) const { return input_.logits.at<const T>(request_, beam); }
 
-  const T* contiguous(int64_t beam) const {
+  const T* contiguous(int64_t beam) {
     const T* row = logits_of(beam);
     const int64_t n = input_.logits.shape[2];
     const int64_t stride = input_.logits.strides[2];
     // Gathers of narrow floats need two elements.
     if (stride == 1 && n > 1) return row;
-    static thread_local std::vector<T> copy;
-    copy.resize(static_cast<size_t>(n) + 1);
-    for (int64_t i = 0; i < n; ++i) copy[i] = row[i * stride];
-    return copy.data();
+    scratch_.row.resize(static_cast<size_t>(n) + 1);
+    for (int64_t i = 0; i < n; ++i) scratch_.row[i] = row[i * stride];
+    return scratch_.row.data();
   }
 
   [[noreturn]] void reject(const char* argument, int64_t beam) const {
@@ -121,6 +129,7 @@ class RowReader {
 
   const BeamStepInput& input_;
   int64_t request_;
+  RowScratch<T>& scratch_;
 };
 
 }  // namespace onesearch
