@@ -16,49 +16,6 @@
 namespace onesearch {
 namespace {
 
-// A new file beside its target, removed again unless it takes the target's place.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& target) : target_(target) {
-    static std::atomic<uint32_t> counter{0};
-    do {
-      name_ = target + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
-      descriptor_ = open(name_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    } while (descriptor_ < 0 && errno == EEXIST);
-    if (descriptor_ < 0) throw IoError(errno, target);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (descriptor_ >= 0) close(descriptor_);
-    if (!name_.empty()) unlink(name_.c_str());
-  }
-
-  void write(const unsigned char* bytes, size_t size) {
-    while (size > 0) {
-      const ssize_t written = ::write(descriptor_, bytes, size);
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw IoError(errno, target_);
-      bytes += written;
-      size -= static_cast<size_t>(written);
-    }
-  }
-
-  void take_place() {
-    if (fsync(descriptor_) != 0) throw IoError(errno, target_);
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    if (closed != 0) throw IoError(errno, target_);
-    if (rename(name_.c_str(), target_.c_str()) != 0) throw IoError(errno, target_);
-    name_.clear();
-  }
-
- private:
-  std::string target_;  // what errors name: the temporary name says nothing to a caller
-  std::string name_;
-  int descriptor_ = -1;
-};
-
 void sync_folder_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -71,6 +28,16 @@ void sync_folder_of(const std::string& path) {
   if (status != 0 && code != EINVAL) throw IoError(code, folder);
 }
 
+// Maps a new file whose room on the disk is taken at once: a write to a page without room would
+// kill the process.
+unsigned char* map_new(int descriptor, size_t size, const std::string& name) {
+  const int code = posix_fallocate(descriptor, 0, static_cast<off_t>(size));
+  if (code != 0) throw IoError(code, name);
+  void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+  if (data == MAP_FAILED) throw IoError(errno, name);
+  return static_cast<unsigned char*>(data);
+}
+
 }  // namespace
 
 Bytes Bytes::allocate(size_t size) {
@@ -79,6 +46,11 @@ Bytes Bytes::allocate(size_t size) {
   // Advice only: a build scatters through the whole image, and a trie is read at random.
   madvise(data, size, MADV_HUGEPAGE);
   return Bytes(static_cast<unsigned char*>(data), size);
+}
+
+Bytes Bytes::scratch(const std::string& folder, size_t size) {
+  // The name goes with the NewFile, the file with the last map of it.
+  return NewFile(folder + "/onesearch-scratch").map(size);
 }
 
 Bytes Bytes::map(const std::string& path) {
@@ -110,11 +82,46 @@ Bytes::~Bytes() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
+NewFile::NewFile(const std::string& target) : target_(target) {
+  static std::atomic<uint32_t> counter{0};
+  do {
+    name_ = target + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
+    descriptor_ = open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  } while (descriptor_ < 0 && errno == EEXIST);
+  if (descriptor_ < 0) throw IoError(errno, target);
+}
+
+NewFile::~NewFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+  if (!name_.empty()) unlink(name_.c_str());
+}
+
+void NewFile::write(const unsigned char* bytes, size_t size) {
+  while (size > 0) {
+    const ssize_t written = ::write(descriptor_, bytes, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw IoError(errno, target_);
+    bytes += written;
+    size -= static_cast<size_t>(written);
+  }
+}
+
+Bytes NewFile::map(size_t size) { return Bytes(map_new(descriptor_, size, target_), size); }
+
+void NewFile::publish() {
+  if (fsync(descriptor_) != 0) throw IoError(errno, target_);
+  const int closed = close(descriptor_);
+  descriptor_ = -1;
+  if (closed != 0) throw IoError(errno, target_);
+  if (rename(name_.c_str(), target_.c_str()) != 0) throw IoError(errno, target_);
+  name_.clear();
+  sync_folder_of(target_);
+}
+
 void write_file(const std::string& path, const Bytes& bytes) {
-  TemporaryFile file(path);
+  NewFile file(path);
   file.write(bytes.data(), bytes.size());
-  file.take_place();
-  sync_folder_of(path);
+  file.publish();
 }
 
 }  // namespace onesearch

@@ -15,101 +15,85 @@ int bits_for(int64_t level_size) {
   return bits;
 }
 
-const std::vector<int64_t>& checked_sizes(const char* where, const std::vector<int64_t>& sizes) {
-  if (sizes.size() < 2 || sizes.size() > SidTrieView::kMaxLevels) {
-    throw InvalidArgument(
-        complaint(where, "level_sizes", "2 to 8 levels", std::to_string(sizes.size()) + " levels"));
+}  // namespace
+
+KeyLayout::KeyLayout(const char* where, const std::vector<int64_t>& level_sizes)
+    : num_levels(static_cast<int>(level_sizes.size())) {
+  if (level_sizes.size() < 2 || level_sizes.size() > SidTrieView::kMaxLevels) {
+    throw InvalidArgument(complaint(where, "level_sizes", "2 to 8 levels",
+                                    std::to_string(level_sizes.size()) + " levels"));
   }
-  for (const int64_t size : sizes) {
-    if (size >= 2 && size <= 65536) continue;
-    throw InvalidArgument(
-        complaint(where, "level_sizes", "sizes from 2 to 65536", std::to_string(size)));
+  for (int level = num_levels - 1; level >= 0; --level) {
+    const int64_t size = level_sizes[level];
+    if (size < 2 || size > 65536) {
+      throw InvalidArgument(
+          complaint(where, "level_sizes", "sizes from 2 to 65536", std::to_string(size)));
+    }
+    level_size[level] = static_cast<uint32_t>(size);
+    width[level] = bits_for(size);
+    shift[level] = bits;
+    bits += width[level];
   }
-  return sizes;
 }
 
-void check_codes(const char* where, const TensorView& codes, size_t num_levels) {
-  if (codes.ndim != 2 || codes.shape[1] != static_cast<int64_t>(num_levels)) {
+void check_num_items(const char* where, int64_t num_items) {
+  if (num_items >= 1 && num_items <= kMaxItems) return;
+  throw InvalidArgument(
+      complaint(where, "codes", "1 to 2^31 - 1 items", std::to_string(num_items) + " items"));
+}
+
+CodeKeys::CodeKeys(const char* where, const TensorView& codes, const KeyLayout& layout)
+    : where_(where), codes_(codes), layout_(layout) {
+  if (codes.ndim != 2 || codes.shape[1] != layout.num_levels) {
     throw InvalidArgument(complaint(where, "codes",
-                                    "shape [num_items, " + std::to_string(num_levels) + "]",
+                                    "shape [num_items, " + std::to_string(layout.num_levels) + "]",
                                     shape_text(codes)));
-  }
-  if (codes.shape[0] < 1 || codes.shape[0] > kMaxItems) {
-    throw InvalidArgument(complaint(where, "codes", "1 to 2^31 - 1 items",
-                                    std::to_string(codes.shape[0]) + " items"));
   }
   if (!visit_integer(codes.dtype, [](auto) {})) {
     throw TypeMismatch(complaint(where, "codes", "an integer dtype", dtype_name(codes.dtype)));
   }
 }
 
-// A negative code becomes huge, so that one comparison checks both ends.
-template <class T>
-bool in_range(T code, int64_t level_size) {
-  return static_cast<uint64_t>(code) < static_cast<uint64_t>(level_size);
-}
-
-}  // namespace
-
-KeyLayout::KeyLayout(const std::vector<int64_t>& level_sizes)
-    : num_levels(static_cast<int>(level_sizes.size())) {
-  for (int level = num_levels - 1; level >= 0; --level) {
-    width[level] = bits_for(level_sizes[level]);
-    shift[level] = bits;
-    bits += width[level];
-  }
-}
-
-CodeKeys::CodeKeys(const char* where, const TensorView& codes,
-                   const std::vector<int64_t>& level_sizes)
-    : where_(where),
-      codes_(codes),
-      level_sizes_(checked_sizes(where, level_sizes)),
-      layout_(level_sizes_) {
-  check_codes(where, codes, level_sizes.size());
-}
-
 template <class Key>
 bool CodeKeys::read(int64_t first, int64_t n, Key* keys) const {
   // Copies, which the compiler keeps in registers: keys might overlap the members.
-  const int num_levels = layout_.num_levels;
+  const KeyLayout layout = layout_;
   const int64_t row_stride = codes_.strides[0];
   const int64_t level_stride = codes_.strides[1];
-  const std::array<int, SidTrieView::kMaxLevels> width = layout_.width;
-  std::array<uint64_t, SidTrieView::kMaxLevels> size{};
-  std::copy(level_sizes_.begin(), level_sizes_.end(), size.begin());
-  uint64_t beyond = 0;
+  bool beyond = false;
   visit_integer(codes_.dtype, [&](auto type) {
     using T = decltype(type);
     const T* row = codes_.at<const T>(first);
     for (int64_t i = 0; i < n; ++i, row += row_stride) {
       Key key = 0;
-      for (int level = 0; level < num_levels; ++level) {
+      for (int level = 0; level < layout.num_levels; ++level) {
+        // A negative code becomes huge, so that one comparison checks both ends.
         const auto code = static_cast<uint64_t>(row[level * level_stride]);
-        beyond |= code >= size[level];
-        key = key << width[level] | code;
+        beyond |= code >= layout.level_size[level];
+        key = key << layout.width[level] | code;
       }
       keys[i] = key;
     }
   });
-  return beyond == 0;
+  return !beyond;
 }
 
 template bool CodeKeys::read(int64_t, int64_t, uint64_t*) const;
 template bool CodeKeys::read(int64_t, int64_t, WideKey*) const;
 
-void CodeKeys::reject() const {
-  visit_integer(codes_.dtype, [this](auto type) {
+void CodeKeys::reject(int64_t first_row) const {
+  visit_integer(codes_.dtype, [&](auto type) {
     using T = decltype(type);
     for (int64_t row = 0; row < codes_.shape[0]; ++row) {
       for (int level = 0; level < layout_.num_levels; ++level) {
         const T code = *codes_.at<const T>(row, level);
-        if (in_range(code, level_sizes_[level])) continue;
-        throw InvalidArgument(complaint(where_, "codes",
-                                        "integers in [0, " + std::to_string(level_sizes_[level]) +
-                                            ") at level " + std::to_string(level),
-                                        std::to_string(code) + " at row " + std::to_string(row),
-                                        "codes are local to their level"));
+        const uint32_t size = layout_.level_size[level];
+        if (static_cast<uint64_t>(code) < size) continue;
+        throw InvalidArgument(complaint(
+            where_, "codes",
+            "integers in [0, " + std::to_string(size) + ") at level " + std::to_string(level),
+            std::to_string(code) + " at row " + std::to_string(first_row + row),
+            "codes are local to their level"));
       }
     }
   });

@@ -6,7 +6,7 @@
 
 #include "cpu/isa.h"
 #include "index/partition.h"
-#include "index/sort_key.h"
+#include "index/row_table.h"
 
 namespace onesearch {
 

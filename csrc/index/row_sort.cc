@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <utility>
+#include <vector>
 
 #include "core/stream.h"
 #include "cpu/thread_pool.h"
@@ -242,7 +243,7 @@ class RowSort {
  public:
   RowSort(int64_t num_rows, const Records<Key>& target) : num_rows_(num_rows), target_(target) {}
 
-  void sort(int bits, const typename SortedRows<Key>::ReadKeys& read_keys) {
+  void sort(int bits, const ReadKeys<Key>& read_keys) {
     const Range all{0, num_rows_, bits};
     const ReadBlock<Key> read = [&](int64_t first, int64_t n, Block<Key>* block) {
       read_keys(first, n, block->keys);
@@ -325,21 +326,12 @@ class RowSort {
 }  // namespace
 
 template <class Key>
-SortedRows<Key>::SortedRows(int64_t num_rows, int bits, const ReadKeys& read_keys)
-    : num_rows_(num_rows) {
-  // In front of the keys a whole line, so that they stay aligned behind the one that is read there.
-  constexpr size_t kFront = 64;
-  constexpr size_t kBehind = 64 * sizeof(Key);
-  const auto n = static_cast<size_t>(num_rows);
-  const size_t key_bytes = (kFront + n * sizeof(Key) + kBehind + 63) / 64 * 64;
-  memory_ = Bytes::allocate(key_bytes + n * sizeof(uint32_t));
-  keys_ = reinterpret_cast<Key*>(memory_.data() + kFront);
-  rows_ = reinterpret_cast<uint32_t*>(memory_.data() + key_bytes);
-  RowSort<Key>(num_rows, {keys_, rows_}).sort(bits, read_keys);
-  keys_[-1] = ~keys_[0];
+void sort_rows(int bits, const ReadKeys<Key>& read_keys, RowTable<Key>* table) {
+  RowSort<Key>(table->size(), {table->keys(), table->rows()}).sort(bits, read_keys);
+  table->mark_begin();
 }
 
-template class SortedRows<uint64_t>;
-template class SortedRows<WideKey>;
+template void sort_rows(int bits, const ReadKeys<uint64_t>&, RowTable<uint64_t>*);
+template void sort_rows(int bits, const ReadKeys<WideKey>&, RowTable<WideKey>*);
 
 }  // namespace onesearch

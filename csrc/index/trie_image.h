@@ -67,7 +67,7 @@ struct TrieShape {
 };
 
 // An image with header and table written, sections zero, checksums not yet set.
-Bytes make_image(const TrieShape& shape);
+Bytes make_image(const TrieShape& shape, const MakeBytes& make_bytes = &Bytes::allocate);
 
 // The view of an image that make_image made, whose checksums are not yet set: what a builder fills,
 // the partitions through a PartitionWriter each.

@@ -18,9 +18,11 @@ namespace {
 template <class Key>
 bool is_sorted_as_by_std(const std::vector<Key>& keys, int bits) {
   const auto n = static_cast<int64_t>(keys.size());
-  const SortedRows<Key> sorted(n, bits, [&](int64_t first, int64_t count, Key* to) {
+  RowTable<Key> sorted(n);
+  const auto read_keys = [&](int64_t first, int64_t count, Key* to) {
     std::copy_n(keys.begin() + first, count, to);
-  });
+  };
+  sort_rows<Key>(bits, read_keys, &sorted);
   std::vector<uint32_t> expected(keys.size());
   std::iota(expected.begin(), expected.end(), 0);
   std::stable_sort(expected.begin(), expected.end(),
