@@ -1,11 +1,13 @@
 # ruff: noqa: N999 (the name of an extension module)
 """The native core. Only this package calls it; arguments arrive checked and converted."""
 
+from collections.abc import Callable
 from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.index.catalogue_rows import CatalogueRows
 from onesearch_fast.index.column_rows import Rows
 from onesearch_fast.index.predicates import Kind
 
@@ -42,6 +44,15 @@ class SidTrie(Catalogue):
         item_scores: npt.NDArray[np.float64] | None,
         keep_scores: bool,
     ) -> SidTrie: ...
+    @staticmethod
+    def build_file(
+        path: bytes,
+        level_sizes: list[int],
+        keep_scores: bool,
+        max_memory_bytes: int,
+        scratch_folder: bytes,
+        next_chunk: Callable[[], CatalogueRows | None],
+    ) -> None: ...
     @staticmethod
     def load(path: bytes, verify: bool) -> SidTrie: ...
     def save(self, path: bytes) -> None: ...

@@ -7,6 +7,7 @@
 #include "bindings.h"
 #include "index/node_statistic.h"
 #include "index/sid_trie.h"
+#include "index/trie_file_builder.h"
 
 namespace py = pybind11;
 
@@ -26,6 +27,30 @@ Trie build(const py::array& codes, std::vector<int64_t> level_sizes,
   catalogue.keep_scores = keep_scores;
   const py::gil_scoped_release release;
   return SidTrie::build(catalogue);
+}
+
+// next_chunk() gives a CatalogueRows or None; what it gave last is kept until the next call.
+void build_file(const std::string& path, std::vector<int64_t> level_sizes, bool keep_scores,
+                int64_t max_memory_bytes, const std::string& scratch_folder,
+                const py::function& next_chunk) {
+  std::optional<Vector<int64_t>> item_ids;
+  std::optional<Vector<double>> item_scores;
+  py::array codes;
+  const NextChunk next = [&](CatalogueCodes* chunk) {
+    const py::gil_scoped_acquire acquire;
+    const py::object rows = next_chunk();
+    if (rows.is_none()) return false;
+    codes = rows.attr("codes");
+    item_ids = rows.attr("item_ids").cast<std::optional<Vector<int64_t>>>();
+    item_scores = rows.attr("item_scores").cast<std::optional<Vector<double>>>();
+    chunk->codes = view_of_array(codes, "SidTrie.build_file", "codes");
+    chunk->item_ids = data_or_null(item_ids);
+    chunk->item_scores = data_or_null(item_scores);
+    return true;
+  };
+  const py::gil_scoped_release release;
+  onesearch::build_file(
+      path, {std::move(level_sizes), keep_scores, max_memory_bytes, scratch_folder}, next);
 }
 
 Vector<int64_t> rank(const SidTrie& trie, const py::array& codes) {
@@ -158,6 +183,9 @@ void register_trie(py::module_& module) {
   py::class_<SidTrie, Catalogue, std::shared_ptr<SidTrie>>(module, "SidTrie")
       .def_static("build", &build, py::arg("codes"), py::arg("level_sizes"), py::arg("item_ids"),
                   py::arg("item_scores"), py::arg("keep_scores"))
+      .def_static("build_file", &build_file, py::arg("path"), py::arg("level_sizes"),
+                  py::arg("keep_scores"), py::arg("max_memory_bytes"), py::arg("scratch_folder"),
+                  py::arg("next_chunk"))
       .def_static("load", &SidTrie::load, py::arg("path"), py::arg("verify"),
                   py::call_guard<py::gil_scoped_release>())
       .def("save", &SidTrie::save, py::arg("path"), py::call_guard<py::gil_scoped_release>())

@@ -1,4 +1,4 @@
-"""Checks of array arguments. A torch CPU tensor becomes an array without a copy."""
+"""Checks of array arguments. Torch CPU tensors and Arrow columns become arrays without a copy."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ def float_vector(where: str, argument: str, values: Any) -> npt.NDArray[np.float
     return _aligned(np.ascontiguousarray(array, dtype=np.float64))
 
 
+def finite32(where: str, argument: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """`values` as float32; the message names the first row that is not finite there."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        row = int(np.flatnonzero(~np.isfinite(narrow))[0])
+        raise invalid(where, argument, "finite float32 numbers", f"{values[row]} at row {row}")
+    return narrow
+
+
 def item_set(
     where: str, argument: str, items: Any, num_items: int
 ) -> npt.NDArray[np.int64] | npt.NDArray[np.bool_]:
@@ -60,11 +70,32 @@ def _aligned(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
 
 def _as_array(where: str, argument: str, values: Any) -> npt.NDArray[Any]:
     try:
-        array = np.asarray(values)
+        array = _from_arrow(values) if _is_arrow(values) else np.asarray(values)
     except (ValueError, RuntimeError, TypeError) as error:
-        # Ragged lists, and tensors that torch will not show to numpy.
+        # Ragged lists, columns with nulls, and tensors that torch will not show to numpy.
         remedy = str(error).splitlines()[0]
         raise invalid(where, argument, "an array", type(values), remedy, TypeError) from error
     # numpy makes an empty list float64, and integers are meant.
     empty_list = array.size == 0 and isinstance(values, list | tuple)
     return array.astype(np.int64) if empty_list else array
+
+
+def _is_arrow(values: Any) -> bool:
+    # By name: whoever holds a column has imported pyarrow, nobody else needs it.
+    return type(values).__module__.partition(".")[0] == "pyarrow"
+
+
+def _from_arrow(values: Any) -> npt.NDArray[Any]:
+    """[n] of a column, [n, k] of a column of lists of length k or of a table of k columns."""
+    if hasattr(values, "columns"):
+        return np.stack([_from_arrow(column) for column in values.columns], axis=1)
+    if hasattr(values, "combine_chunks"):
+        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if values.null_count > 0:
+        raise ValueError(f"it has {values.null_count} nulls")
+    if not hasattr(values.type, "value_type"):
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    flat = _from_arrow(values.flatten())
+    if not hasattr(values.type, "list_size") and np.ptp(np.diff(values.offsets.to_numpy())) > 0:
+        raise ValueError("its lists have several lengths")
+    return flat.reshape(len(values), -1)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -364,6 +365,28 @@ def test_torch_codes(dtype: torch.dtype) -> None:
     assert (trie.rank(tensor) == small_trie(codes=codes).rank(codes)).all()
 
 
+@pytest.mark.parametrize(
+    "arrow",
+    [
+        lambda codes: pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), 3),
+        lambda codes: pa.array(codes.tolist(), type=pa.list_(pa.uint16())),
+        lambda codes: pa.chunked_array(
+            [pa.array(part.tolist()) for part in (codes[:9], codes[9:])]
+        ),
+        lambda codes: pa.table({str(level): codes[:, level] for level in range(3)}),
+        lambda codes: pa.array(np.vstack([codes[:7], codes]).tolist()).slice(7),
+    ],
+)
+def test_arrow_codes(arrow: Any) -> None:
+    codes = random_codes(500, SIZES)
+    ids = np.arange(500) * 3
+    got = small_trie(codes=arrow(codes), item_ids=pa.array(ids), item_scores=pa.array(ids / 2))
+    want = small_trie(codes=codes, item_ids=ids, item_scores=ids / 2)
+    ranks = np.arange(want.num_sids)
+    assert (got.codes(ranks) == want.codes(ranks)).all()
+    assert (got.items(ranks)[0] == want.items(ranks)[0]).all()
+
+
 def test_byte_order_and_read_only_memory_do_not_matter() -> None:
     codes = random_codes(500, SIZES)
     codes.flags.writeable = False
@@ -455,6 +478,10 @@ BAD_BUILDS = [
         {"item_scores": [float("inf")] * 500, "keep_scores": True},
     ),
     (TypeError, "codes: expected an array, got <class 'list'>", {"codes": [[1, 2, 3], [1]]}),
+    (TypeError, "its lists have several lengths", {"codes": pa.array([[1, 2, 3], [1]])}),
+    (TypeError, "it has 1 nulls", {"codes": pa.array([[1, 2, 3], None])}),
+    (TypeError, "it has 1 nulls", {"codes": pa.array([[1, 2, None]])}),
+    (TypeError, "it has 499 nulls", {"item_ids": pa.array([7] + [None] * 499)}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (40.9, 30, 20)}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (2**70, 30, 20)}),
 ]
