@@ -27,17 +27,16 @@ int width_index(CellType type) {
 // Membership in many values at the cost of one look-up each.
 class Lookup {
  public:
-  // Codes in the intervals; those of four bytes stay below `num_codes`.
-  static std::unique_ptr<Lookup> of_codes(const Intervals<int64_t>& intervals, CellType type,
+  // Integers of one or two bytes, or codes, which are below `num_codes`, by a table of bits.
+  static std::unique_ptr<Lookup> of_table(const Intervals<int64_t>& intervals, CellType type,
                                           uint32_t num_codes) {
     std::unique_ptr<Lookup> lookup(new Lookup(type));
-    const int bytes = cell_bytes(type);
-    lookup->num_bits_ = bytes == 4 ? num_codes : 1u << (8 * bytes);
-    lookup->bits_.assign(lookup->num_bits_ / 64 + 1, 0);
+    const uint32_t all = cell_bytes(type) == 4 ? ~0u : (1u << (8 * cell_bytes(type))) - 1;
+    lookup->num_bits_ = num_codes > 0 ? num_codes : all + 1;
+    lookup->bits_.assign(uint64_t{lookup->num_bits_} / 64 + 1, 0);
     for (const Interval<int64_t>& one : intervals.sorted()) {
-      for (int64_t code = one.low; code <= one.high; ++code) {
-        const uint32_t bit =
-            static_cast<uint32_t>(code) & (bytes == 4 ? ~0u : lookup->num_bits_ - 1);
+      for (int64_t value = one.low; value <= one.high; ++value) {
+        const uint32_t bit = static_cast<uint32_t>(value) & all;
         lookup->bits_[bit / 64] |= uint64_t{1} << (bit % 64);
       }
     }
@@ -69,10 +68,8 @@ class Lookup {
     const int width = width_index(type_);
     if (key_set_.keys != nullptr) {
       kernels.in_keys[width - 2](values, n, key_set_, words);
-    } else if (width < 2) {
-      kernels.in_table[width](values, n, bits_.data(), words);
     } else {
-      kernels.gather_bits(bits_.data(), num_bits_, static_cast<const uint32_t*>(values), n, words);
+      kernels.in_table[width](values, n, bits_.data(), num_bits_, words);
     }
   }
 
@@ -139,7 +136,7 @@ class IntegersCondition : public Condition {
     const std::vector<Interval<int64_t>>& sorted = intervals_.sorted();
     if (sorted.size() <= kMaxRanges) return;
     if (width_index(column.type) < 2 || column.has_codes()) {
-      lookup_ = Lookup::of_codes(intervals_, column.type, column.num_codes());
+      lookup_ = Lookup::of_table(intervals_, column.type, column.num_codes());
       return;
     }
     std::vector<uint64_t> keys;

@@ -48,7 +48,7 @@ ItemSetHandle set_of_mask(const SidTrieView& trie, const bool* mask) {
   return ItemSet::make(trie.num_items, [&](uint32_t chunk, uint64_t* words) {
     const int64_t first = int64_t{chunk} * ItemChunk::kBits;
     const int64_t size = std::min<int64_t>(ItemChunk::kBits, n - first);
-    kernels.gather_bits(bits.data(), trie.num_items, trie.item_rows + first, size, words);
+    kernels.in_table[2](trie.item_rows + first, size, bits.data(), trie.num_items, words);
     return ItemSet::Content::kMixed;
   });
 }

@@ -29,10 +29,6 @@ struct ItemKernels {
   // bytes [n] -> those that are not zero
   void (*pack_bytes)(const uint8_t* bytes, int64_t n, uint64_t* words);
 
-  // rows [n] -> bit rows[i] of `bits` [num_bits]; 0 for a row out of range
-  void (*gather_bits)(const uint64_t* bits, uint32_t num_bits, const uint32_t* rows, int64_t n,
-                      uint64_t* words);
-
   // Integers of 1 << index bytes: those with value - low <= span, as unsigned ones. That is low <=
   // value <= low + span for signed and unsigned alike.
   using InRange = void (*)(const void* values, int64_t n, uint64_t low, uint64_t span, bool join,
@@ -44,9 +40,10 @@ struct ItemKernels {
                                uint64_t* words);
   InRealRange in_real_range[2];
 
-  // Codes of 1 and 2 bytes: bit values[i] of a table of 256 or 65,536. Those of 4: gather_bits.
-  using InTable = void (*)(const void* values, int64_t n, const uint64_t* table, uint64_t* words);
-  InTable in_table[2];
+  // Unsigned integers of 1 << index bytes: bit values[i] of a table of `size` bits; 0 past it.
+  using InTable = void (*)(const void* values, int64_t n, const uint64_t* table, uint32_t size,
+                           uint64_t* words);
+  InTable in_table[3];
 
   // Values of 4 and 8 bytes that are among the keys.
   using InKeys = void (*)(const void* values, int64_t n, const KeySet& keys, uint64_t* words);

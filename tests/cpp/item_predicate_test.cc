@@ -162,7 +162,7 @@ TEST(bounds_that_are_no_floats_are_exact) {
 TEST(categories_are_found_by_their_texts) {
   std::mt19937_64 random(3);
   on_every_tier([&] {
-    for (const uint32_t num_categories : {1u, 3u, 255u, 256u, 700u, 70000u}) {
+    for (const uint32_t num_categories : {1u, 3u, 255u, 256u, 700u, 5000u, 70000u}) {
       const uint32_t n = 80000;
       std::vector<std::string> texts(num_categories);
       for (uint32_t i = 0; i < num_categories; ++i) texts[i] = "c" + std::to_string(i * 7 % 99991);
