@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="FILE", help="where --batch writes its JSON lines")
     parser.add_argument(
+        "--filter",
+        metavar="TEXT",
+        help="""only such items: 'price < 30 and category contains "mugs" and in_stock'""",
+    )
+    parser.add_argument(
         "--deadline-ms",
         type=float,
         metavar="MS",
@@ -143,6 +148,7 @@ def _answers(
         requests,
         k=arguments.k,
         num_beams=arguments.num_beams,
+        filter=arguments.filter,
         deadline_ms=arguments.deadline_ms,
     )
 
@@ -151,7 +157,9 @@ def _explain(
     searcher: Searcher, arguments: argparse.Namespace, requests: Sequence[SearchRequest]
 ) -> None:
     reasons = [
-        searcher.why_not(request, arguments.why_not, num_beams=arguments.num_beams)
+        searcher.why_not(
+            request, arguments.why_not, num_beams=arguments.num_beams, filter=arguments.filter
+        )
         for request in requests
     ]
     if arguments.json:

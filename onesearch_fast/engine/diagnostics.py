@@ -55,6 +55,8 @@ class WhyNot:
         codes: the SID, local to its levels; None where the catalogue does not know the item.
         num_beams: of the search.
         version: of the snapshot searched; None for a trie.
+        refused_by: the conditions of the filter that do not hold; empty for a filter that was not
+            given as a condition.
         levels: the target's way, down to where it died or to the end; empty unless it was scored.
         lost_at: the first level whose beams do not hold it; None where all do.
         place: its place among all SIDs that may be found, 0 for the best; None where the widest
@@ -68,6 +70,7 @@ class WhyNot:
     codes: tuple[int, ...] | None
     num_beams: int
     version: int | None
+    refused_by: tuple[str, ...] = ()
     levels: tuple[LevelReport, ...] = ()
     lost_at: int | None = None
     place: int | None = None
@@ -92,7 +95,8 @@ class WhyNot:
         if self.reason == "absent":
             return f"not in {where}"
         if self.reason == "filtered":
-            return "refused by the filter"
+            conditions = " and ".join(f"({one})" for one in self.refused_by)
+            return f"refused by the filter{': ' + conditions if conditions else ''}"
         if self.reason == "dead":
             return f"the model's logits are not numbers from level {len(self.levels)} on"
         if self.reason == "found":
@@ -170,6 +174,10 @@ class Target:
     def allowed_by(self, filter: ItemFilter | None) -> bool:
         return filter is None or bool(filter.contains(self.item_ids).any())
 
+    def refusing(self, parts: Sequence[tuple[str, ItemFilter]]) -> tuple[str, ...]:
+        """The texts of those that let none of its items through."""
+        return tuple(text for text, one in parts if not self.allowed_by(one))
+
     def alone(self) -> ItemFilter:
         """The filter that lets only the target through."""
         return self.catalogue.filter(allow=self.item_ids)
@@ -194,8 +202,6 @@ def explain(
     widths = settings.widths
     if not target.exists:
         return target.report("absent", widths[-1])
-    if not target.allowed_by(filter):
-        return target.report("filtered", widths[-1])
     both = _batch(target, prompt, [filter, target.alone()], (max(widths), 1))
     trace = Trace(len(both))
     result = search(both, settings, trace)

@@ -25,7 +25,7 @@ from onesearch_fast.engine.checks import (
 from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadline_per_request
 from onesearch_fast.engine.diagnostics import Target, Trace, WhyNot, explain
 from onesearch_fast.engine.executor import Executor
-from onesearch_fast.engine.filters import FilterArgument, one_per_request
+from onesearch_fast.engine.filters import FilterArgument, FilterLike, FilterMaker
 from onesearch_fast.engine.loads import constrained_loads, scoring_loads, unconstrained_loads
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
@@ -47,7 +47,7 @@ from onesearch_fast.engine.search_options import (
 )
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.engine.unconstrained_search import unconstrained_search
-from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.live_store import LiveStore
 from onesearch_fast.models import max_prompt_tokens, read_checkpoint
 
@@ -66,8 +66,11 @@ class Engine:
     waits for the searches that run.
     """
 
-    def __init__(self, executor: Executor, trie: Catalogue | LiveStore) -> None:
+    def __init__(
+        self, executor: Executor, trie: Catalogue | LiveStore, columns: ItemColumns | None = None
+    ) -> None:
         self._trie = trie
+        self._filters = FilterMaker(columns)
         self._executor = executor
 
     @classmethod
@@ -82,6 +85,7 @@ class Engine:
         allow_download: bool = False,
         prefix_cache_bytes: int = 0,
         max_memory_bytes: int | None = None,
+        columns: ItemColumns | None = None,
     ) -> Engine:
         """Loads a model beside the trie of the items it may generate.
 
@@ -107,6 +111,8 @@ class Engine:
                 run at a time may take together; the catalogue is the caller's. Batches are cut to
                 fit, searches wait for each other, and a request that fits in no way is refused
                 before it starts. None, the default, asks for whatever is needed.
+            columns: attributes of the trie's items, which filters given as conditions ask about; a
+                live store brings its own.
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
@@ -116,7 +122,7 @@ class Engine:
         checkpoint = read_checkpoint(folder_or_module, allow_download)
         catalogue = latest("Engine", trie)
         executor = assemble(checkpoint, catalogue, device, dtype, code_token_offsets, limits)
-        return cls(executor, trie)
+        return cls(executor, trie, columns)
 
     @property
     def trie(self) -> Catalogue | LiveStore:
@@ -184,8 +190,10 @@ class Engine:
             normalizer: "level" (log-sum-exp over the level's codes), "children" (over the codes
                 that lead on in the trie), "vocab" (over the whole vocabulary: scores then equal
                 those of `transformers`), or "none".
-            filter: which items may be found: one `ItemFilter` of the trie for all requests, or a
-                sequence with one (or None) per request.
+            filter: which items may be found: an `ItemFilter` of the catalogue, a condition such as
+                osf.col("price") < 5, or its text; one for all requests, or a sequence with one (or
+                None) per request. A condition is made into a filter of what is searched, and holds
+                for every version of a live store.
             prompt_embeds: [batch, prompt, hidden] read in place of the embeddings of `input_ids`.
             constrained: False searches the whole vocabulary instead of the trie; the normaliser is
                 then the vocabulary's, codes are -1 outside their level, rank -1 where no SID is.
@@ -213,10 +221,11 @@ class Engine:
         check_options("Engine", options, self._room + 1)
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         schedule = beams_per_level("Engine", beam_schedule, self._room + 1)
+        catalogues = self._catalogues(trie, len(prompts))
         batch = SearchBatch(
             prompts,
-            self._catalogues(trie, len(prompts)),
-            one_per_request("Engine", filter, len(prompts)),
+            catalogues,
+            self._filters.per_request("Engine", filter, catalogues, len(prompts)),
             beams_per_request("Engine", num_beams, schedule, len(prompts)),
             one_deadline_per_request("Engine", deadline_ms, len(prompts)),
             seeds_per_request("Engine", options.seed, len(prompts)),
@@ -274,7 +283,7 @@ class Engine:
         *,
         num_beams: int = 256,
         normalizer: str = "level",
-        filter: ItemFilter | None = None,
+        filter: FilterLike | None = None,
         prompt_embeds: torch.Tensor | None = None,
         trie: CatalogueArgument | None = None,
         beam_schedule: Sequence[int] | None = None,
@@ -304,7 +313,11 @@ class Engine:
         def search(batch: SearchBatch, settings: SearchSettings, trace: Trace) -> GenerateResult:
             return self._search(batch, settings, True, Stopwatch(self._room + 1), trace)
 
-        return explain(target, prompts, filter, settings, widest, search)
+        made = self._filters.make(filter, target.catalogue)
+        if target.exists and not target.allowed_by(made):
+            parts = self._filters.parts(filter, target.catalogue)
+            return target.report("filtered", beams, refused_by=target.refusing(parts))
+        return explain(target, prompts, made, settings, widest, search)
 
     def update_weights(self, module: torch.nn.Module | str | os.PathLike[str]) -> None:
         """Copies new weights of the same architecture into the packed ones.

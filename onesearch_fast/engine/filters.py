@@ -7,28 +7,86 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.engine.catalogues import Catalogue, Catalogues
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.expressions import AllOf, Condition, Expression, expression_of
+from onesearch_fast.index.filter_cache import FilterCache
+from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.sid_trie import SidTrie
 
-# What callers may pass, and its one form inside.
-FilterArgument = ItemFilter | Sequence[ItemFilter | None] | None
+# One filter as callers give it: made, or a condition on attributes, or one as text.
+FilterLike = ItemFilter | Condition | str
+# What callers may pass: one for all requests, or one (or None) per request.
+FilterArgument = FilterLike | Sequence[FilterLike | None] | None
+# Its one form inside.
 Filters = Sequence[ItemFilter | None] | None
 
+# Filters made of expressions are kept up to so many bytes.
+CACHE_BYTES = 64 << 20
 
-def one_per_request(where: str, filter: FilterArgument, batch: int) -> Filters:
-    """A list with one filter (or None) per request, or None when nothing is filtered."""
-    if filter is None:
-        return None
-    if not isinstance(filter, ItemFilter | Sequence):
-        remedy = "make it with trie.filter"
-        raise invalid(
-            where, "filter", "an ItemFilter or a sequence", type(filter), remedy, TypeError
-        )
-    filters = [filter] * batch if isinstance(filter, ItemFilter) else list(filter)
+
+def one_per_request(where: str, filter: FilterArgument, batch: int) -> list[FilterLike | None]:
+    """A list with one filter (or None) per request."""
+    if filter is None or isinstance(filter, FilterLike):
+        return [filter] * batch
+    if not isinstance(filter, Sequence):
+        expected = "an ItemFilter, a condition or its text, or a sequence"
+        remedy = 'make it with trie.filter, or as osf.col("price") < 5'
+        raise invalid(where, "filter", expected, type(filter), remedy, TypeError)
+    filters = list(filter)
     if len(filters) != batch:
         expected = f"one, or one per request ({batch})"
         raise invalid(where, "filter", expected, f"{len(filters)} filters")
     return filters
+
+
+class FilterMaker:
+    """Makes filters of conditions for the catalogues that are searched, each once."""
+
+    def __init__(self, columns: ItemColumns | None) -> None:
+        self._columns = columns
+        self._cache = FilterCache(CACHE_BYTES)
+
+    def per_request(
+        self, where: str, filter: FilterArgument, catalogues: Catalogues, batch: int
+    ) -> Filters:
+        """The filter of each request; None where nothing is filtered."""
+        given = one_per_request(where, filter, batch)
+        if all(one is None for one in given):
+            return None
+        pairs = list(zip(given, catalogues.per_request(batch), strict=True))
+        # The same condition twice is the same filter, by which later steps know it.
+        made = {(id(one), id(catalogue)): self.make(one, catalogue) for one, catalogue in pairs}
+        return [made[id(one), id(catalogue)] for one, catalogue in pairs]
+
+    def make(self, filter: FilterLike | None, catalogue: Catalogue) -> ItemFilter | None:
+        """The filter of one catalogue; one that is made already stays as it is."""
+        if filter is None or isinstance(filter, ItemFilter):
+            return filter
+        columns = self._columns if isinstance(catalogue, SidTrie) else None
+        return self._cache.filter(catalogue, where=condition_of(filter), columns=columns)
+
+    def parts(
+        self, filter: FilterLike | None, catalogue: Catalogue
+    ) -> list[tuple[str, ItemFilter]]:
+        """The conditions that must all hold, as text, each with its filter; none of a made one."""
+        if filter is None or isinstance(filter, ItemFilter):
+            return []
+        conditions = _conjuncts(condition_of(filter))
+        made = ((str(one), self.make(one, catalogue)) for one in conditions)
+        return [(text, one) for text, one in made if one is not None]
+
+
+def condition_of(condition: Condition | str) -> Expression:
+    """The expression, parsed where it is a text."""
+    return Expression.parse(condition) if isinstance(condition, str) else expression_of(condition)
+
+
+def _conjuncts(expression: Expression) -> list[Expression]:
+    if not isinstance(expression, AllOf):
+        return [expression]
+    return [one for part in expression.parts for one in _conjuncts(part)]
 
 
 def items_allowed(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onesearch_fast.engine.deadline import one_deadline_per_request
+from onesearch_fast.engine.filters import FilterLike, condition_of
+from onesearch_fast.engine.numbers import whole_number
+from onesearch_fast.engine.search_batch import MAX_BEAMS
 from onesearch_fast.engine.statistics import GenerateStats
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.item_filter import ItemFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +56,34 @@ class SearchRequest:
 
     query: str | None = None
     user: UserContext | None = None
-    filter: ItemFilter | None = None
+    filter: FilterLike | None = None
     num_beams: int | None = None
     deadline_ms: float | None = None
 
     @classmethod
     def from_json(cls, value: Any) -> SearchRequest:
         """From a text alone, or an object with any of these: {"query": text, "user": {...},
-        "num_beams": number, "deadline_ms": number}.
+        "filter": text, "num_beams": number, "deadline_ms": number}.
         """
         if isinstance(value, str):
             return cls(value)
-        fields = _object("request", value, {"query", "user", "num_beams", "deadline_ms"})
+        fields = _object("request", value, {field.name for field in dataclasses.fields(cls)})
         user = fields.get("user")
         return cls(
             _text("query", fields.get("query")),
             None if user is None else UserContext.from_json(user),
+            _text("filter", fields.get("filter")),
             num_beams=fields.get("num_beams"),
             deadline_ms=fields.get("deadline_ms"),
         )
 
     def check(self) -> None:
-        """Raises unless every text is one: a query that says something, in valid Unicode."""
+        """Raises unless every text is one, a query says something, and settings are in range."""
+        if isinstance(self.filter, str):
+            condition_of(self.filter)
+        if self.num_beams is not None:
+            whole_number("SearchRequest", "num_beams", self.num_beams, 1, MAX_BEAMS)
+        one_deadline_per_request("SearchRequest", self.deadline_ms, 1)
         _check_text("query", self.query)
         if self.query is not None and not self.query.strip():
             remedy = "leave the query out to ask for the user's next item"

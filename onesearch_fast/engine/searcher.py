@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, TypeVar
 
@@ -16,7 +16,12 @@ import torch
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
-from onesearch_fast.engine.filters import FilterArgument, one_per_request
+from onesearch_fast.engine.filters import (
+    FilterArgument,
+    FilterLike,
+    FilterMaker,
+    one_per_request,
+)
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.requests import Hit, SearchAnswer, SearchRequest, SearchStats
 from onesearch_fast.engine.reranker import Reranker, reranked
@@ -26,6 +31,7 @@ from onesearch_fast.engine.search_diagnostics import WhyNotHit
 from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, history_rows
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.item_table import ItemRow, ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
@@ -179,7 +185,8 @@ class Searcher:
             offset: hits to pass over, for a second page; `num_beams` bounds all pages together.
             num_beams: SIDs generated for each request; an answer has fewer than `k` hits when their
                 items are fewer.
-            filter: `searcher.trie.filter(...)` over rows of `searcher.items`, one or one a request.
+            filter: a condition on `searcher.columns` such as osf.col("price") < 5, its text, or
+                `searcher.trie.filter(...)` over rows of `searcher.items`; one, or one a request.
             remove_history: leave out what is in the user's past.
             deadline_ms: milliseconds from now in which to search; `answer` says where they were
                 too few, and hits are then a guess from the levels that were scored.
@@ -245,7 +252,7 @@ class Searcher:
         request: SearchRequest,
         item_id: str,
         num_beams: int = 256,
-        filter: FilterArgument = None,
+        filter: FilterLike | None = None,
         remove_history: bool = True,
         max_beams: int = 4096,
     ) -> WhyNotHit:
@@ -271,6 +278,10 @@ class Searcher:
             filter=question.filter,
             max_beams=max_beams,
         )
+        if why.reason == "filtered":
+            parts = self._filters.parts(_own(request.filter, filter), self.trie)
+            refused = tuple(text for text, one in parts if not one.contains([row])[0])
+            why = replace(why, refused_by=refused)
         if why.reason != "found":
             return WhyNotHit(item_id, "not_generated", generation=why)
         (found,) = self._find([question], len(self.items), remove_history)
@@ -298,13 +309,14 @@ class Searcher:
         filter: FilterArgument,
         deadline_ms: float | None,
     ) -> list[_Question]:
-        filters = one_per_request("Searcher", filter, len(requests)) or [None] * len(requests)
+        filters = one_per_request("Searcher", filter, len(requests))
         cases = [self._writer.case(request) for request in requests]
-        widths = [_own(request.num_beams, num_beams) for request in requests]
-        beams = [whole_number("Searcher", "num_beams", one, 1, MAX_BEAMS) for one in widths]
+        most = whole_number("Searcher", "num_beams", num_beams, 1, MAX_BEAMS)
+        beams = [_own(request.num_beams, most) for request in requests]
         times = [_own(request.deadline_ms, deadline_ms) for request in requests]
         deadlines = one_deadline_per_request("Searcher", times, len(requests))
-        chosen = [_own(request.filter, one) for request, one in zip(requests, filters, strict=True)]
+        pairs = zip(requests, filters, strict=True)
+        chosen = [self._filter(_own(request.filter, one)) for request, one in pairs]
         return list(map(_Question, cases, self._writer.prompts(cases), beams, chosen, deadlines))
 
     def _find(
@@ -353,6 +365,21 @@ class Searcher:
             size = self._engine.batch_size(len(first.prompt), first.num_beams)
             yield order[begin : begin + size]
             begin += size
+
+    def _filter(self, filter: FilterLike | None) -> ItemFilter | None:
+        """Columns are made when the first condition comes."""
+        if filter is None or isinstance(filter, ItemFilter):
+            return filter
+        return self._filters.make(filter, self.trie)
+
+    @cached_property
+    def _filters(self) -> FilterMaker:
+        return FilterMaker(self.columns)
+
+    @cached_property
+    def columns(self) -> ItemColumns:
+        """What conditions may ask about: brand, category, price and in_stock."""
+        return ItemColumns.build(self.trie, self.items.attributes)
 
     @cached_property
     def _unavailable(self) -> npt.NDArray[np.bool_]:

@@ -121,6 +121,11 @@ class ItemTable:
         stock.flags.writeable = False
         return stock
 
+    @property
+    def attributes(self) -> dict[str, pa.ChunkedArray]:
+        """What filters may ask about: brand, category, price and in_stock, for `ItemColumns`."""
+        return {name: self._table[name] for name in ("brand", "category", "price", "in_stock")}
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         return {item_id: row for row, item_id in enumerate(self.item_ids)}

@@ -167,3 +167,17 @@ def test_an_item_is_explained(served_folder: Path, capsys: pytest.CaptureFixture
     assert result["why_not"]["item_id"] == "item-40" and result["text"].startswith("item-40: ")
     assert len(result["why_not"]["generation"]["levels"]) == 4
     assert main(["search", str(served_folder), "--why-not", "item-1"]) != 0
+
+
+def test_a_filter_is_a_condition_in_words(
+    served_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["search", str(served_folder), "red kettle", "--json", *SMALL]
+    assert main([*arguments, "--filter", 'price < 30 and category contains "mug"']) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["hits"] and all(hit["price"] < 30 for hit in result["hits"])
+    assert main([*arguments, "--filter", "price <"]) != 0
+    assert "position 7" in capsys.readouterr().err
+    assert main([*arguments, "--filter", "price < 30", "--why-not", "item-80"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["why_not"]["generation"]["refused_by"] == ["price < 30"]

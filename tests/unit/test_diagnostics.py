@@ -88,6 +88,26 @@ def test_a_filter_that_refuses_is_named(engine: osf.Engine) -> None:
     assert allowed.reason == "found"
 
 
+def test_the_conditions_that_refuse_are_named() -> None:
+    values = {"price": np.arange(300), "in_stock": np.arange(300) % 2 == 0}
+    columns = osf.ItemColumns.build(TRIE, values)
+    engine = osf.Engine.from_pretrained(
+        random_model("qwen3", 81),
+        TRIE,
+        dtype="float32",
+        code_token_offsets=OFFSETS,
+        columns=columns,
+    )
+    where = (osf.col("price") < 100) & osf.col("in_stock") & (osf.col("price") >= 0)
+    why = engine.why_not(PROMPT, 201, filter=where)
+    assert why.refused_by == ("price < 100", "in_stock")
+    assert "refused by the filter: (price < 100) and (in_stock)" in str(why)
+    assert engine.why_not(PROMPT, 202, filter=str(where)).refused_by == ("price < 100",)
+    assert engine.why_not(PROMPT, 10, filter=where, num_beams=300).reason == "found"
+    either = (osf.col("price") < 5) | (osf.col("price") > 295)
+    assert engine.why_not(PROMPT, 10, filter=either).refused_by == (str(either),)
+
+
 def test_logits_that_are_no_numbers_are_named() -> None:
     model = random_model("qwen3", 81)
     model.get_output_embeddings().weight.data[OFFSETS[1] + 5] = math.nan  # type: ignore[operator]

@@ -168,6 +168,29 @@ def test_each_request_keeps_to_its_own_filter(engine: osf.Engine, trie: osf.SidT
     assert one.count.max() <= 3 and one.item_ids(9)[1].tolist() == [3] * 4
 
 
+def test_conditions_are_filters(trie: osf.SidTrie) -> None:
+    price = np.arange(NUM_ITEMS) * 0.5
+    columns = osf.ItemColumns.build(trie, {"price": price, "new": np.arange(NUM_ITEMS) % 3 == 0})
+    engine = make_engine(trie, columns=columns)
+    cheap = osf.col("price") < 40
+    made = trie.filter(where=cheap & osf.col("new"), columns=columns)
+    expected = engine.generate(PROMPTS, num_beams=90, filter=made)
+    for condition in (cheap & osf.col("new"), "price < 40 and new"):
+        got = engine.generate(PROMPTS, num_beams=90, filter=condition)
+        assert_same_bits(got, expected)
+        assert torch.equal(got.item_ids(50)[0], expected.item_ids(50)[0])
+    mixed = engine.generate(PROMPTS, num_beams=90, filter=[osf.col("new"), None, "new", made])
+    found = [set(row[row >= 0].tolist()) for row in mixed.item_ids(NUM_ITEMS)[0]]
+    assert all(item % 3 == 0 for row in (0, 2) for item in found[row])
+    assert found[3] == {item for item in range(80) if item % 3 == 0}
+    with pytest.raises(ValueError, match="prize"):
+        engine.generate(PROMPTS, filter=osf.col("prize") < 4)
+    with pytest.raises(ValueError, match="position 7"):
+        engine.generate(PROMPTS, filter="price <")
+    with pytest.raises(TypeError, match="columns"):
+        make_engine(trie).generate(PROMPTS, filter=cheap)
+
+
 def test_scoring_gives_the_scores_of_the_search(engine: osf.Engine) -> None:
     for normalizer in ("level", "children", "none", "vocab"):
         out = engine.generate(PROMPTS, num_beams=500, normalizer=normalizer)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import onesearch_fast as osf
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.data.records import Item
 from onesearch_fast.engine.requests import Hit, PastEvent, SearchRequest, UserContext
@@ -129,6 +131,23 @@ def test_filters_are_over_rows(searcher: Searcher) -> None:
         searcher.search(REQUESTS, filter=[None])
 
 
+def test_filters_are_conditions_on_what_the_catalogue_says(searcher: Searcher) -> None:
+    condition = (osf.col("price") < 30) & osf.col("category").contains("mug")
+    mask = [
+        (item.price or 0) < 30 and "mug" in item.category
+        for item in (searcher.items[row] for row in range(90))
+    ]
+    made = searcher.trie.filter(allow=np.array(mask))
+    expected = searcher.search(REQUESTS, k=90, num_beams=90, filter=made)
+    assert searcher.search(REQUESTS, k=90, num_beams=90, filter=condition) == expected
+    own = [replace(request, filter=str(condition)) for request in REQUESTS]
+    assert searcher.search(own, k=90, num_beams=90) == expected
+    stock = searcher.search(REQUESTS[:1], k=90, num_beams=90, filter="in_stock")[0]
+    assert stock and all(searcher.item(hit.item_id).in_stock for hit in stock)
+    why = searcher.why_not(REQUESTS[1], "item-80", filter='price < 30 and brand == "Corvo"')
+    assert why.generation is not None and why.generation.refused_by == ("price < 30",)
+
+
 def test_out_of_stock(served_folder: Path, searcher: Searcher) -> None:
     def sold_out(hits: list[Hit]) -> list[bool]:
         return [not searcher.item(hit.item_id).in_stock for hit in hits]
@@ -191,6 +210,10 @@ def test_nothing_asked_nothing_answered(searcher: Searcher) -> None:
         (SearchRequest("kettle \ud800"), "lone surrogate at character 7"),
         (SearchRequest("mug", UserContext("a\udfff")), "profile"),
         (SearchRequest("mug", UserContext(None, [PastEvent("item-1", "\ud800")])), "history"),
+        (SearchRequest("mug", filter="price <"), "position 7"),
+        (SearchRequest("mug", filter="colour < 3"), "colour"),
+        (SearchRequest("mug", num_beams=0), "num_beams"),
+        (SearchRequest("mug", deadline_ms=-1.0), "deadline_ms"),
     ],
 )
 def test_bad_texts_are_refused(searcher: Searcher, request_: SearchRequest, named: str) -> None:
@@ -367,8 +390,8 @@ def test_requests_are_read_from_json() -> None:
     assert SearchRequest.from_json(value) == expected
     assert SearchRequest.from_json("mug") == SearchRequest("mug")
     assert SearchRequest.from_json({}) == SearchRequest()
-    settings = SearchRequest.from_json({"query": "mug", "num_beams": 8, "deadline_ms": 2.5})
-    assert settings == SearchRequest("mug", num_beams=8, deadline_ms=2.5)
+    settings = SearchRequest.from_json({"query": "mug", "filter": "price < 3", "num_beams": 8})
+    assert settings == SearchRequest("mug", filter="price < 3", num_beams=8)
 
 
 @pytest.mark.parametrize(
