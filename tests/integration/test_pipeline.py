@@ -13,7 +13,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    GPT2Config,
+    GPTNeoXConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -158,7 +158,7 @@ def test_an_edited_template_is_another_run(split, tmp_path):
     ("config", "named"),
     [
         (None, "expected an existing folder"),
-        (GPT2Config(n_embd=16, n_layer=1, n_head=1), "model_type: expected one of .*qwen3"),
+        (GPTNeoXConfig(hidden_size=16, num_hidden_layers=1), "model_type: expected one of .*qwen3"),
         (Qwen3Config(hidden_act="gelu"), "hidden_act: expected 'silu'"),
     ],
 )
