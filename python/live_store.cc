@@ -85,6 +85,14 @@ Vector<int64_t> count_items(const Snapshot& snapshot, int level, const Vector<in
   return counts;
 }
 
+Vector<int64_t> positions(const Snapshot& snapshot, const Vector<int64_t>& item_ids) {
+  Vector<int64_t> positions(item_ids.size());
+  int64_t* const out = positions.mutable_data();
+  const py::gil_scoped_release release;
+  snapshot.positions(item_ids.data(), item_ids.size(), out);
+  return positions;
+}
+
 int64_t num_sids(const Snapshot& snapshot) {
   const py::gil_scoped_release release;
   return snapshot.num_sids();
@@ -111,20 +119,9 @@ LiveStoreOptions options_of(bool fsync, int64_t compact_after, bool verify) {
   return options;
 }
 
-std::shared_ptr<LiveStore> create(const std::string& folder, const py::array& codes,
-                                  std::vector<int64_t> level_sizes,
-                                  const std::optional<Vector<int64_t>>& item_ids,
-                                  const std::optional<Vector<double>>& item_scores, bool fsync,
-                                  int64_t compact_after) {
-  CatalogueCodes catalogue;
-  catalogue.codes = view_of_array(codes, "LiveStore.create", "codes");
-  catalogue.level_sizes = std::move(level_sizes);
-  catalogue.item_ids = data_or_null(item_ids);
-  catalogue.item_scores = data_or_null(item_scores);
-  catalogue.keep_scores = item_scores.has_value();
-  const py::gil_scoped_release release;
-  return LiveStore::create(folder, *SidTrie::build(catalogue),
-                           options_of(fsync, compact_after, false));
+std::shared_ptr<LiveStore> create(const std::string& folder, const SidTrie& trie,
+                                  const ItemColumns* columns, bool fsync, int64_t compact_after) {
+  return LiveStore::create(folder, trie, columns, options_of(fsync, compact_after, false));
 }
 
 std::shared_ptr<LiveStore> open(const std::string& folder, bool verify, int64_t compact_after) {
@@ -137,11 +134,12 @@ uint64_t commit(LiveStore& store, Update update) {
 }
 
 uint64_t insert(LiveStore& store, const Vector<int64_t>& item_ids, const Codes& codes,
-                const Vector<float>& scores) {
+                const Vector<float>& scores, std::shared_ptr<ItemColumns> columns) {
   Update update;
   update.kind = RecordKind::kInsert;
   update.ids = copy_of(item_ids);
   update.scores = copy_of(scores);
+  update.columns = std::move(columns);
   update.set_codes(codes.data(), update.ids.size(), store.snapshot()->catalogue_view().base);
   return commit(store, std::move(update));
 }
@@ -160,6 +158,16 @@ uint64_t update_scores(LiveStore& store, const Vector<int64_t>& item_ids,
   update.kind = RecordKind::kUpdateScores;
   update.ids = copy_of(item_ids);
   update.scores = copy_of(scores);
+  update.ignore_missing = ignore_missing;
+  return commit(store, std::move(update));
+}
+
+uint64_t update_attributes(LiveStore& store, const Vector<int64_t>& item_ids,
+                           std::shared_ptr<ItemColumns> columns, bool ignore_missing) {
+  Update update;
+  update.kind = RecordKind::kUpdateAttributes;
+  update.ids = copy_of(item_ids);
+  update.columns = std::move(columns);
   update.ignore_missing = ignore_missing;
   return commit(store, std::move(update));
 }
@@ -184,6 +192,9 @@ void bind_snapshot(py::module_& module) {
       .def("child", &child, py::arg("level"), py::arg("nodes"), py::arg("tokens"))
       .def("children", &children, py::arg("level"), py::arg("nodes"))
       .def("count_items", &count_items, py::arg("level"), py::arg("nodes"))
+      .def("base_columns", &Snapshot::base_columns)
+      .def("overlay_columns", &Snapshot::overlay_columns, py::call_guard<py::gil_scoped_release>())
+      .def("positions", &positions, py::arg("item_ids"))
       .def("rank", &rank, py::arg("codes"))
       .def("codes", &codes, py::arg("ranks"))
       .def("items", &items, py::arg("ranks"));
@@ -192,16 +203,18 @@ void bind_snapshot(py::module_& module) {
 void bind_store(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   py::class_<LiveStore, std::shared_ptr<LiveStore>>(module, "LiveStore")
-      .def_static("create", &create, py::arg("folder"), py::arg("codes"), py::arg("level_sizes"),
-                  py::arg("item_ids"), py::arg("item_scores"), py::arg("fsync"),
-                  py::arg("compact_after"))
+      .def_static("create", &create, py::arg("folder"), py::arg("trie"), py::arg("columns"),
+                  py::arg("fsync"), py::arg("compact_after"), no_gil)
       .def_static("open", &open, py::arg("folder"), py::arg("verify"), py::arg("compact_after"),
                   no_gil)
       .def("close", &LiveStore::close, no_gil)
       .def("snapshot", &LiveStore::snapshot)
-      .def("insert", &insert, py::arg("item_ids"), py::arg("codes"), py::arg("scores"))
+      .def("insert", &insert, py::arg("item_ids"), py::arg("codes"), py::arg("scores"),
+           py::arg("columns"))
       .def("delete", &remove, py::arg("item_ids"), py::arg("ignore_missing"))
       .def("update_scores", &update_scores, py::arg("item_ids"), py::arg("scores"),
+           py::arg("ignore_missing"))
+      .def("update_attributes", &update_attributes, py::arg("item_ids"), py::arg("columns"),
            py::arg("ignore_missing"))
       .def("rollback", &LiveStore::rollback, py::arg("version"), no_gil)
       .def("versions", &versions, no_gil)

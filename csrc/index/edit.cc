@@ -10,6 +10,8 @@ namespace {
 
 constexpr int64_t kDeleted = -1;
 constexpr int64_t kRemoved = -1;
+// Batches of attributes at which those that are still in use are put into one.
+constexpr size_t kMaxParts = 64;
 
 [[noreturn]] void reject_id(RecordKind kind, int64_t id) {
   const bool inserts = kind == RecordKind::kInsert;
@@ -22,7 +24,11 @@ constexpr int64_t kRemoved = -1;
 }  // namespace
 
 Edit::Edit(Snapshot::Content before)
-    : before_(std::move(before)), base_(before_.generation->trie().view()) {}
+    : before_(std::move(before)), base_(before_.generation->trie().view()) {
+  if (before_.attributes == nullptr) return;
+  attributes_ = *before_.attributes;
+  added_attributes_.num_columns = attributes_->num_columns();
+}
 
 Edit::Place Edit::find(int64_t id) const {
   const auto moved = moved_.find(id);
@@ -62,15 +68,24 @@ void Edit::add(Update* update) {
   for (const auto& [id, index] : new_moves_) moved_[id] = index;
   new_moves_.clear();
   const std::vector<Place> places = places_of(update);
+  if (update->columns != nullptr) append_columns(*update);
   for (size_t row = 0; row < places.size(); ++row) {
-    const int64_t id = update->ids[row];
     if (update->kind == RecordKind::kInsert) {
-      put(new_item(*update, row));
+      put(new_item(*update, row), places[row]);
+      set_attributes(*update, row, added_.size() - 1);
     } else if (update->kind == RecordKind::kDelete) {
-      remove(id, places[row]);
+      remove(update->ids[row], places[row]);
     } else {
       change(*update, row, places[row]);
     }
+  }
+}
+
+void Edit::append_columns(const Update& update) {
+  first_row_ = attributes_->append(update.columns);
+  given_.clear();
+  for (const ColumnView& column : attributes_->base().columns()) {
+    given_.push_back(update.columns->find(column.name) != nullptr);
   }
 }
 
@@ -102,16 +117,15 @@ OverlayItem Edit::item_of_base(uint32_t position) const {
 }
 
 void Edit::change(const Update& update, size_t row, Place place) {
+  size_t index = place.index;
   if (place.where != Place::kAdded) {
     const bool in_base = place.where == Place::kBase;
-    const OverlayItem item =
-        in_base ? item_of_base(place.index) : before_.overlay->item(place.index);
+    index = added_.size();
     (in_base ? dead_base_ : dead_overlay_).push_back(place.index);
-    place.index = static_cast<uint32_t>(added_.size());
-    put(item);
+    put(in_base ? item_of_base(place.index) : before_.overlay->item(place.index), place);
   }
-  OverlayItem& item = added_[place.index];
-  if (update.kind == RecordKind::kUpdateScores) item.score = update.scores[row];
+  if (update.kind == RecordKind::kUpdateScores) added_[index].score = update.scores[row];
+  set_attributes(update, row, index);
 }
 
 void Edit::remove(int64_t id, Place place) {
@@ -121,9 +135,28 @@ void Edit::remove(int64_t id, Place place) {
   new_moves_.emplace_back(id, kDeleted);
 }
 
-void Edit::put(const OverlayItem& item) {
+// Adds the item with the attributes of where it comes from.
+void Edit::put(OverlayItem item, Place from) {
+  item.added = static_cast<uint32_t>(added_.size());
   new_moves_.emplace_back(item.id, static_cast<int64_t>(added_.size()));
   added_.push_back(item);
+  for (size_t column = 0; column < added_attributes_.num_columns; ++column) {
+    uint32_t row = Attributes::kNoRow;
+    if (from.where == Place::kBase) row = from.index;
+    if (from.where == Place::kOverlay) {
+      row = before_.overlay->attribute_rows()[column][from.index];
+    }
+    added_attributes_.rows.push_back(row);
+  }
+}
+
+// Those that the update gives to the item in its row, which is an added one.
+void Edit::set_attributes(const Update& update, size_t row, size_t added) {
+  if (update.columns == nullptr) return;
+  uint32_t* const rows = &added_attributes_.rows[added * added_attributes_.num_columns];
+  for (size_t column = 0; column < given_.size(); ++column) {
+    if (given_[column]) rows[column] = first_row_ + static_cast<uint32_t>(row);
+  }
 }
 
 Snapshot::Content Edit::apply() {
@@ -147,10 +180,26 @@ Snapshot::Content Edit::apply() {
 void Edit::merge_overlay(Snapshot::Content* content) {
   const ItemSetView live =
       content->live_overlay == nullptr ? ItemSetView() : content->live_overlay->view();
-  content->overlay = Overlay::merge(base_, before_.overlay.get(), live, std::move(added_));
+  content->overlay =
+      Overlay::merge(base_, before_.overlay.get(), live, std::move(added_), added_attributes_);
   content->live_overlay = nullptr;
   if (content->overlay != nullptr) {
     content->live_overlay = ItemSet::everything(content->overlay->num_items());
+  }
+  if (attributes_.has_value()) merge_attributes(content);
+}
+
+void Edit::merge_attributes(Snapshot::Content* content) {
+  Attributes merged(attributes_->base_handle());
+  if (content->overlay == nullptr) {
+    content->attributes = std::make_shared<const Attributes>(std::move(merged));
+  } else if (attributes_->num_parts() <= kMaxParts) {
+    content->attributes = std::make_shared<const Attributes>(std::move(*attributes_));
+  } else {
+    const uint32_t first = merged.append(
+        attributes_->gather(content->overlay->attribute_rows(), content->overlay->num_items()));
+    content->overlay = content->overlay->with_attribute_rows(first);
+    content->attributes = std::make_shared<const Attributes>(std::move(merged));
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -35,17 +36,24 @@ class Edit {
   std::vector<Place> places_of(Update* update) const;
   OverlayItem new_item(const Update& update, size_t row) const;
   OverlayItem item_of_base(uint32_t position) const;
+  void append_columns(const Update& update);
   void change(const Update& update, size_t row, Place place);
   void remove(int64_t id, Place place);
-  void put(const OverlayItem& item);
+  void put(OverlayItem item, Place from);
+  void set_attributes(const Update& update, size_t row, size_t added);
   uint32_t count_emptied_sids(const ItemSetView& live_base);
   void merge_overlay(Snapshot::Content* content);
+  void merge_attributes(Snapshot::Content* content);
 
   Snapshot::Content before_;
   SidTrieView base_;
   std::vector<OverlayItem> added_;                      // with id kRemoved: taken away again
   std::unordered_map<int64_t, int64_t> moved_;          // id -> index into added_, or kDeleted
   std::vector<std::pair<int64_t, int64_t>> new_moves_;  // of the last update, not in moved_ yet
+  std::optional<Attributes> attributes_;                // none: the store has no columns
+  AddedAttributes added_attributes_;                    // of added_
+  std::vector<bool> given_;                             // columns that the update in hand has
+  uint32_t first_row_ = 0;                              // of these
   std::vector<uint32_t> dead_base_;
   std::vector<uint32_t> dead_overlay_;
 };

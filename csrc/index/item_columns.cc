@@ -133,38 +133,54 @@ class ListReader : public CellReader {
   const bool* missing_;
 };
 
-// Cells of one column after another; the codes of the second count on from those of the first.
+// Cells of one column after another; codes count on from those of the columns before.
 class StoredReader : public CellReader {
  public:
-  StoredReader(const ColumnView& first, const ColumnView* second)
-      : first_(first), second_(second) {}
+  // `column` may be null: every cell is missing.
+  void append(const ColumnView* column, uint32_t num_items) {
+    parts_.push_back({column, num_rows_, first_code_});
+    num_rows_ += num_items;
+    if (column != nullptr) first_code_ += column->num_codes();
+  }
 
   void read(const uint32_t* rows, uint32_t n, Cells* cells) const override {
     for (uint32_t i = 0; i < n; ++i) {
-      const bool in_first = rows[i] < first_.num_items;
-      const ColumnView* column = in_first ? &first_ : second_;
-      const uint32_t position = in_first ? rows[i] : rows[i] - first_.num_items;
-      cells->missing[i] = rows[i] == ItemColumns::kNoItem || missing_at(*column, position);
-      if (!cells->missing[i]) {
-        read_value(*column, position, in_first ? 0 : first_.num_codes(), i, cells);
-      }
+      const Part& part = part_of(rows[i]);
+      const uint32_t position = rows[i] - part.first_row;
+      cells->missing[i] = rows[i] == ItemColumns::kNoItem || part.column == nullptr ||
+                          missing_at(*part.column, position);
+      if (!cells->missing[i]) read_value(part, position, i, cells);
     }
   }
 
  private:
-  static void read_value(const ColumnView& column, uint32_t position, uint32_t first_code,
-                         uint32_t i, Cells* cells) {
+  struct Part {
+    const ColumnView* column;
+    uint32_t first_row;
+    uint32_t first_code;
+  };
+
+  const Part& part_of(uint32_t row) const {
+    const auto after =
+        std::upper_bound(parts_.begin(), parts_.end(), row,
+                         [](uint32_t wanted, const Part& part) { return wanted < part.first_row; });
+    return *(after - 1);
+  }
+
+  static void read_value(const Part& part, uint32_t position, uint32_t i, Cells* cells) {
+    const ColumnView& column = *part.column;
     if (column.kind == ColumnKind::kReal) {
       cells->reals[i] = real_at(column, position);
     } else if (column.kind == ColumnKind::kBool) {
       cells->integers[i] = bit_at(static_cast<const uint64_t*>(column.values), position);
     } else {
-      cells->integers[i] = first_code + integer_at(column, position);
+      cells->integers[i] = part.first_code + integer_at(column, position);
     }
   }
 
-  const ColumnView& first_;
-  const ColumnView* second_;
+  std::vector<Part> parts_;
+  uint32_t num_rows_ = 0;
+  uint32_t first_code_ = 0;
 };
 
 bool dtype_fits(ColumnKind kind, DType dtype) {
@@ -222,6 +238,13 @@ Bytes image_of(uint32_t num_items, uint64_t catalogue, const std::vector<ColumnB
   return image;
 }
 
+void check_rows_taken(const uint32_t* rows, uint32_t n, uint64_t num_rows) {
+  for (uint32_t i = 0; i < n; ++i) {
+    require(rows[i] < num_rows || rows[i] == ItemColumns::kNoItem, "positions",
+            "positions below " + std::to_string(num_rows), std::to_string(rows[i]));
+  }
+}
+
 void check_same_columns(const ItemColumns& first, const ItemColumns& second) {
   require(first.columns().size() == second.columns().size(), "columns",
           "those of the other items: " + std::to_string(first.columns().size()),
@@ -256,22 +279,35 @@ ItemColumnsHandle ItemColumns::build(uint32_t num_items, const std::vector<Colum
 
 ItemColumnsHandle ItemColumns::take(const ItemColumns& first, const ItemColumns* second,
                                     const uint32_t* positions, uint32_t n, uint64_t catalogue) {
-  if (second != nullptr) check_same_columns(first, *second);
-  const uint64_t available = uint64_t{first.num_items()} + (second ? second->num_items() : 0);
-  for (uint32_t i = 0; i < n; ++i) {
-    require(positions[i] < available || positions[i] == kNoItem, "positions",
-            "positions below " + std::to_string(available), std::to_string(positions[i]));
+  std::vector<const ItemColumns*> parts = {&first};
+  if (second != nullptr) {
+    check_same_columns(first, *second);
+    parts.push_back(second);
   }
+  const std::vector<const uint32_t*> rows(first.columns().size(), positions);
+  return gather(parts, rows, n, catalogue);
+}
+
+ItemColumnsHandle ItemColumns::gather(const std::vector<const ItemColumns*>& parts,
+                                      const std::vector<const uint32_t*>& rows, uint32_t n,
+                                      uint64_t catalogue) {
+  uint64_t num_rows = 0;
+  for (const ItemColumns* part : parts) num_rows += part->num_items();
+  require(num_rows < kNoItem, "items", "fewer than 2^32 - 1 rows", std::to_string(num_rows));
   std::vector<ColumnBuilder> builders;
-  for (const ColumnView& column : first.columns()) {
-    const ColumnView* other = second == nullptr ? nullptr : second->find(column.name);
+  for (const ColumnView& column : parts.front()->columns()) {
+    const uint32_t* const of_column = rows[builders.size()];
+    check_rows_taken(of_column, n, num_rows);
+    auto reader = std::make_unique<StoredReader>();
     Dictionary dictionary;
-    dictionary.append(column);
-    if (other != nullptr) dictionary.append(*other);
-    builders.emplace_back(column.name, column.kind, std::make_unique<StoredReader>(column, other),
-                          dictionary, n, positions);
+    for (const ItemColumns* part : parts) {
+      const ColumnView* const stored = part->find(column.name);
+      reader->append(stored, part->num_items());
+      if (stored != nullptr) dictionary.append(*stored);
+    }
+    builders.emplace_back(column.name, column.kind, std::move(reader), dictionary, n, of_column);
   }
-  return own(image_of(n, catalogue, builders), "ItemColumns.take");
+  return own(image_of(n, catalogue, builders), "ItemColumns.gather");
 }
 
 ItemColumnsHandle ItemColumns::load(const std::string& path, bool verify) {

@@ -44,6 +44,13 @@ class ItemColumns {
   static ItemColumnsHandle take(const ItemColumns& first, const ItemColumns* second,
                                 const uint32_t* positions, uint32_t n, uint64_t catalogue = 0);
 
+  // The same of many parts, column by column: the item at p has in column c of the first part the
+  // value of row `rows[c][p]`, counted through all parts one after the other. Parts but the first
+  // may lack columns; what is taken from there is missing.
+  static ItemColumnsHandle gather(const std::vector<const ItemColumns*>& parts,
+                                  const std::vector<const uint32_t*>& rows, uint32_t n,
+                                  uint64_t catalogue = 0);
+
   // Maps the file. `verify` reads every byte once and checks all rules of the format; without it
   // only header, entries and names are checked, and evaluation stays in bounds on any bytes.
   static ItemColumnsHandle load(const std::string& path, bool verify);

@@ -62,11 +62,12 @@ LiveStore::LiveStore(StoreFolder folder, const LiveStoreOptions& options)
       background_(std::make_unique<BackgroundTask>()) {}
 
 std::shared_ptr<LiveStore> LiveStore::create(const std::string& folder, const SidTrie& trie,
+                                             const ItemColumns* columns,
                                              const LiveStoreOptions& options) {
   std::shared_ptr<LiveStore> store(new LiveStore(StoreFolder::create(folder), options));
   store->durability_ = options.durability;
   try {
-    auto generation = Generation::save(store->folder_.generation(1), 1, trie);
+    auto generation = Generation::save(store->folder_.generation(1), 1, trie, columns);
     Journal journal =
         Journal::create(store->folder_.unfinished_journal(1), 1, 0, options.durability);
     store->begin_epoch({1, 1, {{0, 0}}}, std::move(journal));
@@ -184,7 +185,7 @@ void LiveStore::begin_epoch(Epoch epoch, Journal journal) {
 }
 
 uint64_t LiveStore::commit(Update update) {
-  update.check(snapshot()->generation().trie().view());
+  update.check(snapshot()->generation());
   Ticket ticket(std::move(update));
   {
     const std::lock_guard<std::mutex> lock(waiting_mutex_);
@@ -310,8 +311,7 @@ bool LiveStore::build_generation() {
   if (from == nullptr) return false;
   bool done = false;
   try {
-    auto generation = Generation::save(folder_.generation(number), number, *rebuild(*from));
-    done = catch_up(from->version(), std::move(generation));
+    done = catch_up(from->version(), rebuild(*from, folder_.generation(number), number));
   } catch (...) {
     stop_log();
     folder_.remove_generation(number);

@@ -41,8 +41,10 @@ struct LiveStoreOptions {
 
 class LiveStore {
  public:
-  // Makes the folder, which must be empty if it exists. The trie's kept scores are the items'.
+  // Makes the folder, which must be empty if it exists. The trie's kept scores are the items', all
+  // 0 when it keeps none; `columns` are those of the trie, or null.
   static std::shared_ptr<LiveStore> create(const std::string& folder, const SidTrie& trie,
+                                           const ItemColumns* columns,
                                            const LiveStoreOptions& options);
 
   // Opens a store at its last acknowledged update.

@@ -1,6 +1,7 @@
 #include "index/overlay.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "core/hash.h"
@@ -87,12 +88,14 @@ size_t bytes_of(const Lists& lists) {
 // each array; then the arrays are spliced.
 class OverlayMerge {
  public:
-  OverlayMerge(const Overlay& before, ItemSetView live, std::vector<OverlayItem> added)
+  OverlayMerge(const Overlay& before, ItemSetView live, std::vector<OverlayItem> added,
+               const AddedAttributes& attributes)
       : num_levels_(before.view_.num_levels),
         before_(before),
         old_(before.view_),
         added_(std::move(added)),
-        after_(new Overlay(before.view_)) {
+        attributes_(attributes),
+        after_(new Overlay(before.view_, attributes.num_columns)) {
     for (uint32_t word = 0; word * 64 < old_.num_items; ++word) add_dead(word, ~live.word(word));
     for (const OverlayItem& item : added_) steps_.push_back({item.sid, &item, 0});
     std::sort(steps_.begin(), steps_.end(),
@@ -243,6 +246,12 @@ class OverlayMerge {
         splice(before_.item_ids_, item_changes_, [](const OverlayItem& item) { return item.id; });
     after_->item_scores_ = splice(before_.item_scores_, item_changes_,
                                   [](const OverlayItem& item) { return item.score; });
+    for (size_t column = 0; column < attributes_.num_columns; ++column) {
+      after_->attribute_rows_[column] =
+          splice(before_.attribute_rows_[column], item_changes_, [&](const OverlayItem& item) {
+            return attributes_.rows[item.added * attributes_.num_columns + column];
+          });
+    }
     find_positions();
     after_->position_by_id_ = splice(
         before_.position_by_id_, id_changes(),
@@ -299,6 +308,7 @@ class OverlayMerge {
   const Overlay& before_;
   const SidTrieView& old_;
   const std::vector<OverlayItem> added_;
+  const AddedAttributes& attributes_;
   std::shared_ptr<Overlay> after_;
   std::vector<Step> steps_;
   std::array<Changes, SidTrieView::kMaxLevels + 1> changes_;  // of the nodes of each level
@@ -308,12 +318,23 @@ class OverlayMerge {
 };
 
 std::shared_ptr<const Overlay> Overlay::merge(const SidTrieView& base, const Overlay* before,
-                                              ItemSetView live, std::vector<OverlayItem> added) {
-  if (before != nullptr) return OverlayMerge(*before, live, std::move(added)).run();
-  return OverlayMerge(Overlay(base), ItemSetView(), std::move(added)).run();
+                                              ItemSetView live, std::vector<OverlayItem> added,
+                                              const AddedAttributes& attributes) {
+  if (before != nullptr) return OverlayMerge(*before, live, std::move(added), attributes).run();
+  const Overlay nothing(base, attributes.num_columns);
+  return OverlayMerge(nothing, ItemSetView(), std::move(added), attributes).run();
 }
 
-Overlay::Overlay(const SidTrieView& base) {
+std::shared_ptr<const Overlay> Overlay::with_attribute_rows(uint32_t first) const {
+  const std::shared_ptr<Overlay> other(new Overlay(*this));
+  for (std::vector<uint32_t>& rows : other->attribute_rows_) {
+    std::iota(rows.begin(), rows.end(), first);
+  }
+  other->show();
+  return other;
+}
+
+Overlay::Overlay(const SidTrieView& base, size_t num_columns) : attribute_rows_(num_columns) {
   view_.num_levels = base.num_levels;
   std::copy_n(base.level_sizes, base.num_levels, view_.level_sizes);
   child_begin_.fill(std::vector<uint32_t>{0});
@@ -360,9 +381,9 @@ OverlayItem Overlay::item(uint32_t position) const {
 }
 
 size_t Overlay::nbytes() const {
-  return bytes_of(tokens8_) + bytes_of(tokens16_) + bytes_of(child_begin_) + bytes_of(base_nodes_) +
-         item_ids_.size() * sizeof(int64_t) + item_scores_.size() * sizeof(float) +
-         position_by_id_.size() * sizeof(uint32_t);
+  return bytes_of(tokens8_) + bytes_of(tokens16_) + bytes_of(child_begin_) +
+         bytes_of(attribute_rows_) + bytes_of(base_nodes_) + item_ids_.size() * sizeof(int64_t) +
+         item_scores_.size() * sizeof(float) + position_by_id_.size() * sizeof(uint32_t);
 }
 
 }  // namespace onesearch

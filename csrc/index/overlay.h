@@ -17,8 +17,15 @@ struct OverlayItem {
   SidKey sid;
   int64_t id;
   float score;
+  uint32_t added;  // which row of AddedAttributes
   // The nodes of its prefixes of 1 to num_levels codes in the base, -1 past what the base has.
   std::array<int32_t, SidTrieView::kMaxLevels> base_nodes;
+};
+
+// Where the attributes of added items stand (Attributes): rows [items][num_columns].
+struct AddedAttributes {
+  size_t num_columns = 0;
+  std::vector<uint32_t> rows;
 };
 
 class Overlay {
@@ -29,20 +36,27 @@ class Overlay {
   // Cost: a copy of the arrays of `before`, about 70 bytes an item, and for each item that comes or
   // goes a search a level.
   static std::shared_ptr<const Overlay> merge(const SidTrieView& base, const Overlay* before,
-                                              ItemSetView live, std::vector<OverlayItem> added);
+                                              ItemSetView live, std::vector<OverlayItem> added,
+                                              const AddedAttributes& attributes);
+
+  // The same items with the attributes of rows `first`, first + 1, ... in the order of positions.
+  std::shared_ptr<const Overlay> with_attribute_rows(uint32_t first) const;
 
   const SidTrieView& view() const { return view_; }
   uint32_t num_items() const { return view_.num_items; }
   size_t nbytes() const;
 
-  OverlayItem item(uint32_t position) const;
+  OverlayItem item(uint32_t position) const;  // but for `added`
+
+  // [num_columns][num_items]
+  const std::vector<std::vector<uint32_t>>& attribute_rows() const { return attribute_rows_; }
 
   // The node of the same prefix in the base, for each node of `level`; -1 where it has none.
   const int32_t* base_nodes(int level) const { return base_nodes_[level].data(); }
 
  private:
   friend class OverlayMerge;
-  explicit Overlay(const SidTrieView& base);
+  Overlay(const SidTrieView& base, size_t num_columns);
 
   // Points view_ at the arrays.
   void show();
@@ -56,6 +70,7 @@ class Overlay {
   std::vector<int64_t> item_ids_;
   std::vector<float> item_scores_;
   std::vector<uint32_t> position_by_id_;
+  std::vector<std::vector<uint32_t>> attribute_rows_;
   SidTrieView view_;
 };
 

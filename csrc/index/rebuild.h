@@ -1,15 +1,19 @@
-// From a snapshot to a trie of its living items, the next generation.
+// From a snapshot to the next generation.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
 
-#include "index/sid_trie.h"
+#include "index/generation.h"
 #include "index/snapshot.h"
 
 namespace onesearch {
 
-// Equal to a trie built of the same items, with their scores. The snapshot has a living item.
+// Builds and saves a generation of the living items, of which there is one at least: its trie and
+// columns equal those built of the same items.
 // Cost: a walk of the base, and a build.
-std::shared_ptr<const SidTrie> rebuild(const Snapshot& snapshot);
+std::shared_ptr<const Generation> rebuild(const Snapshot& snapshot, const std::string& folder,
+                                          uint64_t number);
 
 }  // namespace onesearch

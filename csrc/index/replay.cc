@@ -55,13 +55,14 @@ bool has_version(const JournalFile& file, uint64_t version) {
 
 Snapshot::Content replay(std::shared_ptr<const Generation> generation, const JournalFile& file,
                          uint64_t version) {
-  const SidTrieView& base = generation->trie().view();
-  const std::vector<const JournalRecord*> history = history_of(file, version, base.num_levels);
+  const Generation& held = *generation;
+  const int num_levels = held.trie().view().num_levels;
+  const std::vector<const JournalRecord*> history = history_of(file, version, num_levels);
   Edit edit(Snapshot::content_of(std::move(generation)));
   for (auto record = history.rbegin(); record != history.rend(); ++record) {
-    Update update = decode(**record, base.num_levels);
+    Update update = decode(**record, num_levels);
     try {
-      update.check(base);
+      update.check(held);
       edit.add(&update);
     } catch (const InvalidArgument& error) {
       reject((*record)->version, error.what());

@@ -51,6 +51,9 @@ Snapshot::Content Snapshot::content_of(std::shared_ptr<const Generation> generat
   Content content;
   content.live_base = ItemSet::everything(trie.num_items);
   content.num_live_base_sids = trie.num_sids();
+  if (generation->columns() != nullptr) {
+    content.attributes = std::make_shared<const Attributes>(generation->columns());
+  }
   content.generation = std::move(generation);
   return content;
 }
@@ -65,6 +68,15 @@ Snapshot::Snapshot(uint64_t version, Content content)
   for (int level = 0; level <= num_levels(); ++level) {
     view_.overlay_base[level] = content_.overlay->base_nodes(level);
   }
+}
+
+const ItemColumnsHandle& Snapshot::overlay_columns() const {
+  std::call_once(gathered_, [this] {
+    if (content_.overlay == nullptr || content_.attributes == nullptr) return;
+    overlay_columns_ = content_.attributes->gather(content_.overlay->attribute_rows(),
+                                                   content_.overlay->num_items());
+  });
+  return overlay_columns_;
 }
 
 int64_t Snapshot::num_items() const {
@@ -205,6 +217,19 @@ void Snapshot::append_items(Parts parts, std::vector<int64_t>* item_ids) const {
     if (!in_base && !in_overlay) return;
     const bool base_first = !in_overlay || (in_base && comes_first(base, overlay));
     item_ids->push_back(base_first ? base.take() : overlay.take());
+  }
+}
+
+void Snapshot::positions(const int64_t* item_ids, int64_t n, int64_t* positions) const {
+  const auto living = [](const SidTrieView& trie, const ItemSetView& live, int64_t id) -> int64_t {
+    const int64_t position = trie.position_of(id);
+    return position >= 0 && live.has(static_cast<uint32_t>(position)) ? position : -1;
+  };
+  for (int64_t i = 0; i < n; ++i) {
+    positions[i] = living(view_.base, view_.live_base, item_ids[i]);
+    if (positions[i] >= 0 || !view_.has_overlay()) continue;
+    const int64_t position = living(view_.overlay, view_.live_overlay, item_ids[i]);
+    if (position >= 0) positions[i] = view_.base.num_items + position;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "index/attributes.h"
 #include "index/catalogue.h"
 #include "index/generation.h"
 #include "index/item_set.h"
@@ -20,9 +21,10 @@ class Snapshot : public Catalogue {
   struct Content {
     std::shared_ptr<const Generation> generation;
     ItemSetHandle live_base;
-    uint32_t num_live_base_sids = 0;         // SIDs of the base with an item in live_base
-    std::shared_ptr<const Overlay> overlay;  // null: nothing was inserted
-    ItemSetHandle live_overlay;              // null with it
+    uint32_t num_live_base_sids = 0;               // SIDs of the base with an item in live_base
+    std::shared_ptr<const Overlay> overlay;        // null: nothing was inserted
+    ItemSetHandle live_overlay;                    // null with it
+    std::shared_ptr<const Attributes> attributes;  // null: the store has no columns
   };
 
   // The generation as it was built.
@@ -34,6 +36,11 @@ class Snapshot : public Catalogue {
   uint64_t version() const { return version_; }
   const Generation& generation() const { return *content_.generation; }
   const Content& content() const { return content_; }
+
+  // The columns of the base and of the overlay, by position; null where the store or the snapshot
+  // has none. Those of the overlay are gathered by the first call.
+  const ItemColumnsHandle& base_columns() const { return content_.generation->columns(); }
+  const ItemColumnsHandle& overlay_columns() const;
 
   int num_levels() const { return view_.base.num_levels; }
   int64_t num_items() const;
@@ -61,6 +68,10 @@ class Snapshot : public Catalogue {
   void items(const int64_t* ranks, int64_t n, int64_t* offsets,
              std::vector<int64_t>* item_ids) const;
 
+  // item_ids [n] -> where each stands in base_columns(), or the size of the base + where it stands
+  // in overlay_columns(); -1 for one that does not live.
+  void positions(const int64_t* item_ids, int64_t n, int64_t* positions) const;
+
   // Living items below each of nodes [n] of `level`, which may be num_levels.
   void count_items(int level, const int64_t* nodes, int64_t n, int64_t* counts) const;
 
@@ -86,6 +97,8 @@ class Snapshot : public Catalogue {
   uint64_t version_;
   Content content_;
   CatalogueView view_;
+  mutable std::once_flag gathered_;
+  mutable ItemColumnsHandle overlay_columns_;
   mutable std::once_flag counted_;
   mutable int64_t num_overlay_sids_ = 0;  // that live, and do not in the base
 };

@@ -52,12 +52,12 @@ class PayloadReader {
     if (rest_ != 0) reject();
   }
 
- private:
   [[noreturn]] void reject() const {
     throw StoreFormatError(complaint("LiveStore.open", "record", "a payload of its kind",
                                      "another at version " + std::to_string(version_)));
   }
 
+ private:
   uint64_t version_;
   const unsigned char* at_;
   size_t rest_;
@@ -102,6 +102,26 @@ void check_code(const Update& update, const SidTrieView& base, size_t index, int
                                   "codes are local to their level"));
 }
 
+// `held` has the store's columns; null: it has none.
+void check_columns(const Update& update, const ItemColumns* held) {
+  const auto reject = [&update](std::string_view name, const std::string& expected,
+                                const std::string& got) {
+    throw InvalidArgument(
+        complaint(name_of(update.kind), "columns[" + std::string(name) + "]", expected, got));
+  };
+  for (const ColumnView& column : update.columns->columns()) {
+    const ColumnView* const known = held == nullptr ? nullptr : held->find(column.name);
+    if (known == nullptr) reject(column.name, "a column that the store was created with", "none");
+    if (known->kind != column.kind) {
+      reject(column.name, column_kind_name(known->kind), column_kind_name(column.kind));
+    }
+  }
+}
+
+bool has_columns(RecordKind kind) {
+  return kind == RecordKind::kInsert || kind == RecordKind::kUpdateAttributes;
+}
+
 bool has_scores(RecordKind kind) {
   return kind == RecordKind::kInsert || kind == RecordKind::kUpdateScores;
 }
@@ -124,21 +144,44 @@ void Update::set_codes(const int64_t* given, size_t n, const SidTrieView& base) 
   }
 }
 
-void Update::check(const SidTrieView& base) const {
+void Update::check(const Generation& generation) const {
+  const SidTrieView& base = generation.trie().view();
   check_ids(*this);
   for (size_t row = 0; row < scores.size(); ++row) {
-    if (!std::isnan(scores[row])) continue;
+    if (std::isfinite(scores[row])) continue;
     throw InvalidArgument(
-        complaint(name_of(kind), "scores", "numbers", "NaN at row " + std::to_string(row)));
+        complaint(name_of(kind), "scores", "finite float32 numbers",
+                  std::to_string(scores[row]) + " at row " + std::to_string(row)));
   }
   for (size_t i = 0; i < codes.size(); ++i) check_code(*this, base, i, codes[i]);
+  if (columns != nullptr) check_columns(*this, generation.columns().get());
 }
 
 void Update::keep(const std::vector<bool>& kept, int num_levels) {
   keep_rows(&ids, kept, 1);
   keep_rows(&scores, kept, 1);
   keep_rows(&codes, kept, num_levels);
+  if (columns == nullptr) return;
+  std::vector<uint32_t> rows;
+  for (uint32_t row = 0; row < kept.size(); ++row) {
+    if (kept[row]) rows.push_back(row);
+  }
+  columns = ItemColumns::take(*columns, nullptr, rows.data(), static_cast<uint32_t>(rows.size()));
 }
+
+namespace {
+
+// Null for none.
+ItemColumnsHandle columns_of(PayloadReader& payload, uint64_t num_items) {
+  const std::vector<unsigned char> image = payload.take<unsigned char>(payload.take_number());
+  if (image.empty()) return nullptr;
+  ItemColumnsHandle columns =
+      ItemColumns::from_bytes(image.data(), image.size(), "LiveStore.open: record");
+  if (columns->num_items() != num_items) payload.reject();
+  return columns;
+}
+
+}  // namespace
 
 std::vector<unsigned char> encode(const Update& update) {
   PayloadWriter payload;
@@ -150,6 +193,12 @@ std::vector<unsigned char> encode(const Update& update) {
   payload.add(update.ids.data(), update.ids.size());
   payload.add(update.scores.data(), update.scores.size());
   payload.add(update.codes.data(), update.codes.size());
+  if (has_columns(update.kind)) {
+    const Bytes none;
+    const Bytes& image = update.columns == nullptr ? none : update.columns->image();
+    payload.add(image.size());
+    payload.add(image.data(), image.size());
+  }
   return payload.take();
 }
 
@@ -167,6 +216,7 @@ Update decode(const JournalRecord& record, int num_levels) {
   if (record.kind == RecordKind::kInsert) {
     update.codes = payload.take<uint16_t>(number * static_cast<uint64_t>(num_levels));
   }
+  if (has_columns(record.kind)) update.columns = columns_of(payload, number);
   payload.require_end();
   return update;
 }

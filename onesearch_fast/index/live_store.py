@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -15,7 +15,12 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.files import path_bytes
 from onesearch_fast.index._arrays import float_vector, index_vector, integer_array
 from onesearch_fast.index.catalogue import Catalogue
+from onesearch_fast.index.column_rows import column_rows
+from onesearch_fast.index.expressions import Condition
+from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.predicates import Kind
+from onesearch_fast.index.sid_trie import SidTrie
 
 Missing = Literal["error", "ignore"]
 Durability = Literal["process", "fsync"]
@@ -56,13 +61,59 @@ class Snapshot(Catalogue):
         """int64 [n]: the items below each of `nodes` [n] of `level`, 0 to num_levels."""
         return self._handle.count_items(level, index_vector("Snapshot.count_items", "nodes", nodes))
 
-    def filter(self, allow: Any = None, deny: Any = None) -> ItemFilter:
-        """The filter that lets through the items of `allow` (default: all) that are not in `deny`.
+    @property
+    def column_kinds(self) -> dict[str, Kind]:
+        """Name -> kind of the store's columns, as of `ItemColumns.kinds`."""
+        base = self._handle.base_columns()
+        return {} if base is None else base.kinds
 
-        Each is a set of item ids, integers [n]. Ids that the snapshot does not hold match nothing;
-        `ItemFilter.num_unknown_ids` counts them. A filter serves this snapshot alone.
+    def values(self, name: str, item_ids: Any) -> list[Any]:
+        """What column `name` holds for each item [n]: None for a missing value or item."""
+        positions = self._handle.positions(index_vector("Snapshot.values", "item_ids", item_ids))
+        values: list[Any] = [None] * len(positions)
+        for columns, first in self._parts_of_columns():
+            here = (positions >= first) & (positions < first + columns.num_items)
+            for row, value in zip(
+                np.flatnonzero(here), columns.values(name, positions[here] - first), strict=True
+            ):
+                values[row] = value
+        return values
+
+    def filter(
+        self, allow: Any = None, deny: Any = None, where: Condition | None = None
+    ) -> ItemFilter:
+        """The filter that lets through items of `allow` that meet `where`, but for those of `deny`.
+
+        It serves this snapshot alone; `FilterCache` keeps what an expression lets through of a
+        generation, so that after an update only what was inserted since is looked at.
+
+        Args:
+            allow, deny: item ids, integers [n]. Ids that the snapshot does not hold match nothing;
+                `ItemFilter.num_unknown_ids` counts them. Default: all items, and none.
+            where: an expression over the columns of the store, as `col("price") < 5`.
+
+        Raises:
+            ValueError: an unknown column.
+            TypeError: a comparison that a column's kind does not have.
         """
-        return ItemFilter._make(self, allow, deny)
+        return ItemFilter._make(self, allow, deny, where)
+
+    def _parts_of_columns(self) -> list[tuple[_C.ItemColumns, int]]:
+        """Columns of the base and of the overlay, and the position of the first item of each."""
+        base, overlay = self._handle.base_columns(), self._handle.overlay_columns()
+        if base is None:
+            return []
+        return [(base, 0)] if overlay is None else [(base, 0), (overlay, base.num_items)]
+
+    def _columns_of_filter(self, columns: ItemColumns | None) -> tuple[ItemColumns, ...]:
+        if columns is not None:
+            remedy = "a live store has its own"
+            raise invalid("Snapshot.filter", "columns", "none", type(columns), remedy, TypeError)
+        parts = self._parts_of_columns()
+        if not parts:
+            remedy = "create it with columns"
+            raise invalid("Snapshot.filter", "where", "a store with columns", "none", remedy)
+        return tuple(ItemColumns._own(part) for part, _ in parts)
 
     def __repr__(self) -> str:
         return f"Snapshot(version {self.version}, {self.num_items} items, {self.num_sids} SIDs)"
@@ -107,6 +158,8 @@ class LiveStore:
         level_sizes: Sequence[int],
         item_ids: Any = None,
         item_scores: Any = None,
+        columns: Mapping[str, Any] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
         durability: Durability = "process",
         compact_after: int | None = None,
     ) -> LiveStore:
@@ -115,8 +168,10 @@ class LiveStore:
         Args:
             folder: where to; made, or empty.
             codes, level_sizes, item_ids: as for `SidTrie.build`.
-            item_scores: [num_items] priors, higher first inside one SID, kept as float32; default:
-                all 0. Equal scores are ordered by a hash of the item id.
+            item_scores: [num_items] finite priors, higher first inside one SID, kept as float32;
+                default: all 0. Equal scores are ordered by a hash of the item id.
+            columns, kinds: attributes for `Snapshot.filter`, as for `ItemColumns.build`. Names and
+                kinds stay for the life of the store.
             durability: "process" writes each update before it is acknowledged; "fsync" also waits
                 until the disk has it.
             compact_after: changed items (inserted since the last generation, or deleted from it)
@@ -124,26 +179,20 @@ class LiveStore:
                 least 65,536.
 
         Raises:
-            ValueError, TypeError: as `SidTrie.build`.
+            ValueError, TypeError: as `SidTrie.build` and `ItemColumns.build`.
             FileExistsError: a folder that is not empty.
             OSError: one that cannot be written; nothing is left in it.
         """
         where = "LiveStore.create"
-        sizes = index_vector(where, "level_sizes", level_sizes).tolist()
-        rows = integer_array(where, "codes", codes, f"[num_items, {len(sizes)}]")
-        ids = None if item_ids is None else index_vector(where, "item_ids", item_ids)
-        scores = None
-        if item_scores is not None:
-            scores = _scores(where, "item_scores", item_scores).astype(np.float64)
-        for argument, vector in (("item_ids", ids), ("item_scores", scores)):
-            if vector is not None and vector.shape != rows.shape[:1]:
-                raise invalid(where, argument, f"shape [{rows.shape[0]}]", list(vector.shape))
-        if durability not in ("process", "fsync"):
-            raise invalid(where, "durability", "'process' or 'fsync'", durability)
         name = path_bytes(where, folder)
         limit = _limit(where, compact_after)
+        if durability not in ("process", "fsync"):
+            raise invalid(where, "durability", "'process' or 'fsync'", durability)
+        scores = None if item_scores is None else _scores(where, "item_scores", item_scores)
+        trie = SidTrie.build(codes, level_sizes, item_ids, scores, keep_scores=scores is not None)
+        held = ItemColumns.build(trie, columns, kinds)._handle if columns else None
         fsync = durability == "fsync"
-        return cls._own(_C.LiveStore.create(name, rows, sizes, ids, scores, fsync, limit), folder)
+        return cls._own(_C.LiveStore.create(name, trie._handle, held, fsync, limit), folder)
 
     @classmethod
     def open(
@@ -203,16 +252,25 @@ class LiveStore:
         """The latest version. Never waits, neither for writers nor for a compaction."""
         return Snapshot._own(self._handle.snapshot())
 
-    def insert(self, item_ids: Any, codes: Any, scores: Any = None) -> int:
+    def insert(
+        self,
+        item_ids: Any,
+        codes: Any,
+        scores: Any = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> int:
         """Adds items; returns the new version.
 
         Args:
             item_ids: [n] distinct ids of at least 0 that the store does not hold.
             codes: [n, num_levels] integers, each within its level.
-            scores: [n] priors, kept as float32; default: 0.
+            scores: [n] finite priors, kept as float32; default: 0.
+            columns: name -> values [n]; those that are not given are missing.
 
         Raises:
-            ValueError: an id that the store holds, a code out of range, a NaN; nothing changes.
+            ValueError: an id that the store holds, a code out of range, a NaN, an unknown column;
+                nothing changes.
+            TypeError: values of another kind than the column's.
             OSError: the journal cannot be written; nothing changes.
 
         Cost: linear in the items inserted since the last generation and in n.
@@ -226,7 +284,7 @@ class LiveStore:
         priors = np.zeros(len(ids), dtype=np.float32)
         if scores is not None:
             priors = _scores_of(where, scores, ids)
-        return self._handle.insert(ids, rows, priors)
+        return self._handle.insert(ids, rows, priors, self._rows_of(where, columns, len(ids)))
 
     def delete(self, item_ids: Any, missing: Missing = "error") -> int:
         """Takes items away; returns the new version, or the present one if there is nothing to do.
@@ -254,6 +312,33 @@ class LiveStore:
         return self._handle.update_scores(
             ids, _scores_of(where, scores, ids), _ignores(where, missing)
         )
+
+    def update_attributes(
+        self, item_ids: Any, columns: Mapping[str, Any], missing: Missing = "error"
+    ) -> int:
+        """Gives items new values in `columns`, name -> values [n]; returns the new version.
+
+        Other columns keep theirs. Errors and `missing` as for `insert` and `delete`, cost as for
+        `insert`.
+        """
+        where = "LiveStore.update_attributes"
+        ids = index_vector(where, "item_ids", item_ids)
+        if not columns:
+            raise invalid(where, "columns", "a dict of at least one column", columns)
+        rows = self._rows_of(where, columns, len(ids))
+        return self._handle.update_attributes(ids, rows, _ignores(where, missing))
+
+    def _rows_of(
+        self, where: str, columns: Mapping[str, Any] | None, num_items: int
+    ) -> _C.ItemColumns | None:
+        if not columns:
+            return None
+        kinds = self.snapshot().column_kinds
+        for name in columns:
+            if name not in kinds:
+                expected = f"columns of the store: {', '.join(kinds) or 'none'}"
+                raise invalid(where, "columns", expected, name)
+        return _C.ItemColumns.build(num_items, column_rows(where, columns, num_items, kinds), None)
 
     def rollback(self, version: int) -> int:
         """Makes a new version with the content of an earlier one; returns the new version.
@@ -288,7 +373,7 @@ class LiveStore:
 
 
 def _scores(where: str, argument: str, values: Any) -> npt.NDArray[np.float32]:
-    # What float32 cannot hold becomes infinite, and still sorts as it should.
+    # What float32 cannot hold becomes infinite, and is refused as such.
     with np.errstate(over="ignore"):
         return float_vector(where, argument, values).astype(np.float32)
 

@@ -26,28 +26,28 @@ namespace {
 
 const double kNaN = std::nan("");
 
+std::string cell_text(const ColumnView& column, uint32_t position) {
+  if (missing_at(column, position)) return "?";
+  if (column.kind == ColumnKind::kReal) return std::to_string(real_at(column, position));
+  if (column.kind == ColumnKind::kBool) {
+    return std::to_string(bit_at(static_cast<const uint64_t*>(column.values), position));
+  }
+  if (column.kind == ColumnKind::kInteger) return std::to_string(integer_at(column, position));
+  const auto code = static_cast<uint32_t>(integer_at(column, position));
+  if (column.kind == ColumnKind::kCategory) return std::string(column.category(code));
+  std::string text;
+  const auto list = column.list(code);
+  for (const uint32_t* one = list.begin; one < list.end; ++one) {
+    text += std::string(column.category(*one)) + "/";
+  }
+  return text;
+}
+
 // One item as text: equal text, equal attributes.
 std::string item_text(const ItemColumns& columns, uint32_t position) {
   std::string text;
   for (const ColumnView& column : columns.columns()) {
-    text += std::string(column.name) + "=";
-    if (missing_at(column, position)) {
-      text += "?";
-    } else if (column.kind == ColumnKind::kReal) {
-      text += std::to_string(real_at(column, position));
-    } else if (column.kind == ColumnKind::kBool) {
-      text += std::to_string(bit_at(static_cast<const uint64_t*>(column.values), position));
-    } else if (column.kind == ColumnKind::kInteger) {
-      text += std::to_string(integer_at(column, position));
-    } else if (column.kind == ColumnKind::kCategory) {
-      text += column.category(static_cast<uint32_t>(integer_at(column, position)));
-    } else {
-      const auto list = column.list(static_cast<uint32_t>(integer_at(column, position)));
-      for (const uint32_t* code = list.begin; code < list.end; ++code) {
-        text += std::string(column.category(*code)) + "/";
-      }
-    }
-    text += ";";
+    text += std::string(column.name) + "=" + cell_text(column, position) + ";";
   }
   return text;
 }
@@ -241,6 +241,38 @@ TEST(items_of_two_sets_are_taken_together) {
   const ItemColumnsHandle other = ItemColumns::build(1, {integer_rows("sales", {1}, nullptr)});
   CHECK_THROWS(InvalidArgument, "those of the other items: 5, got 1",
                ItemColumns::take(*a, other.get(), positions.data(), 1));
+}
+
+TEST(each_column_is_gathered_by_its_own_rows_from_parts_that_may_lack_it) {
+  const Rows first(1, 900);
+  const Rows second(2, 300);
+  const ItemColumnsHandle a = ItemColumns::build(first.n, first.columns());
+  const ItemColumnsHandle b =
+      ItemColumns::build(second.n, {second.columns()[3], second.columns()[0]});  // brand and price
+  std::mt19937 random(3);
+  std::vector<std::vector<uint32_t>> rows(5, std::vector<uint32_t>(500));
+  std::vector<const uint32_t*> pointers;
+  for (std::vector<uint32_t>& of_column : rows) {
+    for (uint32_t& row : of_column) row = random() % 1200;
+    of_column[7] = ItemColumns::kNoItem;
+    pointers.push_back(of_column.data());
+  }
+  const ItemColumnsHandle gathered = ItemColumns::gather({a.get(), b.get()}, pointers, 500);
+  gathered->verify();
+  const ItemColumnsHandle both = ItemColumns::build(second.n, second.columns());
+  for (uint32_t column = 0; column < 5; ++column) {
+    const bool in_b = column == 0 || column == 3;
+    std::vector<uint32_t> expected = rows[column];
+    for (uint32_t& row : expected) row = row < 900 || in_b ? row : ItemColumns::kNoItem;
+    const auto taken = ItemColumns::take(*a, both.get(), expected.data(), 500);
+    for (uint32_t i = 0; i < 500; ++i) {
+      CHECK_EQUAL(cell_text(gathered->columns()[column], i),
+                  cell_text(taken->columns()[column], i));
+    }
+  }
+  rows[2][3] = 1200;
+  CHECK_THROWS(InvalidArgument, "positions below 1200, got 1200",
+               ItemColumns::gather({a.get(), b.get()}, pointers, 500));
 }
 
 TEST(columns_are_replaced_by_name) {

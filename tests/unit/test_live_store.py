@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import onesearch_fast as osf
+from onesearch_fast import col
 from onesearch_fast.index import LiveStore, SidTrie, Snapshot
 
 SIZES = (4, 3, 2)
@@ -31,6 +32,8 @@ IDS = range(40)
 class Item:
     sid: tuple[int, ...]
     score: float
+    price: float | None = None
+    colour: str | None = None
 
 
 Items = dict[int, Item]
@@ -45,13 +48,25 @@ def scores_of(items: Items) -> list[float]:
     return [item.score for item in items.values()]
 
 
+def columns_of(items: Items) -> dict[str, list[Any]]:
+    values = items.values()
+    return {"price": [one.price for one in values], "colour": [one.colour for one in values]}
+
+
 def trie_of(items: Items) -> SidTrie:
     return SidTrie.build(codes_of(items), SIZES, list(items), scores_of(items))
 
 
 def create(folder: Path, items: Items, **options: Any) -> LiveStore:
     return LiveStore.create(
-        folder, codes_of(items), SIZES, list(items), scores_of(items), **options
+        folder,
+        codes_of(items),
+        SIZES,
+        list(items),
+        scores_of(items),
+        columns_of(items),
+        kinds={"price": "real", "colour": "category"},
+        **options,
     )
 
 
@@ -88,6 +103,8 @@ def check(snapshot: Snapshot, items: Items) -> None:
     expected = [list(items[i].sid) if i in items else [-1] * len(SIZES) for i in IDS]
     assert snapshot.item_codes(list(IDS)).tolist() == expected
     check_walk(snapshot, held)
+    if snapshot.column_kinds:
+        check_columns(snapshot, items)
 
 
 def check_walk(snapshot: Snapshot, held: dict[tuple[int, ...], list[int]]) -> None:
@@ -112,8 +129,24 @@ def check_walk(snapshot: Snapshot, held: dict[tuple[int, ...], list[int]]) -> No
         assert snapshot.rank(list(nodes)).tolist() == list(nodes.values())
 
 
+def check_columns(snapshot: Snapshot, items: Items) -> None:
+    """Values and conditions on them are those of the items."""
+    nobody = Item((), 0.0)
+    for name, values in columns_of({i: items.get(i, nobody) for i in IDS}).items():
+        assert snapshot.values(name, list(IDS)) == values
+    allowed = snapshot.filter(where=(col("price") < 2) | (col("colour") == "red"))
+    met = {i for i, one in items.items() if one.colour == "red" or (one.price or 2) < 2}
+    assert allowed.contains(list(IDS)).tolist() == [i in met for i in IDS]
+    assert allowed.num_allowed_items == len(met)
+    sids = {items[i].sid for i in met}
+    below = allowed.allows(len(SIZES), snapshot.rank(every_sid()))
+    assert below.tolist() == [tuple(sid) in sids for sid in every_sid().tolist()]
+
+
 sid = st.tuples(*(st.integers(0, size - 1) for size in SIZES))
-item = st.builds(Item, sid, st.sampled_from([0.0, 1.0, -1.0, 0.5, float("inf")]))
+prices = st.sampled_from([None, 0.5, 1.0, 2.0, 3.25])
+colours = st.sampled_from([None, "red", "blue", "绿"])
+item = st.builds(Item, sid, st.sampled_from([0.0, 1.0, -1.0, 0.5]), prices, colours)
 batch = st.dictionaries(st.sampled_from(IDS), item, max_size=6)
 
 
@@ -139,6 +172,7 @@ class LiveStoreMachine(RuleBasedStateMachine):
         return self.history[-1]
 
     def moved_to(self, version: int, items: Items) -> None:
+        # An update that is left without items makes no version.
         if version == len(self.history):
             self.history.append(items)
         assert version == len(self.history) - 1
@@ -147,7 +181,9 @@ class LiveStoreMachine(RuleBasedStateMachine):
     @rule(items=batch)
     def insert(self, items: Items) -> None:
         fresh = {i: one for i, one in items.items() if i not in self.items}
-        version = self.store.insert(list(fresh), codes_of(fresh), scores_of(fresh))
+        version = self.store.insert(
+            list(fresh), codes_of(fresh), scores_of(fresh), columns_of(fresh)
+        )
         self.moved_to(version, self.items | fresh)
 
     @rule(ids=st.sets(st.sampled_from(IDS), max_size=6))
@@ -162,6 +198,22 @@ class LiveStoreMachine(RuleBasedStateMachine):
         changed = {i: replace(self.items[i], score=score) for i, score in known.items()}
         self.moved_to(version, self.items | changed)
 
+    @rule(changes=st.dictionaries(st.sampled_from(IDS), prices, max_size=6))
+    def update_price(self, changes: dict[int, float | None]) -> None:
+        version = self.store.update_attributes(
+            list(changes), {"price": list(changes.values())}, missing="ignore"
+        )
+        known = {i: price for i, price in changes.items() if i in self.items}
+        changed = {i: replace(self.items[i], price=price) for i, price in known.items()}
+        self.moved_to(version, self.items | changed)
+
+    @rule(changes=st.dictionaries(st.sampled_from(IDS), colours, min_size=1, max_size=6))
+    def update_colour(self, changes: dict[int, str | None]) -> None:
+        known = {i: colour for i, colour in changes.items() if i in self.items}
+        version = self.store.update_attributes(list(known), {"colour": list(known.values())})
+        changed = {i: replace(self.items[i], colour=colour) for i, colour in known.items()}
+        self.moved_to(version, self.items | changed)
+
     @rule(data=st.data())
     def rollback(self, data: st.DataObject) -> None:
         known = [version for part in self.store.versions() for version in part]
@@ -172,7 +224,7 @@ class LiveStoreMachine(RuleBasedStateMachine):
     def compact(self) -> None:
         generation = self.store.snapshot().generation
         done = self.store.compact()
-        assert self.store.snapshot().generation == generation + done
+        assert (self.store.snapshot().generation > generation) == done
 
     @rule()
     def reopen(self) -> None:
@@ -258,7 +310,21 @@ BAD_UPDATES = {
     ),
     "a score that is no number": (
         lambda s: s.update_scores([3, 4], [1.0, float("nan")]),
-        "LiveStore.update_scores: scores: expected numbers, got NaN at row 1",
+        "LiveStore.update_scores: scores: expected finite float32 numbers, got nan at row 1",
+    ),
+    "a score past float32": (lambda s: s.update_scores([3], [1e39]), "got inf at row 0"),
+    "an unknown column": (
+        lambda s: s.update_attributes([3], {"size": [1]}),
+        "LiveStore.update_attributes: columns: expected columns of the store: price, colour, got",
+    ),
+    "no column": (lambda s: s.update_attributes([3], {}), "a dict of at least one column"),
+    "too few values": (
+        lambda s: s.insert([50], [[0, 0, 0]], columns={"price": []}),
+        r"LiveStore.insert: columns\['price'\]: expected 1 values, one an item, got 0",
+    ),
+    "attributes of an unknown id": (
+        lambda s: s.update_attributes([3, 50], {"price": [1.0, 2.0]}),
+        "the store holds, got 50",
     ),
     "delete an unknown id": (
         lambda s: s.delete([3, 50]),
@@ -286,6 +352,8 @@ def test_types_are_named(store: LiveStore, folder: Path) -> None:
         store.insert([0.5], [[0, 0, 0]])
     with pytest.raises(TypeError, match=r"LiveStore.update_scores: scores: expected a real dtype"):
         store.update_scores([3], ["high"])
+    with pytest.raises(TypeError, match=r"columns\['colour'\]: expected values of kind category"):
+        store.update_attributes([3], {"colour": [5]})
     with pytest.raises(
         TypeError, match=r"Snapshot.filter: allow: expected an integer dtype, got b"
     ):
@@ -294,8 +362,9 @@ def test_types_are_named(store: LiveStore, folder: Path) -> None:
         with pytest.raises(TypeError, match=make.__name__):
             make()
     for options in ({"durability": "none"}, {"compact_after": 0}, {"item_scores": [1.0]}):
-        with pytest.raises(ValueError, match=f"LiveStore.create: {next(iter(options))}"):
+        with pytest.raises(ValueError, match=next(iter(options))):
             LiveStore.create(folder.parent / "new", [[0, 0, 0]] * 2, SIZES, **options)
+    assert not (folder.parent / "new").exists()
 
 
 def test_codes_out_of_range_make_no_store(folder: Path) -> None:
@@ -416,6 +485,55 @@ def test_filters_of_a_snapshot(store: LiveStore) -> None:
     ranks = snapshot.rank([[3 % 4, 3 % 3, 3 % 2], [0, 0, 0], [0, 1, 0], [3, 2, 1]])
     assert allowed.allows(3, ranks).tolist() == [True, True, False, False]
     assert allowed.trie is snapshot
+
+
+def test_a_store_without_columns(folder: Path) -> None:
+    with LiveStore.create(folder, [[1, 2, 0]], SIZES) as store:
+        snapshot = store.snapshot()
+        assert (snapshot.column_kinds, snapshot.values("price", [0])) == ({}, [None])
+        with pytest.raises(ValueError, match=r"Snapshot.filter: where: expected a store with col"):
+            snapshot.filter(where=col("price") < 2)
+        with pytest.raises(ValueError, match=r"columns of the store: none, got price"):
+            store.insert([7], [[0, 0, 0]], columns={"price": [1.0]})
+
+
+def test_values_and_conditions_of_a_snapshot(store: LiveStore) -> None:
+    with pytest.raises(ValueError, match="size"):
+        store.snapshot().filter(where=col("size") < 2)
+    store.update_attributes([3, 4], {"price": np.array([7, 8])})
+    assert store.snapshot().values("price", [3, 4, 5, 99]) == [7.0, 8.0, None, None]
+    assert store.snapshot().column_kinds == {"price": "real", "colour": "category"}
+
+
+def test_what_an_expression_lets_through_of_a_generation_is_kept(store: LiveStore) -> None:
+    cache = osf.FilterCache()
+    store.update_attributes([3, 4], {"price": [1.0, 5.0]})
+    for price, expected in ((1.5, [3]), (1.25, [3]), (9.0, [])):
+        store.update_attributes([3], {"price": [price]})
+        cheap = cache.filter(store.snapshot(), where=col("price") < 2)
+        assert np.flatnonzero(cheap.contains(range(30))).tolist() == expected
+    assert (cache.statistics.misses, cache.statistics.hits) == (1, 2)
+    store.compact()
+    cache.filter(store.snapshot(), where=col("price") < 2)
+    assert cache.statistics.misses == 2
+
+
+def test_many_small_batches_of_attributes(store: LiveStore, folder: Path) -> None:
+    items = dict(ITEMS)
+    for turn in range(200):
+        first, second = turn % 30, (turn * 7 + 1) % 29
+        if turn % 3 == 0:
+            store.update_attributes([first], {"colour": [f"colour {turn}"]})
+            items[first] = replace(items[first], colour=f"colour {turn}")
+        elif first != second:
+            store.update_attributes([first, second], {"price": [turn, None]})
+            items[first] = replace(items[first], price=float(turn))
+            items[second] = replace(items[second], price=None)
+        if turn % 40 == 0:
+            check(store.snapshot(), items)
+    store.close()
+    with LiveStore.open(folder) as store:
+        check(store.snapshot(), items)
 
 
 def test_versions_of_the_last_two_generations(store: LiveStore) -> None:
