@@ -19,7 +19,7 @@ NEEDED_FOR = {
     "tokenizers": "prompts",
     "safetensors": "served folders and codebooks",
     "pyarrow": "item tables and parquet files",
-    "pyahocorasick": "keywords in queries, in a later version",
+    "pyahocorasick": "keywords in texts",
     "accelerate": "training",
     "faiss-cpu": "fitting codebooks",
     "scikit-learn": "the TF-IDF text encoder",
