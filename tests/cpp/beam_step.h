@@ -226,7 +226,11 @@ inline std::vector<Candidate64> brute_force(const Step& step, int64_t request) {
     std::vector<Candidate64> siblings;
     for (uint32_t edge = children.begin; edge < children.end; ++edge) {
       const int64_t token = trie.token(level, edge);
-      const double score = step.beam_scores[row] + (logits[token] - normalizer);
+      double score = step.beam_scores[row] + (logits[token] - normalizer);
+      if (step.input.normalizer == Normalizer::kNone) {
+        // As it is computed, to the bit: noise can tell more apart than a tolerance.
+        score = step.beam_scores[row] + step.logits[row * size + token];
+      }
       const bool allowed = filter == nullptr || filter->base.any(trie.item_range(level + 1, edge));
       if (std::isfinite(score) && allowed) {
         siblings.push_back({score, beam, token, edge, score, true});

@@ -67,6 +67,7 @@ struct RuledStep {
               tensor(path, DType::kInt32, {step.batch, step.beams, kLevel}),
               tensor(perturbed, DType::kFloat32, {step.batch, step.beams})};
     options.gumbel = &gumbel;
+    step.input.normalizer = Normalizer::kNone;
     step.want_perturbed();
     return *this;
   }
