@@ -42,13 +42,13 @@ class ItemFilter:
         catalogue: Catalogue,
         allow: Any = None,
         deny: Any = None,
-        where: Condition | None = None,
+        where: Condition | str | None = None,
         columns: ItemColumns | None = None,
         evaluate: Evaluate | None = None,
     ) -> ItemFilter:
         sets: list[_C.ItemSet | None] = [None, None]
         if where is not None:
-            expression = expression_of(where)
+            expression = Expression.parse(where) if isinstance(where, str) else expression_of(where)
             name = f"{type(catalogue).__name__}.filter"
             base, *overlay = catalogue._columns_of_filter(columns)
             sets[0] = (evaluate or ItemColumns._evaluate)(base, name, expression)

@@ -80,7 +80,7 @@ class Snapshot(Catalogue):
         return values
 
     def filter(
-        self, allow: Any = None, deny: Any = None, where: Condition | None = None
+        self, allow: Any = None, deny: Any = None, where: Condition | str | None = None
     ) -> ItemFilter:
         """The filter that lets through items of `allow` that meet `where`, but for those of `deny`.
 

@@ -274,7 +274,7 @@ class SidTrie(Catalogue):
         self,
         allow: Any = None,
         deny: Any = None,
-        where: Condition | None = None,
+        where: Condition | str | None = None,
         columns: ItemColumns | None = None,
     ) -> ItemFilter:
         """The filter that lets through items of `allow` that meet `where`, but for those of `deny`.

@@ -204,7 +204,11 @@ inline void apply(const BeamStepOptions& options, int64_t request, int64_t beam,
     if (options.node_prior != nullptr) one.key += *options.node_prior->at<const float>(one.node);
     one.key -= options.sibling_penalty * rank++;
   }
-  if (options.gumbel != nullptr) perturb(*options.gumbel, request, beam, siblings);
+  if (options.gumbel != nullptr) {
+    perturb(*options.gumbel, request, beam, siblings);
+    // Keys are kept in float32, where two of them may tie; the lower token then goes first.
+    for (Candidate64& one : *siblings) one.key = static_cast<float>(one.key);
+  }
   std::sort(siblings->begin(), siblings->end());
   const auto most = static_cast<size_t>(options.max_children_per_parent);
   for (size_t i = 0; i < siblings->size(); ++i) (*siblings)[i].eligible = most == 0 || i < most;

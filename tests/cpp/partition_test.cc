@@ -110,16 +110,6 @@ void check_bounds(const Partition& partition, uint32_t seed) {
   }
 }
 
-template <class Body>
-void on_every_tier(const Body& body) {
-  const IsaTier before = isa_tier();
-  for (const IsaTier tier : usable_tiers()) {
-    set_isa_tier(tier);
-    body();
-  }
-  set_isa_tier(before);
-}
-
 }  // namespace
 
 TEST(a_bit_is_selected_as_by_counting) {

@@ -117,7 +117,7 @@ def test_columns_of_another_trie_are_refused(trie: SidTrie) -> None:
     with pytest.raises(TypeError, match=r"got <class 'NoneType'>; make them with ItemColumns"):
         trie.filter(where=col("stars") < 3)
     with pytest.raises(TypeError, match="condition: expected an expression or col"):
-        trie.filter(where="stars < 3", columns=columns)
+        trie.filter(where=5, columns=columns)
 
 
 def test_unknown_ids_match_nothing_and_are_counted(trie: SidTrie) -> None:
@@ -171,3 +171,12 @@ def test_bad_levels_are_refused(trie: SidTrie) -> None:
         trie.filter().allows(4, [0])
     with pytest.raises(TypeError, match=r"trie\.filter"):
         ItemFilter()
+
+
+def test_conditions_may_be_given_as_text() -> None:
+    trie = SidTrie.build([[0, 1], [1, 0], [1, 1]], (2, 2))
+    columns = ItemColumns.build(trie, {"price": [5.0, 50.0, 500.0]})
+    chosen = trie.filter(where="price between 10 and 100", columns=columns)
+    assert chosen.num_allowed_items == 1
+    with pytest.raises(ValueError, match="did you mean 'between'"):
+        trie.filter(where="price betwen 1 and 2", columns=columns)
