@@ -50,7 +50,7 @@ struct ChangedCatalogue {
     input.keep_scores = true;
     LiveStoreOptions options;
     options.compact_after = int64_t{1} << 40;
-    store = LiveStore::create(file.path() + ".store", *SidTrie::build(input), options);
+    store = LiveStore::create(file.path() + ".store", *SidTrie::build(input), nullptr, options);
     if (inserted > 0) store->commit(insert_of(rows_of(all, {rows.begin() + kFirst, rows.end()})));
     std::shuffle(rows.begin(), rows.end(), std::mt19937(seed));
     const RandomCatalogue left = rows_of(all, {rows.begin() + deleted, rows.end()});
