@@ -159,7 +159,7 @@ def test_an_edited_template_is_another_run(split, tmp_path):
     [
         (None, "expected an existing folder"),
         (
-            GPTNeoXConfig(hidden_size=16, num_attention_heads=4),
+            GPTNeoXConfig(num_hidden_layers=1),
             "model_type: expected one of .*qwen3",
         ),
         (Qwen3Config(hidden_act="gelu"), "hidden_act: expected 'silu'"),
