@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/error.h"
 #include "core/stream.h"
 #include "cpu/thread_pool.h"
 
@@ -22,6 +23,12 @@ int bits_for(int64_t count) {
   int bits = 1;
   while ((int64_t{1} << bits) < count) ++bits;
   return bits;
+}
+
+// Someone else writes to what is sorted; without this the places of others would be written over.
+[[noreturn]] void reject_changed_keys() {
+  throw InvalidArgument(complaint("sort_rows", "keys", "arrays that stay as they are",
+                                  "arrays that changed while they were read"));
 }
 
 template <class Key>
@@ -59,7 +66,8 @@ class Distribution {
         num_parts_(int64_t{1} << cut_bits),
         num_slices_(std::min<int64_t>(num_threads(), range.size() / kBlockRows + 1)),
         read_(read),
-        next_(static_cast<size_t>(num_slices_ * num_parts_)) {
+        next_(static_cast<size_t>(num_slices_ * num_parts_)),
+        end_(next_.size()) {
     for_each_slice([this](int64_t slice) { count(slice); });
     place();
   }
@@ -113,10 +121,9 @@ class Distribution {
     for (int64_t part = 0; part < num_parts_; ++part) {
       const int64_t begin = at;
       for (int64_t slice = 0; slice < num_slices_; ++slice) {
-        uint32_t& next = next_[slice * num_parts_ + part];
-        const uint32_t count = next;
-        next = static_cast<uint32_t>(at);
-        at += count;
+        const int64_t i = slice * num_parts_ + part;
+        at += std::exchange(next_[i], static_cast<uint32_t>(at));
+        end_[i] = static_cast<uint32_t>(at);
       }
       if (at > begin) parts_.push_back({begin, at, shift_});
     }
@@ -124,20 +131,24 @@ class Distribution {
 
   void scatter(int64_t slice, const Records<Key>& to) {
     uint32_t* next = next_.data() + slice * num_parts_;
+    const uint32_t* end = end_.data() + slice * num_parts_;
     const std::vector<uint32_t> begin(next, next + num_parts_);
     std::vector<Line> lines(static_cast<size_t>(num_parts_));
+    const auto flush_part = [&](int64_t part) {
+      if (next[part] > end[part]) reject_changed_keys();
+      flush(lines[part], begin[part], next[part], to);
+    };
     for_each_block(slice, [&](const Block<Key>& block, int64_t n) {
       for (int64_t i = 0; i < n; ++i) {
         const int64_t part = part_of(block.keys[i]);
         const uint32_t at = next[part]++;
-        Line& line = lines[part];
-        line.keys[at % kLineRows] = block.keys[i];
-        line.rows[at % kLineRows] = block.rows[i];
-        if (at % kLineRows == kLineRows - 1) flush(line, begin[part], at + 1, to);
+        lines[part].keys[at % kLineRows] = block.keys[i];
+        lines[part].rows[at % kLineRows] = block.rows[i];
+        if (at % kLineRows == kLineRows - 1) flush_part(part);
       }
     });
     for (int64_t part = 0; part < num_parts_; ++part) {
-      if (next[part] % kLineRows != 0) flush(lines[part], begin[part], next[part], to);
+      if (next[part] % kLineRows != 0) flush_part(part);
     }
     stream_fence();
   }
@@ -161,7 +172,8 @@ class Distribution {
   int64_t num_parts_;
   int64_t num_slices_;
   const ReadBlock<Key>& read_;
-  std::vector<uint32_t> next_;  // [slice][part]
+  std::vector<uint32_t> next_;  // [slice][part] counts, then places
+  std::vector<uint32_t> end_;   // [slice][part]
   std::vector<Range> parts_;
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "check.h"
+#include "core/error.h"
 #include "cpu/thread_pool.h"
 
 using namespace onesearch;
@@ -124,4 +125,17 @@ TEST(ranges_too_large_for_a_leaf_are_cut_again) {
     keys[i] = head << 61 >> 1 | (random() % 2) << 40 | (i % 5 == 0 ? random() % 1000 : 77);
   }
   CHECK(is_sorted_as_by_std(keys, 64));
+}
+
+TEST(keys_that_change_while_they_are_read_are_refused) {
+  set_num_threads(1);
+  const int64_t n = 50'000;
+  int64_t num_read = 0;
+  RowTable<uint64_t> sorted(n);
+  const auto read_keys = [&](int64_t, int64_t count, uint64_t* keys) {
+    // Even at the first reading, then all in the last part.
+    for (int64_t i = 0; i < count; ++i) keys[i] = num_read < n ? (num_read + i) % 64 : 63;
+    num_read += count;
+  };
+  CHECK_THROWS(InvalidArgument, "arrays that changed", sort_rows<uint64_t>(6, read_keys, &sorted));
 }
