@@ -12,9 +12,9 @@
 
 #include "catalogue.h"
 #include "check.h"
-#include "cpu/isa.h"
 #include "cpu/thread_pool.h"
 #include "index/partition_writer.h"
+#include "tiers.h"
 
 using namespace onesearch;
 using namespace onesearch::testing;
@@ -116,16 +116,14 @@ void check_builds(const std::string& name, const RandomCatalogue& catalogue) {
   const Bytes expected = simple_image(catalogue);
   CatalogueCodes input = catalogue.input();
   input.keep_scores = true;
-  for (const IsaTier tier : {IsaTier::kPortable, IsaTier::kAvx2, IsaTier::kAvx512}) {
-    if (usable_isa_tiers().find(isa_tier_name(tier)) == std::string::npos) continue;
-    set_isa_tier(tier);
+  on_every_tier([&] {
     for (const int threads : {1, 3}) {
       set_num_threads(threads);
       if (equal(build_image(input), expected)) continue;
       fail(__FILE__, __LINE__,
-           name + ", " + isa_tier_name(tier) + ", " + std::to_string(threads) + " threads");
+           name + ", " + isa_tier_name(isa_tier()) + ", " + std::to_string(threads) + " threads");
     }
-  }
+  });
 }
 
 const std::vector<std::vector<int64_t>> kShapes = {
