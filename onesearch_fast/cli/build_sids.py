@@ -11,7 +11,7 @@ from typing import Any
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.records import Item, item_text
-from onesearch_fast.data.split import TrainLog
+from onesearch_fast.data.split import TrainLog, leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder, write_json
 from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keywords",
         metavar="FILE",
         help="draw vectors to the keywords of a file (one JSON object a line), or to those that "
-        f"`{MINED}` finds in the items' own fields",
+        f"`{MINED}` finds in the items' fields and the training part of the log",
     )
     parser.add_argument(
         "--balance-slack",
@@ -70,8 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     _refuse_other_folders(arguments.out)
-    items = read_dataset(arguments.data).items
-    sids = _build(items, arguments)
+    log = leave_last_out(read_dataset(arguments.data)).log
+    items = log.items
+    sids = _build(log, arguments)
     measured = sids.quality()
     _write(arguments.out, items, sids, measured)
     buckets = _describe_buckets(items, sids)
@@ -92,7 +93,7 @@ def _refuse_other_folders(out: Path) -> None:
         )
 
 
-def _build(items: Sequence[Item], arguments: argparse.Namespace) -> SemanticIds:
+def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
     from rich.console import Console
 
     config = SidConfig(
@@ -103,17 +104,17 @@ def _build(items: Sequence[Item], arguments: argparse.Namespace) -> SemanticIds:
         seed=arguments.seed,
         balance_slack=arguments.balance_slack,
     )
-    keywords = _keywords(items, arguments.keywords)
-    texts = [item_text(item) for item in items]
+    keywords = _keywords(log, arguments.keywords)
+    texts = [item_text(item) for item in log.items]
     with Console(stderr=True).status("reading") as status:
         return build_semantic_ids(texts, config, status.update, keywords)
 
 
-def _keywords(items: Sequence[Item], source: str | None) -> KeywordDictionary | None:
+def _keywords(log: TrainLog, source: str | None) -> KeywordDictionary | None:
     if source is None:
         return None
     if source == MINED:
-        return mine_keywords(TrainLog(tuple(items), ()))
+        return mine_keywords(log)
     return KeywordDictionary.load(source)
 
 

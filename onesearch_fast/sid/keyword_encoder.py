@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from onesearch_fast.errors import FormatError
+from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import atomic_path, sha256
 from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.text_encoder import (
     SETTINGS_FILE,
     TextEncoder,
+    check_texts,
     load_text_encoder,
     normalize_rows,
     read_settings,
@@ -49,6 +50,7 @@ class KeywordEncoder:
         self._dictionary = dictionary
         if keyword_vectors is None:
             keyword_vectors = encoder.encode([one.text for one in dictionary.keywords])
+        _check_shape("keyword_vectors", keyword_vectors, (len(dictionary), encoder.dim))
         self._keyword_vectors = keyword_vectors
 
     @property
@@ -62,13 +64,25 @@ class KeywordEncoder:
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """texts [n] -> float32 [n, dim]. Cost: that of the inner encoder, and one scan a text."""
-        vectors = self._encoder.encode(texts)
+        return self.enhance(self._encoder.encode(texts), texts)
+
+    def enhance(
+        self, vectors: npt.NDArray[np.float32], texts: Sequence[str]
+    ) -> npt.NDArray[np.float32]:
+        """As `encode`, for `vectors` [n, dim] that the inner encoder gave for `texts` [n] before.
+
+        A new array; a row depends on its own vector and text alone, so a single query gets the bits
+        it gets in a batch. Cost: one scan of each text.
+        """
+        check_texts("KeywordEncoder.enhance", texts)
+        _check_shape("vectors", vectors, (len(texts), self.dim))
+        enhanced = np.array(vectors, np.float32)
         for row, text in enumerate(texts):
             found = self._dictionary.match_indices(text)
             if found:
                 mean = self._keyword_vectors[found].mean(axis=0)
-                vectors[row] = normalize_rows(0.5 * (vectors[row] + mean)[None])[0]
-        return vectors
+                enhanced[row] = normalize_rows(0.5 * (enhanced[row] + mean)[None])[0]
+        return enhanced
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the inner encoder into `text/`, the dictionary and its vectors beside it."""
@@ -96,6 +110,11 @@ class KeywordEncoder:
         dictionary = KeywordDictionary.load(folder / _KEYWORDS_FILE)
         vectors = load_file(folder / _VECTORS_FILE)["vectors"]
         return cls(load_text_encoder(folder / _TEXT_FOLDER), dictionary, vectors)
+
+
+def _check_shape(argument: str, vectors: npt.NDArray[np.float32], shape: tuple[int, int]) -> None:
+    if vectors.shape != shape:
+        raise invalid("KeywordEncoder", argument, f"shape {shape}", f"shape {vectors.shape}")
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -39,6 +39,8 @@ ATTRIBUTE_TYPES = (
 MAX_KEYWORD_CHARACTERS = 100
 
 _SPACES = re.compile(r"\s+")
+# A tab or a line break in a keyword is a table that was cut at the wrong place.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,17 @@ class KeywordDictionary:
     """
 
     def __init__(self, keywords: Iterable[Keyword]) -> None:
-        """Keywords equal after `normalize_keyword_text` merge into the one seen most often."""
+        """Keywords equal after `normalize_keyword_text` merge into the one seen most often.
+
+        Raises ValueError without any keyword, and for one that is empty, longer than 100
+        characters, has control characters or an attribute that is none of `ATTRIBUTE_TYPES`.
+        """
         import ahocorasick
 
         self._keywords = _merge(keywords)
+        if not self._keywords:
+            remedy = "give keywords, or build without a dictionary"
+            raise invalid("KeywordDictionary", "keywords", "at least one", "none", remedy)
         self._automaton = ahocorasick.Automaton()
         for index, keyword in enumerate(self._keywords):
             self._automaton.add_word(keyword.text, index)
@@ -93,8 +102,6 @@ class KeywordDictionary:
 
     def match_indices(self, text: str) -> list[int]:
         """As `match`: where the keywords stand in `keywords`."""
-        if not self._keywords:
-            return []
         text = normalize_keyword_text(text)
         occurrences = [
             (end + 1 - len(self._keywords[index].text), end + 1, index)
@@ -118,12 +125,17 @@ class KeywordDictionary:
     def load(cls, path: str | os.PathLike[str]) -> KeywordDictionary:
         """Reads what `save` wrote, or a file written by hand: one JSON object a line.
 
-        `text` and `attribute` are needed, `count` is 1 when absent. FormatError names a bad line.
+        `text` and `attribute` are needed, `count` is 1 when absent. FormatError names a bad line,
+        and a file without any keyword.
         """
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        return cls(
-            _parse(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()
-        )
+        try:
+            lines = Path(path).read_text(encoding="utf-8").split("\n")
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path}: expected UTF-8 text: {error}") from error
+        filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        if not filled:
+            raise FormatError(f"{path}: expected at least one keyword, got none")
+        return cls(_parse(f"{path}:{number}", line) for number, line in filled)
 
 
 def _merge(keywords: Iterable[Keyword]) -> tuple[Keyword, ...]:
@@ -141,6 +153,9 @@ def _merge(keywords: Iterable[Keyword]) -> tuple[Keyword, ...]:
 def _checked(keyword: Keyword) -> Keyword:
     where = "KeywordDictionary"
     text = normalize_keyword_text(keyword.text)
+    if _CONTROL.search(keyword.text):
+        expected = "text without tabs, line breaks and other control characters"
+        raise invalid(where, "keyword.text", expected, repr(keyword.text), "one keyword a line")
     if not 0 < len(text) <= MAX_KEYWORD_CHARACTERS:
         expected = f"1 to {MAX_KEYWORD_CHARACTERS} characters"
         raise invalid(where, "keyword.text", expected, keyword.text)

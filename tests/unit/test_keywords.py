@@ -55,7 +55,6 @@ def test_there_are_eighteen_attribute_types() -> None:
         (("15",), "第15代", ["15"]),
         (("ｗｏｏｌ",), "wool", ["wool"]),
         (("wool",), "", []),
-        ((), "wool", []),
     ],
 )
 def test_matching(keywords: tuple[str, ...], text: str, expected: list[str]) -> None:
@@ -96,7 +95,7 @@ def oracle(keywords: Sequence[str], text: str) -> list[str]:
     return list(dict.fromkeys(keyword for _, _, keyword in sorted(kept)))
 
 
-@given(st.lists(words, max_size=6), st.text(alphabet="ab 1棉", max_size=14))
+@given(st.lists(words, min_size=1, max_size=6), st.text(alphabet="ab 1棉", max_size=14))
 def test_matching_equals_the_definition(keywords: list[str], text: str) -> None:
     assert found(dictionary(*keywords), text) == oracle(keywords, text)
 
@@ -113,6 +112,9 @@ def test_equal_texts_merge_into_the_one_seen_most() -> None:
     [
         Keyword(" ", "brand"),
         Keyword("x" * 101, "brand"),
+        Keyword("red\twool", "material"),
+        Keyword("red\n", "color"),
+        Keyword("red\u2028wool", "color"),
         Keyword("x", "colour"),
         Keyword("x", "color", -1),
         Keyword("x", "color", float("nan")),
@@ -131,6 +133,31 @@ def test_round_trip_and_bad_lines(tmp_path: Path) -> None:
     path.write_text('{"text": "a", "attribute": "brand"}\n\n{"text": 3}\n', encoding="utf-8")
     with pytest.raises(FormatError, match=r"keywords\.jsonl:3: expected"):
         KeywordDictionary.load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "at least one keyword, got none"),
+        (b"\n \n", "at least one keyword, got none"),
+        (b"\xff\xfe", "expected UTF-8 text"),
+        (b'{"text": "a\\tb", "attribute": "brand"}', ":1: .*control characters"),
+        (b'{"text": "a", "attribute": "colour"}', ":1: .*expected one of entity, modifier"),
+        (b'{"text": "a", "attribute": "brand", "weight": 1}', ":1: .*weight"),
+        (b'{"text": "a", "attribute": "brand", "count": "many"}', ":1: expected"),
+        (b'["a", "brand"]', ":1: expected"),
+    ],
+)
+def test_bad_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "keywords.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=message):
+        KeywordDictionary.load(path)
+
+
+def test_a_dictionary_without_keywords_is_refused() -> None:
+    with pytest.raises(ValueError, match="KeywordDictionary: keywords: expected at least one"):
+        KeywordDictionary([])
 
 
 TEXTS = ["red wool scarf", "blue wool hat", "steel pan", "纯棉衬衫", "pan lid", "red hat"] * 3
@@ -160,6 +187,20 @@ def test_a_batch_and_single_queries_give_the_same_bits(
     _, fused = encoders
     batch = fused.encode(TEXTS)
     np.testing.assert_array_equal(batch, np.concatenate([fused.encode([text]) for text in TEXTS]))
+
+
+def test_given_vectors_are_drawn_to_keywords_as_encoded_ones(
+    encoders: tuple[TfidfEncoder, KeywordEncoder],
+) -> None:
+    plain, fused = encoders
+    given = plain.encode(TEXTS)
+    before = given.copy()
+    np.testing.assert_array_equal(fused.enhance(given, TEXTS), fused.encode(TEXTS))
+    np.testing.assert_array_equal(given, before)
+    with pytest.raises(ValueError, match=r"vectors: expected shape \(1, 4\), got shape \(18, 4\)"):
+        fused.enhance(given, ["wool"])
+    with pytest.raises(ValueError, match=r"keyword_vectors: expected shape \(3, 4\)"):
+        KeywordEncoder(plain, fused.dictionary, np.zeros((2, 4), np.float32))
 
 
 def test_the_encoder_is_found_again_and_altered_files_are_noticed(
