@@ -140,7 +140,6 @@ def main() -> None:
     for name, keywords in dictionaries(arguments.data):
         scores = {group: asdict(score(keywords, test, of)) for group, of in groups.items()}
         results[name] = {"keywords": len(keywords), "scores": scores}
-        every = scores["all"]
         shown = "  ".join(f"{key} {value}" for key, value in scores["all"].items())
         print(f"{name}, {len(keywords)} keywords: {shown}")
     write_json(arguments.out, {"utterances": len(test), "dictionaries": results})
