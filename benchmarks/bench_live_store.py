@@ -1,130 +1,290 @@
-"""Updates of a live store while two threads search: what searches pay, and how fast updates go.
+"""The live store: updates by batch size, and searches on two threads while updates run.
 
-A search is the trie step over all levels of the newest snapshot, on random logits. The writer
-deletes and re-inserts items in batches, at a fixed rate or as fast as it can.
+    pytest -o python_files='bench_*.py' benchmarks/bench_live_store.py --benchmark-json=live.json
+
+A search is a whole one, of a 29M-parameter model by `Engine.generate`; or the bare walk of one
+query down all levels with `constrained_beam_step`, its logits being ready: a fraction of a
+millisecond, so that it shows the writer's every turn on a processor. `extra_info` holds what the
+time of one call does not say.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from engine_setup import Setup, model, prompts
 
-import onesearch_fast as osf
-from onesearch_fast.index import LiveStore
-from onesearch_fast.ops import constrained_beam_step
+from onesearch_fast.engine.engine import Engine
+from onesearch_fast.index import LiveStore, SidTrie, Snapshot
+from onesearch_fast.ops import BeamStepResult, constrained_beam_step
 from onesearch_fast.testing import random_codes
+from onesearch_fast.testing.random_models import QWEN3_29M
 
-LEVEL_SIZES = (1024, 512, 256)
-NUM_BEAMS = 64
-SECONDS = 4.0
+QWEN3 = Setup("qwen3", QWEN3_29M, (4096, 1024, 512, 256, 256), 4000, 10_000_000, 64)
+LEVEL_SIZES = QWEN3.level_sizes
+NUM_BEAMS = 256
+SEARCHERS = 2
+NEVER = 1 << 40
 UPDATES_PER_SECOND = 200_000
+BATCH = 500
+SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of a run."""
+
+    num_items: int
+    overlay_items: int  # what is inserted before anything is timed
+    seconds: float
+
+    @classmethod
+    def of(cls, tiny: bool) -> Scale:
+        return cls(100_000, 2_000, 0.3) if tiny else cls(10_000_000, 65_536, SECONDS)
+
+
+class Catalogue:
+    """A store of `num_items` items with ids 0, 3, 6, ..., and new items to insert."""
+
+    def __init__(self, folder: Path, scale: Scale, compact_after: int) -> None:
+        self.scale = scale
+        codes = random_codes(scale.num_items, LEVEL_SIZES)
+        self.store = LiveStore.create(
+            folder,
+            codes,
+            LEVEL_SIZES,
+            3 * np.arange(scale.num_items),
+            columns={"price": np.arange(scale.num_items) % 1000},
+            compact_after=compact_after,
+        )
+        self._dead = iter(np.random.default_rng(0).permutation(scale.num_items))
+        self._next = 0
+        self.store.insert(*self.fresh(scale.overlay_items))
+
+    def fresh(self, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Ids and codes of n new items."""
+        self._next += n
+        ids = 3 * np.arange(self._next - n, self._next) + 1
+        return ids, random_codes(n, LEVEL_SIZES, seed=self._next)
+
+    def living(self, n: int) -> npt.NDArray[np.int64]:
+        """Ids of n items of the base that no call gave before."""
+        return 3 * np.fromiter(self._dead, np.int64, n)
 
 
 @pytest.fixture(scope="module")
-def codes(request: pytest.FixtureRequest) -> np.ndarray:
-    tiny = request.config.getoption("--tiny")
-    return random_codes(10_000 if tiny else 1_000_000, LEVEL_SIZES)
+def catalogue(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Catalogue]:
+    scale = Scale.of(request.config.getoption("--tiny"))
+    made = Catalogue(tmp_path_factory.mktemp("live") / "store", scale, NEVER)
+    yield made
+    made.store.close()
 
 
-@pytest.fixture
-def store(codes: np.ndarray, tmp_path: Path) -> Iterator[LiveStore]:
-    with LiveStore.create(tmp_path / "store", codes, LEVEL_SIZES) as created:
-        yield created
+def insert(catalogue: Catalogue, n: int) -> Callable[[], int]:
+    ids, codes = catalogue.fresh(n)
+    return lambda: catalogue.store.insert(ids, codes)
 
 
-class Searcher:
-    """Searches the newest snapshot again and again, and keeps how long each search took."""
+def delete(catalogue: Catalogue, n: int) -> Callable[[], int]:
+    ids = catalogue.living(n)
+    return lambda: catalogue.store.delete(ids)
 
-    def __init__(self, store: LiveStore) -> None:
-        self._store = store
-        generator = torch.Generator().manual_seed(0)
-        beams = (1, NUM_BEAMS, NUM_BEAMS)
-        self._logits = [
-            torch.randn((1, width, size), generator=generator)
-            for width, size in zip(beams, LEVEL_SIZES, strict=True)
+
+def update_scores(catalogue: Catalogue, n: int) -> Callable[[], int]:
+    ids, scores = catalogue.living(n), np.random.default_rng(n).random(n)
+    return lambda: catalogue.store.update_scores(ids, scores)
+
+
+def update_attributes(catalogue: Catalogue, n: int) -> Callable[[], int]:
+    ids = catalogue.living(n)
+    return lambda: catalogue.store.update_attributes(ids, {"price": ids % 1000})
+
+
+@pytest.mark.parametrize("batch", [1, 10, 100, 1000, 10_000])
+@pytest.mark.parametrize("update", [insert, delete, update_scores, update_attributes])
+def test_updates(
+    benchmark: Any, catalogue: Catalogue, update: Callable[..., Any], batch: int
+) -> None:
+    """One batch, over an overlay that what is inserted lets grow by a few thousand items."""
+    if batch > catalogue.scale.num_items // 100:
+        pytest.skip("too few items")
+    before = catalogue.store.snapshot()
+    rounds = 3 if batch == 10_000 else 20
+    benchmark.pedantic(
+        lambda call: call(), setup=lambda: ((update(catalogue, batch),), {}), rounds=rounds
+    )
+    benchmark.extra_info["updates_per_second"] = batch / benchmark.stats.stats.min
+    assert catalogue.store.snapshot().version == before.version + rounds
+    overlay = catalogue.store.snapshot().num_nodes(len(LEVEL_SIZES)) - catalogue.scale.num_items
+    benchmark.extra_info["overlay_items"] = overlay
+
+
+class Walk:
+    """One query's searches without a model, with logits and memory of its own."""
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.logits = [
+            torch.randn(1, NUM_BEAMS if level else 1, size, generator=generator)
+            for level, size in enumerate(LEVEL_SIZES)
         ]
-        self.seconds: list[float] = []
+        self.out = [BeamStepResult.empty(1, NUM_BEAMS) for _ in LEVEL_SIZES]
+        self.first = torch.zeros(1, 1, dtype=torch.int32), torch.zeros(1, 1)
 
-    def search(self) -> None:
-        snapshot = self._store.snapshot()
-        node, scores = torch.zeros(1, 1, dtype=torch.int32), torch.zeros(1, 1)
-        for level, logits in enumerate(self._logits):
-            best = constrained_beam_step(logits, node, scores, snapshot, NUM_BEAMS, level)
-            node, scores = best.node, best.scores
-
-    def run(self, stop: threading.Event) -> None:
-        while not stop.is_set():
-            started = time.perf_counter()
-            self.search()
-            self.seconds.append(time.perf_counter() - started)
+    def __call__(self, catalogue: SidTrie | Snapshot) -> BeamStepResult:
+        node, scores = self.first
+        for level, (logits, out) in enumerate(zip(self.logits, self.out, strict=True)):
+            step = constrained_beam_step(logits, node, scores, catalogue, NUM_BEAMS, level, out=out)
+            node, scores = step.node, step.scores
+        return step
 
 
-@contextmanager
-def two_searchers(store: LiveStore) -> Iterator[list[Searcher]]:
-    searchers = [Searcher(store) for _ in range(2)]
-    stop = threading.Event()
-    threads = [threading.Thread(target=searcher.run, args=(stop,)) for searcher in searchers]
+@dataclass(frozen=True)
+class Latency:
+    """Of many calls, in microseconds."""
+
+    p50_us: float
+    p99_us: float
+    max_us: float
+    calls: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Latency:
+        p50, p99, most = np.percentile(np.array(seconds) * 1e6, [50, 99, 100])
+        return cls(float(p50), float(p99), float(most), len(seconds))
+
+
+Search = Callable[[Snapshot], Any]
+
+
+def walk(store: LiveStore, seed: int) -> Search:
+    """The bare walk of one query."""
+    return Walk(seed)
+
+
+def whole(store: LiveStore, seed: int) -> Search:
+    """The search of one prompt by a model; the engine takes the latest snapshot itself."""
+    engine = Engine.from_pretrained(
+        model(QWEN3), store, dtype="bfloat16", code_token_offsets=QWEN3.offsets
+    )
+    ids = prompts(QWEN3)
+    return lambda _: engine.generate(ids, num_beams=64)
+
+
+def search_until(
+    store: LiveStore, search: Search, finished: threading.Event
+) -> tuple[list[float], list[float]]:
+    """Seconds of each search, and of each `snapshot()` before it."""
+    searches: list[float] = []
+    snapshots: list[float] = []
+    while not finished.is_set():
+        begin = time.perf_counter()
+        snapshot = store.snapshot()
+        pinned = time.perf_counter()
+        search(snapshot)
+        searches.append(time.perf_counter() - pinned)
+        snapshots.append(pinned - begin)
+    return searches, snapshots
+
+
+def latencies(
+    store: LiveStore, searches_of: list[Search], work: Callable[[], None]
+) -> dict[str, Any]:
+    """Of searches, on a thread each, and of snapshots for as long as `work` takes."""
+    finished = threading.Event()
+    searches: list[float] = []
+    snapshots: list[float] = []
+
+    def run(search: Search) -> None:
+        own = search_until(store, search, finished)
+        searches.extend(own[0])
+        snapshots.extend(own[1])
+
+    threads = [threading.Thread(target=run, args=(search,)) for search in searches_of]
     for thread in threads:
         thread.start()
     try:
-        yield searchers
+        work()
     finally:
-        stop.set()
+        finished.set()
         for thread in threads:
             thread.join()
+    return {"search": asdict(Latency.of(searches)), "snapshot": asdict(Latency.of(snapshots))}
 
 
-def latencies(searchers: list[Searcher]) -> dict[str, float]:
-    seconds = np.concatenate([searcher.seconds for searcher in searchers])
-    p50, p99 = np.quantile(seconds, (0.5, 0.99))
-    return {"searches": len(seconds), "p50_us": p50 * 1e6, "p99_us": p99 * 1e6}
+def updates(catalogue: Catalogue, n: int) -> list[Callable[[], int]]:
+    """Batches of inserts and deletes in turn, n items in all."""
+    kinds = (insert, delete)
+    return [kinds[i % 2](catalogue, BATCH) for i in range(n // BATCH)]
 
 
-def insert(store: LiveStore, codes: np.ndarray, rows: np.ndarray) -> None:
-    store.insert(rows, codes[rows])
+def paced(calls: list[Callable[[], int]], rate: int | None) -> Callable[[], None]:
+    """Makes the calls, `rate` updates a second or one after the other."""
+
+    def run() -> None:
+        begin = time.perf_counter()
+        for i, call in enumerate(calls):
+            if rate is not None:
+                time.sleep(max(0.0, begin + i * BATCH / rate - time.perf_counter()))
+            call()
+
+    return run
 
 
-def update(store: LiveStore, codes: np.ndarray, batch: int, rate: float | None) -> dict[str, Any]:
-    """Deletes a batch and inserts it again, over and over, for SECONDS."""
-    started, done, calls = time.perf_counter(), 0, []
-    rows = np.arange(batch)
-    while (now := time.perf_counter()) - started < SECONDS:
-        for change in (store.delete, partial(insert, store, codes)):
-            before = time.perf_counter()
-            change(rows)
-            calls.append(time.perf_counter() - before)
-        done += 2 * batch
-        if rate is not None:
-            time.sleep(max(0.0, done / rate - (now - started)))
-        rows = (rows + batch) % (len(codes) - batch)
-        rows.sort()
-    elapsed = time.perf_counter() - started
-    return {"updates_per_second": done / elapsed, "call_p99_us": np.quantile(calls, 0.99) * 1e6}
-
-
-def test_idle(benchmark: Any, store: LiveStore) -> None:
-    osf.set_num_threads(1)
-    with two_searchers(store) as searchers:
-        time.sleep(SECONDS)
-    benchmark.extra_info |= latencies(searchers)
-    benchmark(store.snapshot)
+def assert_searches_equal(snapshot: Snapshot) -> None:
+    """One search finds the same in the snapshot as in a trie built of its items."""
+    ranks = np.arange(snapshot.num_nodes(snapshot.num_levels))
+    ids, offsets = snapshot.items(ranks)
+    codes = np.repeat(snapshot.codes(ranks), np.diff(offsets), axis=0)
+    trie = SidTrie.build(codes, LEVEL_SIZES, ids)
+    found, expected = Walk(9)(snapshot), Walk(9)(trie)
+    assert (snapshot.codes(found.node[0]) == trie.codes(expected.node[0])).all()
+    assert torch.equal(found.scores, expected.scores)
 
 
 @pytest.mark.parametrize("rate", [UPDATES_PER_SECOND, None], ids=["200k", "unbound"])
-@pytest.mark.parametrize("batch", [1, 100, 10_000])
-def test_beside_searches(
-    benchmark: Any, store: LiveStore, codes: np.ndarray, batch: int, rate: float | None
+@pytest.mark.parametrize("compact_after", [NEVER, None], ids=["overlay", "compactions"])
+@pytest.mark.parametrize("search", [walk, whole])
+def test_searches_while_updates_run(
+    benchmark: Any,
+    tmp_path: Path,
+    tiny: bool,
+    search: Callable[[LiveStore, int], Search],
+    compact_after: int | None,
+    rate: int | None,
 ) -> None:
-    with two_searchers(store) as searchers:
-        written = update(store, codes, min(batch, len(codes) // 4), rate)
-    benchmark.extra_info |= latencies(searchers) | written
+    """Updates beside two searching threads, against the same searches alone."""
+    scale = Scale.of(tiny)
+    catalogue = Catalogue(tmp_path / "store", scale, compact_after or scale.num_items // 50)
+    store = catalogue.store
+    calls = updates(catalogue, int(UPDATES_PER_SECOND * scale.seconds))
+    searches = [search(store, seed) for seed in range(SEARCHERS)]
+    latencies(store, searches, lambda: time.sleep(0.5))  # what a first search makes once
+    idle = latencies(store, searches, lambda: time.sleep(scale.seconds))
+    begin = time.perf_counter()
+    loaded = latencies(store, searches, paced(calls, rate))
+    seconds = time.perf_counter() - begin
+    generation = store.snapshot().generation
+    store.wait_for_compaction()
+    assert_searches_equal(store.snapshot())
+    benchmark.extra_info |= {
+        "updates_per_second": BATCH * len(calls) / seconds,
+        "batch": BATCH,
+        "idle": idle,
+        "loaded": loaded,
+        "search_p99_ratio": loaded["search"]["p99_us"] / idle["search"]["p99_us"],
+        "compactions": generation - 1,
+    }
     benchmark(store.snapshot)
+    store.close()

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -187,6 +188,10 @@ void parallel_for(int64_t n, int64_t grain, const LoopBody& body) {
   }
   if (loop.error) std::rethrow_exception(loop.error);
 }
+
+InlineLoops::InlineLoops() : before_(std::exchange(inside_loop, true)) {}
+
+InlineLoops::~InlineLoops() { inside_loop = before_; }
 
 int num_threads() { return pool().num_threads(); }
 

@@ -15,6 +15,19 @@ using LoopBody = std::function<void(int64_t begin, int64_t end)>;
 // throws is thrown here, once.
 void parallel_for(int64_t n, int64_t grain, const LoopBody& body);
 
+// While one lives, loops of this thread run inline: work in the background leaves the other
+// processors to searches.
+class InlineLoops {
+ public:
+  InlineLoops();
+  InlineLoops(const InlineLoops&) = delete;
+  InlineLoops& operator=(const InlineLoops&) = delete;
+  ~InlineLoops();
+
+ private:
+  bool before_;
+};
+
 // Threads a loop may use, the caller included. Default: ONESEARCH_NUM_THREADS, else the processors
 // this process may run on.
 int num_threads();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "cpu/thread_pool.h"
 #include "index/edit.h"
 #include "index/rebuild.h"
 #include "index/replay.h"
@@ -386,7 +387,11 @@ void LiveStore::compact_if_due() {
   if (!due) return;
   try {
     // One that fails, perhaps for want of disk space, is not tried again with every update.
-    if (background_->start([this] { compact(); })) compaction_backoff_ *= 2;
+    const auto compact_inline = [this] {
+      const InlineLoops inline_loops;
+      compact();
+    };
+    if (background_->start(compact_inline)) compaction_backoff_ *= 2;
   } catch (const std::exception&) {
     // No thread to be had. The update that made it due stands all the same.
   }

@@ -84,6 +84,19 @@ TEST(thread_counts_out_of_range_are_refused) {
   }
 }
 
+TEST(a_thread_that_keeps_to_itself_runs_its_loops_whole) {
+  set_num_threads(3);
+  std::vector<std::pair<int64_t, int64_t>> parts;
+  {
+    const InlineLoops inline_loops;
+    parallel_for(1000, 1, [&](int64_t begin, int64_t end) { parts.emplace_back(begin, end); });
+  }
+  CHECK(parts == (std::vector<std::pair<int64_t, int64_t>>{{0, 1000}}));
+  std::atomic<int> calls{0};
+  parallel_for(1000, 1, [&](int64_t, int64_t) { ++calls; });
+  CHECK_EQUAL(calls.load(), 1000);
+}
+
 #if !defined(__SANITIZE_THREAD__)  // TSan does not follow threads through fork
 TEST(a_forked_child_has_threads_of_its_own) {
   set_num_threads(3);
