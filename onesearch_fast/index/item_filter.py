@@ -104,6 +104,11 @@ class ItemFilter:
         return self._handle.num_allowed_sids
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its bits and counts, what it shares with other filters included."""
+        return self._handle.nbytes
+
+    @property
     def num_unknown_ids(self) -> int:
         """Ids given that the trie does not hold; they match nothing."""
         return self._handle.num_unknown_ids
