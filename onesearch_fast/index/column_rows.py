@@ -246,21 +246,20 @@ def _cells_of_arrow(values: Any) -> _Cells:
     import pyarrow as pa
 
     if isinstance(values, pa.ChunkedArray):
+        values = values.unify_dictionaries()
         values = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], values.type)
     if not isinstance(values, pa.Array):
         raise _Unfit("an arrow array", type(values))
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
     missing = values.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_null(values.type):
         return _Cells(None, np.zeros(len(values)), missing)
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return _cells_of_arrow_lists(values, missing)
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        codes, categories = _encoded_arrow(values.drop_null())
+    present = values.drop_null()
+    if pa.types.is_dictionary(values.type) or _is_text(values.type):
+        codes, categories = _encoded_arrow(present)
         return _Cells("category", _spread(codes, missing), missing, categories)
-    present = values.drop_null().to_numpy(zero_copy_only=False)
-    return _cells_of_array(_spread(present, missing), missing)
+    return _cells_of_array(_spread(present.to_numpy(zero_copy_only=False), missing), missing)
 
 
 def _cells_of_arrow_lists(values: Any, missing: npt.NDArray[np.bool_]) -> _Cells:
@@ -276,8 +275,15 @@ def _cells_of_arrow_lists(values: Any, missing: npt.NDArray[np.bool_]) -> _Cells
 def _encoded_arrow(texts: Any) -> tuple[npt.NDArray[np.int64], list[str]]:
     import pyarrow as pa
 
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        raise _Unfit("strings in the lists", str(texts.type))
-    encoded = texts.dictionary_encode()
-    codes: npt.NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
-    return codes, encoded.dictionary.to_pylist()
+    if not pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary_encode()
+    if not _is_text(texts.type.value_type) or texts.dictionary.null_count:
+        raise _Unfit("strings", f"values of {texts.type.value_type}, or null among the categories")
+    codes: npt.NDArray[np.int64] = texts.indices.to_numpy().astype(np.int64)
+    return codes, texts.dictionary.to_pylist()
+
+
+def _is_text(type_: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
