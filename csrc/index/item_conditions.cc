@@ -15,8 +15,9 @@ namespace {
 
 using Content = ItemSet::Content;
 
-// Ranges that are tested one after the other; with more, looking each value up is faster.
-constexpr size_t kMaxRanges = 8;
+// Ranges that are tested one after the other; with more, a look-up of each value in memory is
+// faster.
+constexpr std::ptrdiff_t kMaxRanges = 8;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 int width_index(CellType type) {
@@ -61,6 +62,13 @@ class Lookup {
     lookup->key_set_.filter = lookup->bits_.data();
     lookup->key_set_.filter_bits = filter_bits;
     return lookup;
+  }
+
+  // Whether this is faster than to test so many ranges.
+  bool beats(std::ptrdiff_t num_ranges) const {
+    const int width = width_index(type_);
+    const bool in_registers = width < 2 && num_bits_ <= item_kernels().register_table_bits[width];
+    return num_ranges > (in_registers ? 1 : kMaxRanges);
   }
 
   void fill(const void* values, uint32_t n, uint64_t* words) const {
@@ -134,7 +142,7 @@ class IntegersCondition : public Condition {
       : column_(column),
         intervals_(low, high, limits_of(column.type).low, limits_of(column.type).high) {
     const std::vector<Interval<int64_t>>& sorted = intervals_.sorted();
-    if (sorted.size() <= kMaxRanges) return;
+    if (sorted.size() < 2) return;
     if (width_index(column.type) < 2 || column.has_codes()) {
       lookup_ = Lookup::of_table(intervals_, column.type, column.num_codes());
       return;
@@ -154,7 +162,7 @@ class IntegersCondition : public Condition {
 
   Content fill(const ChunkRange& chunk, uint64_t* words, ChunkWords*) const override {
     const auto near = intervals_.near(column_.integer_zones[chunk.index]);
-    if (near.end - near.begin > static_cast<std::ptrdiff_t>(kMaxRanges) && lookup_ != nullptr) {
+    if (lookup_ != nullptr && lookup_->beats(near.end - near.begin)) {
       lookup_->fill(chunk.values(column_), chunk.size, words);
     } else {
       const auto in_range = item_kernels().in_range[width_index(column_.type)];
@@ -210,7 +218,7 @@ class RealsCondition : public Condition {
       : column_(column),
         intervals_(as_cells(low, column.type, 1), as_cells(high, column.type, -1), -kInfinity,
                    kInfinity) {
-    if (intervals_.sorted().size() <= kMaxRanges) return;
+    if (intervals_.sorted().size() < 2) return;
     std::vector<uint64_t> keys = keys_of(intervals_.sorted(), column.type);
     if (!keys.empty()) lookup_ = Lookup::of_keys(std::move(keys), column.type);
   }
@@ -221,7 +229,7 @@ class RealsCondition : public Condition {
 
   Content fill(const ChunkRange& chunk, uint64_t* words, ChunkWords*) const override {
     const auto near = intervals_.near(column_.real_zones[chunk.index]);
-    if (near.end - near.begin > static_cast<std::ptrdiff_t>(kMaxRanges) && lookup_ != nullptr) {
+    if (lookup_ != nullptr && lookup_->beats(near.end - near.begin)) {
       lookup_->fill(chunk.values(column_), chunk.size, words);
       return Content::kMixed;
     }

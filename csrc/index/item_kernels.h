@@ -44,6 +44,8 @@ struct ItemKernels {
   using InTable = void (*)(const void* values, int64_t n, const uint64_t* table, uint32_t size,
                            uint64_t* words);
   InTable in_table[3];
+  // Tables of 1 and 2 bytes up to this size lie in registers and cost little more than a range.
+  uint32_t register_table_bits[2];
 
   // Values of 4 and 8 bytes that are among the keys.
   using InKeys = void (*)(const void* values, int64_t n, const KeySet& keys, uint64_t* words);

@@ -182,7 +182,7 @@ struct InTableTest {
 
 #if defined(ONESEARCH_TIER_avx512)
 // A bit of a table in two registers, five times as fast as one that is gathered from memory.
-constexpr uint32_t kSmallTableBits = 1024;
+constexpr uint32_t kRegisterTableBits[] = {256, 1024};
 
 template <class T>
 struct InSmallTableTest : InTableTest<T> {
@@ -190,7 +190,7 @@ struct InSmallTableTest : InTableTest<T> {
   __m512i high;
 
   InSmallTableTest(const uint64_t* bits, uint32_t num_bits) : InTableTest<T>{bits, num_bits} {
-    uint64_t words[kSmallTableBits / 64] = {};
+    uint64_t words[kRegisterTableBits[1] / 64] = {};
     memcpy(words, bits, (num_bits + 63) / 64 * sizeof(uint64_t));
     low = _mm512_loadu_si512(words);
     high = _mm512_loadu_si512(words + 8);
@@ -214,6 +214,8 @@ struct InSmallTableTest : InTableTest<T> {
   }
 };
 #elif defined(ONESEARCH_TIER_avx2)
+constexpr uint32_t kRegisterTableBits[] = {256, 0};
+
 // Of bytes: the table's 32 bytes in two registers, looked up by the upper five bits.
 struct InByteTableTest : InTableTest<uint8_t> {
   __m256i low;
@@ -239,6 +241,8 @@ struct InByteTableTest : InTableTest<uint8_t> {
     return ~static_cast<uint32_t>(_mm256_movemask_epi8(outside));
   }
 };
+#else
+constexpr uint32_t kRegisterTableBits[] = {0, 0};
 #endif
 
 template <class T>
@@ -301,7 +305,7 @@ template <>
 void in_table<uint16_t>(const void* values, int64_t n, const uint64_t* table, uint32_t size,
                         uint64_t* words) {
   const auto* codes = static_cast<const uint16_t*>(values);
-  if (size > kSmallTableBits) {
+  if (size > kRegisterTableBits[1]) {
     test_all(InTableTest<uint16_t>{table, size}, codes, n, false, words);
   } else {
     test_all(InSmallTableTest<uint16_t>(table, size), codes, n, false, words);
@@ -329,6 +333,7 @@ extern const ItemKernels item_kernels{
     {&in_range<uint8_t>, &in_range<uint16_t>, &in_range<uint32_t>, &in_range<uint64_t>},
     {&in_real_range<float>, &in_real_range<double>},
     {&in_table<uint8_t>, &in_table<uint16_t>, &in_table<uint32_t>},
+    {kRegisterTableBits[0], kRegisterTableBits[1]},
     {&in_keys<uint32_t>, &in_keys<uint64_t>},
 };
 
