@@ -1,6 +1,7 @@
 #include "core/bytes.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,24 +9,51 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <filesystem>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
+#include "core/file.h"
 
 namespace onesearch {
 namespace {
 
-void sync_folder_of(const std::string& path) {
+namespace fs = std::filesystem;
+
+constexpr char kUnfinishedEnd[] = ".tmp";
+
+std::string folder_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) throw IoError(errno, folder);
-  const int status = fsync(descriptor);
-  const int code = errno;
-  close(descriptor);
-  // Some file systems cannot sync a folder; the rename itself has happened.
-  if (status != 0 && code != EINVAL) throw IoError(code, folder);
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// The name of a file under construction, as NewFile makes them: <target>.<process>-<number>.tmp
+bool is_unfinished(const std::string& name, const std::string& target) {
+  constexpr size_t kEndSize = sizeof kUnfinishedEnd - 1;
+  if (name.size() <= target.size() + kEndSize) return false;
+  const size_t end = name.size() - kEndSize;
+  return name.compare(0, target.size(), target) == 0 && name[target.size()] == '.' &&
+         name.compare(end, kEndSize, kUnfinishedEnd) == 0 &&
+         name.find_first_not_of("0123456789-", target.size() + 1) == end;
+}
+
+// Its maker holds the lock of a file under construction, so that of one whose maker died is free.
+bool try_lock(int descriptor) { return flock(descriptor, LOCK_EX | LOCK_NB) == 0; }
+
+// Removes what processes that died left of the same target.
+void remove_abandoned(const std::string& target) {
+  const std::string folder = folder_of(target);
+  const std::string name = target.substr(target.find_last_of('/') + 1);
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (!is_unfinished(at->path().filename().string(), name)) continue;
+    const int descriptor = open(at->path().c_str(), O_RDWR | O_CLOEXEC);
+    if (descriptor < 0) continue;
+    if (try_lock(descriptor)) unlink(at->path().c_str());
+    close(descriptor);
+  }
 }
 
 // Maps a new file whose room on the disk is taken at once: a write to a page without room would
@@ -49,8 +77,9 @@ Bytes Bytes::allocate(size_t size) {
 }
 
 Bytes Bytes::scratch(const std::string& folder, size_t size) {
-  // The name goes with the NewFile, the file with the last map of it.
-  return NewFile(folder + "/onesearch-scratch").map(size);
+  NewFile file(folder + "/onesearch-scratch");
+  file.remove_name();  // before it takes room; the file goes with the last map of it
+  return file.map(size);
 }
 
 Bytes Bytes::map(const std::string& path) {
@@ -83,17 +112,39 @@ Bytes::~Bytes() {
 }
 
 NewFile::NewFile(const std::string& target) : target_(target) {
-  static std::atomic<uint32_t> counter{0};
-  do {
-    name_ = target + "." + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".tmp";
-    descriptor_ = open(name_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  } while (descriptor_ < 0 && errno == EEXIST);
-  if (descriptor_ < 0) throw IoError(errno, target);
+  remove_abandoned(target);
+  while (!create()) {
+  }
 }
 
 NewFile::~NewFile() {
+  remove_name();
   if (descriptor_ >= 0) close(descriptor_);
+}
+
+// False when the name is taken, or the file was taken for an abandoned one before it was locked.
+bool NewFile::create() {
+  static std::atomic<uint32_t> counter{0};
+  const std::string number = std::to_string(getpid()) + "-" + std::to_string(counter++);
+  const std::string name = target_ + "." + number + kUnfinishedEnd;
+  descriptor_ = open(name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor_ < 0 && errno == EEXIST) return false;
+  if (descriptor_ < 0) throw IoError(errno, target_);
+  // Where a file system has no locks, none of its files are taken for abandoned.
+  const bool locked = try_lock(descriptor_) || errno != EWOULDBLOCK;
+  struct stat status;
+  if (locked && fstat(descriptor_, &status) == 0 && status.st_nlink > 0) {
+    name_ = name;
+    return true;
+  }
+  close(descriptor_);
+  descriptor_ = -1;
+  return false;
+}
+
+void NewFile::remove_name() {
   if (!name_.empty()) unlink(name_.c_str());
+  name_.clear();
 }
 
 void NewFile::write(const unsigned char* bytes, size_t size) {
@@ -110,12 +161,9 @@ Bytes NewFile::map(size_t size) { return Bytes(map_new(descriptor_, size, target
 
 void NewFile::publish() {
   if (fsync(descriptor_) != 0) throw IoError(errno, target_);
-  const int closed = close(descriptor_);
-  descriptor_ = -1;
-  if (closed != 0) throw IoError(errno, target_);
   if (rename(name_.c_str(), target_.c_str()) != 0) throw IoError(errno, target_);
   name_.clear();
-  sync_folder_of(target_);
+  sync_folder(folder_of(target_));
 }
 
 void write_file(const std::string& path, const Bytes& bytes) {

@@ -37,7 +37,8 @@ class Bytes {
 // Where bytes are to be made.
 using MakeBytes = std::function<Bytes(size_t size)>;
 
-// A file under construction beside its target: gone unless it is published.
+// A file under construction beside its target: gone unless it is published. What a process that was
+// killed leaves of one, the next for the same target removes.
 class NewFile {
  public:
   explicit NewFile(const std::string& target);
@@ -53,7 +54,12 @@ class NewFile {
   // Takes the place of the target, which is whole at every moment and survives a loss of power.
   void publish();
 
+  // Without a name the file goes with the last map of it.
+  void remove_name();
+
  private:
+  bool create();
+
   std::string target_;  // what errors name: the temporary name says nothing to a caller
   std::string name_;
   int descriptor_ = -1;

@@ -119,7 +119,10 @@ class SidTrie(Catalogue):
             ValueError, TypeError: as `build`; rows are counted over all chunks.
             OSError: a folder that cannot be written, a disk without room.
 
-        Cost: about three times that of `build`, and the disk's.
+        A build that is killed leaves its unfinished file, <path>.<process>-<number>.tmp, which the
+        next one for the same path removes; batches have no names.
+
+        Cost: about three times that of `build`, up to seven with ids, and the disk's.
         """
         where = "SidTrie.build_file"
         sizes = index_vector(where, "level_sizes", level_sizes).tolist()

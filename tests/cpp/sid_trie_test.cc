@@ -1,5 +1,7 @@
 #include "index/sid_trie.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +11,7 @@
 #include "catalogue.h"
 #include "check.h"
 #include "core/error.h"
+#include "core/file.h"
 
 using namespace onesearch;
 using namespace onesearch::testing;
@@ -212,6 +215,23 @@ TEST(a_failed_save_leaves_the_old_file_and_nothing_else) {
   CHECK_THROWS(IoError, "", trie->save(file.path()));
   const auto folder = std::filesystem::path(file.path()).parent_path();
   CHECK_EQUAL(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+}
+
+TEST(what_a_killed_save_left_is_removed) {
+  const auto trie = SidTrie::build(random_catalogue(19, {10, 10}, 20).input());
+  const ScratchFile file;
+  const std::string left = file.path() + ".123-0.tmp";
+  const std::string of_one_at_work = file.path() + ".123-1.tmp";
+  const std::string notes = file.path() + ".notes.tmp";
+  const std::string numbered = file.path() + ".1";
+  for (const std::string& path : {left, notes, numbered}) std::ofstream(path).close();
+  const File at_work(of_one_at_work, O_RDWR | O_CREAT);
+  CHECK(at_work.try_lock());
+  trie->save(file.path());
+  CHECK(!std::filesystem::exists(left));
+  for (const std::string& path : {of_one_at_work, notes, numbered, file.path()}) {
+    CHECK(std::filesystem::exists(path));
+  }
 }
 
 TEST(files_that_are_no_tries_are_refused) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,12 +36,12 @@ def assert_same_file(
     folder: Path, chunks: list[Chunk], sizes: tuple[int, ...], **options: Any
 ) -> None:
     trie = SidTrie.build_file(
-        folder / "chunks.bin", iter(chunks), sizes, max_memory_bytes=1 << 25, **options
+        folder / "trie.bin", iter(chunks), sizes, max_memory_bytes=1 << 25, **options
     )
     trie.verify()
     whole = in_memory(folder / "whole.bin", chunks, sizes, **options)
-    assert (folder / "chunks.bin").read_bytes() == whole
-    assert {path.name for path in folder.iterdir()} == {"chunks.bin", "whole.bin"}
+    assert (folder / "trie.bin").read_bytes() == whole
+    assert {path.name for path in folder.iterdir()} == {"trie.bin", "whole.bin"}
 
 
 @st.composite
@@ -196,6 +197,24 @@ def run_python(script: str, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+KILLED = """
+import os, sys, numpy as np
+from onesearch_fast.index import SidTrie
+def chunks():
+    yield np.zeros((500_000, 2), dtype=np.uint8), None, None
+    os.kill(os.getpid(), 9)
+SidTrie.build_file(sys.argv[1] + "/trie.bin", chunks(), (2, 2), max_memory_bytes=1 << 25)
+"""
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("trie.bin.")
+    assert_same_file(tmp_path, [(CODES, None, None)], SIZES)
 
 
 FULL_DISK = """
