@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ from onesearch_fast.testing.random_models import random_model
 COLOURS = ("red", "blue", "green", "white", "black", "金色")
 KINDS = ("kettle", "lamp", "scarf", "mug", "plough")
 MAKERS = ("Arden", "Bexley", "Corvo")
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+_SNIPPET = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def guide_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """The Python snippets of a page of docs/ as one program, to be run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda page: "\n".join(_SNIPPET.findall((DOCS / page).read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="session")
