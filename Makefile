@@ -8,9 +8,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ENV_STAMP := $(VENV)/.stamp-env
 BUILD_STAMP := $(VENV)/.stamp-build
+TRITON_STAMP := $(VENV)/.stamp-triton
 NATIVE_SOURCES := $(shell find csrc python -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 
-.PHONY: demo test env lint format typecheck cpp-test sanitize wheel bench clean
+.PHONY: demo test env lint format typecheck cpp-test sanitize triton wheel bench clean
 
 env: $(BUILD_STAMP)
 
@@ -54,6 +55,16 @@ cpp-test: env
 sanitize:
 	$(MAKE) cpp-test SANITIZE=address,undefined
 	$(MAKE) cpp-test SANITIZE=thread
+
+# A GPU's torch brings its own Triton; a CPU's has none.
+$(TRITON_STAMP): $(ENV_STAMP)
+	$(BIN)/pip install --quiet -c constraints.txt triton
+	touch $@
+
+# Without a GPU: the values of every kernel in Triton's interpreter, then its compilation for each architecture.
+triton: env $(TRITON_STAMP)
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/parity/test_parity.py -k triton
+	$(BIN)/pytest tests/triton
 
 # The wheel is built in isolation, installed into an environment of its own, and tested from outside this folder.
 wheel: env

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,7 +32,7 @@ from onesearch_fast.errors import BackendUnavailable, invalid
 REFERENCE = "torch"
 
 # Best first. Only these are tried when no backend is named.
-_ORDER = {"cpu": ("cpu", REFERENCE)}
+_ORDER = {"cpu": ("cpu", REFERENCE), "cuda": ("cuda", "triton", REFERENCE)}
 
 _named: ContextVar[str | None] = ContextVar(
     "onesearch_backend", default=os.environ.get("ONESEARCH_BACKEND") or None
@@ -105,6 +106,21 @@ def backends() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(folder.__path__)))
 
 
+def backends_of(operator: Operator) -> tuple[str, ...]:
+    """The backends that have a kernel of the operator, whether it can run here or not."""
+    kernels = Path(__file__).parent / "kernels"
+    return tuple(name for name in backends() if (kernels / name / f"{operator.name}.py").is_file())
+
+
+def gpu_why_not() -> str | None:
+    """None when torch can use a GPU, otherwise the reason as a sentence."""
+    if torch.version.cuda is None:
+        return f"this torch ({torch.__version__}) was built without CUDA"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return None
+
+
 def _modules_in(package: str) -> Iterator[ModuleType]:
     folder = importlib.import_module(package)
     names = sorted(module.name for module in pkgutil.iter_modules(folder.__path__))
@@ -126,6 +142,8 @@ def why_not(
     """None when `backend` can run `operator` here on such tensors, otherwise the reason."""
     if backend not in backends():
         return f"there is no backend of this name among {', '.join(backends())}"
+    if backend not in backends_of(operator):
+        return f"it has no kernel of {operator.name}"
     try:
         implementation = load(operator, backend)
     except ImportError as error:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from onesearch_fast import _C, registry
 from onesearch_fast.errors import invalid
 
@@ -50,13 +48,7 @@ def cpu_info() -> CpuInfo:
 
 def gpu_why_not() -> str | None:
     """None when a GPU can be used, otherwise the reason as a sentence."""
-    if torch.version.cuda is None:
-        return f"this torch ({torch.__version__}) was built without CUDA"
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
-    if "cuda" not in registry.backends():
-        return "this version of onesearch_fast has no GPU kernels"
-    return None
+    return registry.gpu_why_not()
 
 
 @dataclass(frozen=True)
@@ -90,8 +82,13 @@ class BackendStatus:
 
 def backends() -> tuple[BackendStatus, ...]:
     """Every operator with every backend, and why not where a backend cannot run here."""
+    devices = {"cpu": "cpu", registry.REFERENCE: "cpu"}  # of the others a GPU
     return tuple(
-        BackendStatus(operator.name, backend, registry.why_not(operator, backend))
+        BackendStatus(
+            operator.name,
+            backend,
+            registry.why_not(operator, backend, devices.get(backend, "cuda")),
+        )
         for operator in registry.operators()
         for backend in registry.backends()
     )

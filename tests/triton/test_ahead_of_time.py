@@ -1,0 +1,99 @@
+"""Every Triton kernel compiles for each architecture as it is launched, without a GPU.
+
+The interpreter, which checks values, accepts what the compiler rejects. Here the operators run on
+their cases with the launch replaced by a compilation; equal launches compile once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from onesearch_fast import registry
+from onesearch_fast.registry import Operator, backends_of, operators
+
+triton = pytest.importorskip("triton", reason="triton is missing: `make triton` installs it")
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.compiler import ASTSource  # noqa: E402
+from triton.runtime.jit import JITFunction  # noqa: E402
+
+pytestmark = pytest.mark.skipif(
+    triton.knobs.runtime.interpret, reason="the interpreter takes the compiler's place"
+)
+
+ARCHITECTURES = (80, 90, 100)
+OPERATORS = [operator for operator in operators() if "triton" in backends_of(operator)]
+POINTERS = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.uint8: "*u8",
+    torch.int16: "*i16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+
+
+class Launch(NamedTuple):
+    """What a compiled kernel depends on."""
+
+    kernel: JITFunction[Any]
+    signature: tuple[tuple[str, str], ...]
+    constants: tuple[tuple[str, Any], ...]
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, kernel: JITFunction[Any], values: tuple[Any, ...], named: dict[str, Any]) -> Launch:
+        given = dict(zip(kernel.arg_names, values, strict=False)) | named
+        options = {name: given.pop(name) for name in list(given) if name not in kernel.arg_names}
+        constant = {param.name for param in kernel.params if param.is_constexpr}
+        constant |= {name for name, value in given.items() if value is None}
+        signature = {
+            name: "constexpr" if name in constant else type_of(value)
+            for name, value in given.items()
+        }
+        constants = {name: given[name] for name in constant}
+        parts = (signature, constants, options)
+        return cls(kernel, *(tuple(sorted(part.items())) for part in parts))
+
+    def compile(self, architecture: int) -> None:
+        source = ASTSource(self.kernel, dict(self.signature), dict(self.constants))
+        triton.compile(source, GPUTarget("cuda", architecture, 32), dict(self.options))
+
+
+def type_of(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return POINTERS[value.dtype]
+    if isinstance(value, float):
+        return "fp32"
+    return "i32" if -(2**31) <= value < 2**31 else "i64"
+
+
+def launches(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> set[Launch]:
+    """The launches of all cases of an operator, none of which runs."""
+    found: set[Launch] = set()
+
+    def record(
+        kernel: JITFunction[Any], *values: Any, grid: Any, warmup: bool, **named: Any
+    ) -> None:
+        found.add(Launch.of(kernel, values, named))
+
+    monkeypatch.setattr(JITFunction, "run", record)
+    for dtype in operator.dtypes:
+        # As if it took the cases' tensors, which lie on the CPU.
+        choice = (operator.name, "triton", "cpu", dtype)
+        monkeypatch.setitem(registry._chosen, choice, registry.load(operator, "triton"))
+        for case in operator.cases.CASES:
+            operator.function(**case.build(dtype), backend="triton")
+    return found
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+def test_every_launch_compiles(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = launches(operator, monkeypatch)
+    assert found
+    for launch in found:
+        for architecture in ARCHITECTURES:
+            launch.compile(architecture)
