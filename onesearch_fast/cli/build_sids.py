@@ -5,27 +5,34 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.records import Item, item_text
-from onesearch_fast.data.split import TrainLog, leave_last_out
+from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder, write_json
 from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
-from onesearch_fast.sid.codes import code_token_names
 from onesearch_fast.sid.keywords import KeywordDictionary
-from onesearch_fast.sid.quality import SidQuality, largest_buckets
+from onesearch_fast.sid.quality import SidQuality
+from onesearch_fast.sid.report import (
+    SidReport,
+    describe_buckets,
+    draw_askers,
+    neighbour_recall,
+    query_recall,
+)
 
 _ENCODER_FOLDER = "text_encoder"
 _CODEBOOKS_FILE = "codebooks.safetensors"
 _SIDS_FILE = "sids.parquet"
 _QUALITY_FILE = "quality.json"
 MINED = "mined"
-_BUCKETS_SHOWN = 5
-_TITLES_SHOWN = 3
+_RECALL_AT = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="balance the last k-means level: no code holds more than 1 + S times its share",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="measure what prefixes find as well, and write report.json, report.txt, levels.png",
+    )
     parser.add_argument("--seed", type=int, default=SidConfig.seed)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -70,17 +83,20 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     _refuse_other_folders(arguments.out)
-    log = leave_last_out(read_dataset(arguments.data)).log
-    items = log.items
-    sids = _build(log, arguments)
-    measured = sids.quality()
-    _write(arguments.out, items, sids, measured)
-    buckets = _describe_buckets(items, sids)
+    split = leave_last_out(read_dataset(arguments.data))
+    sids = _build(split.log, arguments)
+    report = _report(split, sids, arguments.report is not None)
+    _write(arguments.out, split.log.items, sids, report.quality)
+    if arguments.report is not None:
+        from onesearch_fast.sid.report_output import write_report
+
+        write_report(report, arguments.report)
     if arguments.json:
-        document = {"out": str(arguments.out), "quality": measured.as_dict(), "largest": buckets}
+        document = {"out": str(arguments.out), **report.as_dict()}
         print(json.dumps(document, ensure_ascii=False))
     else:
-        _print_report(arguments.out, measured, buckets)
+        print(report.as_text())
+        print(f"written to {arguments.out}")
     return 0
 
 
@@ -131,27 +147,27 @@ def _write(out: Path, items: Sequence[Item], sids: SemanticIds, measured: SidQua
         write_json(folder / _QUALITY_FILE, measured.as_dict())
 
 
-def _describe_buckets(items: Sequence[Item], sids: SemanticIds) -> list[dict[str, Any]]:
+def _report(split: Split, sids: SemanticIds, whole: bool) -> SidReport:
+    """`whole` measures what prefixes find, too; the queries asked are the held-out ones."""
     book = sids.codebooks
-    names = code_token_names(book.level_sizes, book.num_residual_levels)
-    return [
-        {
-            "sid": "".join(names[level][code] for level, code in enumerate(codes)),
-            "num_items": len(rows),
-            "titles": [items[row].title for row in rows[:_TITLES_SHOWN]],
-        }
-        for codes, rows in largest_buckets(sids.codes, _BUCKETS_SHOWN)
-    ]
-
-
-def _print_report(out: Path, measured: SidQuality, buckets: Sequence[dict[str, Any]]) -> None:
-    print(measured.as_text())
-    print("fullest SIDs")
-    for bucket in buckets:
-        print(f"  {bucket['num_items']:5} items on {bucket['sid']}")
-        for title in bucket["titles"]:
-            print(f"        {title[:90]}")
-    print(f"written to {out}")
+    titles = [item.title for item in split.log.items]
+    buckets = describe_buckets(sids.codes, book.level_sizes, book.num_residual_levels, titles)
+    report = SidReport(sids.quality(), buckets)
+    if not whole:
+        return report
+    k = min(_RECALL_AT, len(sids.codes) - 1)
+    if k > 0:
+        report = replace(report, neighbours=neighbour_recall(sids.codes, sids.embeddings, k))
+    cases = split.cases[SEARCH]
+    if cases:
+        asked = [cases[place] for place in draw_askers(len(cases), seed=0)]
+        vectors = sids.encoder.encode([case.query or "" for case in asked])
+        wanted = np.array([case.target_row for case in asked])
+        found = query_recall(
+            sids.codes, sids.embeddings, book.encode(vectors), vectors, wanted, _RECALL_AT
+        )
+        report = replace(report, queries=found)
+    return report
 
 
 VERB = Verb("build-sids", "Make semantic IDs for a catalogue.", add_arguments, run)
