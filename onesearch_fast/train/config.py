@@ -14,6 +14,10 @@ from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.tokenizer import SMALLEST_VOCABULARY
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.build import SidConfig
+from onesearch_fast.train.losses.distillation import Distillation
+from onesearch_fast.train.losses.fgm import Fgm
+from onesearch_fast.train.losses.focal import Focal
+from onesearch_fast.train.losses.r_drop import RDrop
 
 T = TypeVar("T")
 
@@ -57,6 +61,26 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is added to the loss of a stage; None leaves an addition out.
+
+    Attributes:
+        dropout: of the embeddings and the last states of what is trained, beside the model's own.
+        distillation: needs keywords (`PipelineConfig.thoughts`), which the teacher alone reads.
+    """
+
+    dropout: float = 0.0
+    focal: Focal | None = None
+    distillation: Distillation | None = None
+    r_drop: RDrop | None = None
+    fgm: Fgm | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise invalid("ObjectiveConfig", "dropout", "a share in [0, 1)", self.dropout)
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One training stage.
 
@@ -71,6 +95,9 @@ class StageConfig:
         tokens_per_batch: rows x longest row of a batch, padding included.
         validations: how often the loss on the stopping users is taken.
         keep_best: end with the weights of the best validation instead of the last ones.
+        objective: what is added to the loss.
+        parts: a step is run in so many parts, one after the other, to save memory.
+        gradient_checkpointing: layers are run twice instead of remembering what they computed.
     """
 
     name: str
@@ -83,12 +110,15 @@ class StageConfig:
     tokens_per_batch: int = 2048
     validations: int = 4
     keep_best: bool = False
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    parts: int = 1
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         where = f"StageConfig {self.name!r}"
         if not self.tasks or not all(0 < visits < math.inf for visits in self.tasks.values()):
             raise invalid(where, "tasks", "task -> visits an epoch above 0", dict(self.tasks))
-        for name in ("epochs", "tokens_per_batch"):
+        for name in ("epochs", "tokens_per_batch", "parts"):
             if getattr(self, name) < 1:
                 raise invalid(where, name, "at least 1", getattr(self, name))
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:

@@ -28,6 +28,7 @@ from onesearch_fast.files import read_json, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
+from onesearch_fast.train import parallel
 from onesearch_fast.train.config import PipelineConfig, StageConfig
 from onesearch_fast.train.curves import write_curves
 from onesearch_fast.train.model import extended_model, new_model
@@ -37,6 +38,7 @@ from onesearch_fast.train.run_folder import RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
 from onesearch_fast.train.stages import Stage, StageInputs, find_stage
 from onesearch_fast.train.stages.personalisation import validation_rows
+from onesearch_fast.train.steps import TaskRows
 from onesearch_fast.train.trainer import RunOptions, quiet_transformers, train_stage
 
 _VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
@@ -72,11 +74,15 @@ def run_pipeline(
     A run that was interrupted goes on where it was: finished steps are kept, and a stage goes on
     from its last checkpoint. Calling again after the end returns at once.
 
+    Several processes (`torchrun --nproc-per-node=2 -m -- onesearch_fast.cli.main train ...`, on
+    machines that share `run_dir`) train together: each runs its share of every step.
+
     Raises:
         ValueError: the folder holds a run of other data or another config (the message names what
             differs), or any run at all with `resume=False`; a stage or task that does not exist,
             or a task for which the log has no rows.
     """
+    parallel.join()
     stages = [(stage, find_stage(stage.name, stage.tasks)) for stage in config.stages]
     stop_cases = list(_stop_cases(split))
     run = RunFolder(Path(run_dir), progress or Silent())
@@ -96,7 +102,8 @@ def run_pipeline(
         for number, (settings, stage) in enumerate(stages, start=1):
             name = f"stage_{number}_{stage.name}"
             folder = _train(run, name, config, settings, stage, inputs, validation, folder)
-        write_curves(run.path)
+        if parallel.rank() == 0:
+            write_curves(run.path)
         served = run.step(
             "served", lambda target: write_served(target, folder, sids, prompts, split.log)
         )
@@ -242,9 +249,13 @@ def _train(
     work = run.path / "work" / name
 
     def make(folder: Path) -> None:
-        rows = {task: TokenRows.pack(stage.tasks[task](inputs)) for task in sorted(settings.tasks)}
+        rows = {
+            task: TaskRows(TokenRows.pack(stage.tasks[task](inputs)))
+            for task in sorted(settings.tasks)
+        }
         for task, packed in rows.items():
-            run.progress.say(f"  {task}: {len(packed):,} rows, {packed.ids.size:,} tokens")
+            said = f"{len(packed.student):,} rows, {packed.student.ids.size:,} tokens"
+            run.progress.say(f"  {task}: {said}")
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(start)
         pad_id = inputs.prompts.tokenizer.pad_id
         options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
@@ -253,6 +264,7 @@ def _train(
         model.save_pretrained(folder)
         write_json(folder / "curves.json", asdict(curves))
 
-    folder = run.step(name, make)
-    shutil.rmtree(work, ignore_errors=True)
+    folder = run.step(name, make, in_every_process=True)
+    if parallel.rank() == 0:
+        shutil.rmtree(work, ignore_errors=True)
     return folder

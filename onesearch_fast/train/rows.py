@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from onesearch_fast.data.prompts import Row
 from onesearch_fast.errors import invalid
@@ -54,8 +56,13 @@ class TokenRows:
         return np.diff(self.begin)
 
     @property
-    def num_learnt(self) -> int:
-        return int(self.learnt.sum())
+    def num_labels(self) -> IntArray:
+        """int64 [num_rows]: labels of each row; its first token is none, nothing predicts it."""
+        ends = np.cumsum(np.concatenate([[0], self.learnt]), dtype=np.int64)[self.begin]
+        first = np.zeros(len(self), dtype=np.int64)
+        filled = self.lengths > 0
+        first[filled] = self.learnt[self.begin[:-1][filled]]
+        return np.diff(ends) - first
 
     def __len__(self) -> int:
         return len(self.begin) - 1
@@ -63,35 +70,118 @@ class TokenRows:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One padded batch.
+    """One padded batch; every tensor int64 but the mask.
 
     Attributes:
-        input_ids: int64 [rows, length], padded on the right; causal attention never looks there.
-        positions: int64 [labels]; flat indices into rows x length whose output predicts a label.
-        labels: int64 [labels].
+        input_ids: [rows, length]: what the model reads, padded on the right.
+        positions: [labels]; flat indices into rows x length of the output (of the decoder, where
+            there is one) that predict a label.
+        labels: [labels].
+        decoder_ids: [rows, decoder length], the decoder's own input; None without an encoder.
+        mask: what may be attended to, where padding on the right does not say it: bool
+            [rows, length] for an encoder, float [rows, 1, length, length] to add for a decoder.
+        position_ids: [rows, length]; None counts from 0.
     """
 
-    input_ids: IntArray
-    positions: IntArray
-    labels: IntArray
+    input_ids: torch.Tensor
+    positions: torch.Tensor
+    labels: torch.Tensor
+    decoder_ids: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    position_ids: torch.Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        return self._mapped(lambda part: part.to(device))
+
+    def repeated(self, times: int) -> Batch:
+        """The batch so many times over, one below the other."""
+        shown = self.input_ids if self.decoder_ids is None else self.decoder_ids
+        first = torch.arange(times, device=shown.device)[:, None] * shown.numel()
+        rows = self._mapped(lambda part: part.repeat(times, *[1] * (part.dim() - 1)))
+        return replace(rows, positions=(self.positions + first).flatten())
+
+    def _mapped(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        given: dict[str, Any] = {
+            name: change(part)
+            for name in self.__dataclass_fields__
+            if (part := getattr(self, name)) is not None
+        }
+        return Batch(**given)
 
 
 def make_batch(rows: TokenRows, chosen: IntArray, pad_id: int) -> Batch:
-    """Pads the chosen rows to the longest of them."""
-    lengths = rows.lengths[chosen]
-    width = int(lengths.max())
+    """Pads the chosen rows to the longest of them; causal attention never looks at the padding."""
+    ids, learnt = _padded(rows, chosen, pad_id)
+    labels_at = np.flatnonzero(learnt)
+    return Batch(
+        torch.from_numpy(ids),
+        torch.from_numpy(labels_at - 1),
+        torch.from_numpy(ids.reshape(-1)[labels_at]),
+    )
+
+
+def make_encoder_decoder_batch(
+    rows: TokenRows, chosen: IntArray, pad_id: int, decoder_prefix_ids: Sequence[int]
+) -> Batch:
+    """As `make_batch`, of `single_targets`: the encoder reads what stands before the target.
+
+    The decoder reads `decoder_prefix_ids`, then the target but its last token.
+    """
+    targets = [rows.learnt[rows.begin[row] : rows.begin[row + 1]].sum() for row in chosen]
+    ids, _ = _padded(rows, chosen, pad_id)
+    sources = rows.lengths[chosen] - targets
+    width, prefix = int(max(targets)), len(decoder_prefix_ids)
     columns = np.arange(width)
+    inside = columns < np.asarray(targets)[:, None]
+    at = np.where(inside, sources[:, None] + columns, 0)
+    target_ids = np.where(inside, np.take_along_axis(ids, at, axis=1), pad_id)
+    begins = np.tile(np.asarray(decoder_prefix_ids, dtype=np.int64), (len(chosen), 1))
+    decoder_ids = np.concatenate([begins, target_ids[:, :-1]], axis=1)
+    row, place = np.nonzero(inside)
+    mask = np.arange(int(sources.max())) < sources[:, None]
+    return Batch(
+        torch.from_numpy(np.where(mask, ids[:, : mask.shape[1]], pad_id)),
+        torch.from_numpy(row * decoder_ids.shape[1] + prefix - 1 + place),
+        torch.from_numpy(target_ids[inside]),
+        torch.from_numpy(decoder_ids),
+        torch.from_numpy(mask),
+    )
+
+
+def single_targets(rows: TokenRows) -> TokenRows:
+    """One row for each target: all that stands before it, and it alone to be learnt.
+
+    What an encoder-decoder trains on: its encoder reads a prompt, and knows no second target.
+    """
+    cut: list[Row] = []
+    for row in range(len(rows)):
+        span = slice(rows.begin[row], rows.begin[row + 1])
+        ids, learnt = rows.ids[span].tolist(), rows.learnt[span]
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], learnt, [0]])))
+        for begin, end in edges.reshape(-1, 2).tolist():
+            one = Row()
+            one.add(ids[:begin], False)
+            one.add(ids[begin:end], True)
+            cut.append(one)
+    return TokenRows.pack(cut)
+
+
+def _padded(
+    rows: TokenRows, chosen: IntArray, pad_id: int
+) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """ids int64 [rows, length], and which of them are to be learnt."""
+    lengths = rows.lengths[chosen]
+    columns = np.arange(int(lengths.max()))
     inside = columns < lengths[:, None]
     source = np.where(inside, rows.begin[chosen][:, None] + columns, 0)
     ids = np.where(inside, rows.ids[source], pad_id).astype(np.int64)
     learnt = inside & rows.learnt[source]
     learnt[:, 0] = False  # nothing stands before the first token that could predict it
-    labels_at = np.flatnonzero(learnt)
-    return Batch(ids, labels_at - 1, ids.reshape(-1)[labels_at])
+    return ids, learnt
 
 
 def plan_batches(
-    tasks: Mapping[str, TokenRows],
+    lengths_of: Mapping[str, IntArray],
     visits: Mapping[str, float],
     tokens_per_batch: int,
     epochs: int,
@@ -102,15 +192,18 @@ def plan_batches(
     A row of task t is visited visits[t] times an epoch on average, evenly. Rows of similar length
     share a batch; rows x longest is at most tokens_per_batch, unless one row alone is longer.
     Deterministic in its arguments.
+
+    Args:
+        lengths_of: task -> int64 [num_rows], the tokens of each row.
     """
     if tokens_per_batch < 1:
         raise invalid("plan_batches", "tokens_per_batch", "at least 1", tokens_per_batch)
-    lengths = np.concatenate([[0], *(rows.lengths for rows in tasks.values())])[1:]
+    lengths = np.concatenate([[0], *lengths_of.values()])[1:]
     streams = []
     first = 0
-    for number, (task, rows) in enumerate(tasks.items()):
-        streams.append(_visits(first, len(rows), visits[task], epochs, (seed, number)))
-        first += len(rows)
+    for number, (task, of_task) in enumerate(lengths_of.items()):
+        streams.append(_visits(first, len(of_task), visits[task], epochs, (seed, number)))
+        first += len(of_task)
     plan: list[IntArray] = []
     for epoch, parts in enumerate(zip(*streams, strict=True)):
         rng = np.random.default_rng((seed, 1 << 20, epoch))

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder, read_json, write_json
+from onesearch_fast.train import parallel
 from onesearch_fast.train.progress import Progress
 
 RUN_FILE = "run.json"
@@ -43,7 +45,11 @@ class RunFolder:
     def claim(self, identity: Mapping[str, Any], versions: Mapping[str, str], resume: bool) -> None:
         """Writes what this run is, or checks that the run in the folder is the same one."""
         path = self.path / RUN_FILE
-        if not path.exists():
+        new = not path.exists()
+        parallel.barrier()  # nobody writes it before all have looked
+        if new and parallel.rank() > 0:
+            return
+        if new:
             self._refuse_other_folders()
             write_json(path, {**identity, "versions": dict(versions)})
             return
@@ -66,22 +72,37 @@ class RunFolder:
             expected, remedy = "a run, or a folder without folders", "choose another run folder"
             raise invalid("run_pipeline", "run_dir", expected, f"one that holds {other}", remedy)
 
-    def step(self, name: str, make: Callable[[Path], None]) -> Path:
-        """The folder of a step, filled by `make(folder)` unless it is there already."""
+    def step(self, name: str, make: Callable[[Path], None], in_every_process: bool = False) -> Path:
+        """The folder of a step, filled by `make(folder)` unless it is there already.
+
+        Where several processes run together, the first one makes the step while the others wait, or
+        all of them make it `in_every_process` and what the first one writes is kept.
+        """
         folder, cost_file = self.path / name, self.path / "steps" / f"{name}.json"
         reused = cost_file.is_file() and folder.is_dir()
+        parallel.barrier()  # nobody makes it before all have looked
         if not reused:
             self.progress.say(f"{name} ...")
-            began = time.monotonic()
-            self._remove_torn(name)
-            with atomic_folder(folder) as temporary:
-                make(temporary)
-            write_json(cost_file, {"seconds": time.monotonic() - began, "peak_mib": peak_mib()})
+            self._make(folder, cost_file, make, in_every_process)
+        parallel.barrier()
         report = StepReport(name, **read_json(cost_file), reused=reused)
         state = "was done" if reused else "done"
         self.progress.say(f"{name} {state}: {report.seconds:.1f} s, {report.peak_mib:,.0f} MiB")
         self.reports.append(report)
         return folder
+
+    def _make(
+        self, folder: Path, cost_file: Path, make: Callable[[Path], None], in_every_process: bool
+    ) -> None:
+        began = time.monotonic()
+        if parallel.rank() == 0:
+            self._remove_torn(folder.name)
+            with atomic_folder(folder) as temporary:
+                make(temporary)
+            write_json(cost_file, {"seconds": time.monotonic() - began, "peak_mib": peak_mib()})
+        elif in_every_process:
+            with TemporaryDirectory() as unused:
+                make(Path(unused))
 
     def _remove_torn(self, name: str) -> None:
         """Removes what a kill left of earlier attempts at a step."""

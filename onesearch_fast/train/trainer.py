@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, PrinterCallback
 from transformers.utils.logging import (
@@ -26,9 +26,13 @@ from transformers.utils.logging import (
 
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json
+from onesearch_fast.train import parallel
+from onesearch_fast.train.backbones import Backbone, backbone_of
 from onesearch_fast.train.config import StageConfig
+from onesearch_fast.train.objectives import Objective, Supervised
 from onesearch_fast.train.progress import Progress, Silent
-from onesearch_fast.train.rows import IntArray, TokenRows, make_batch, plan_batches
+from onesearch_fast.train.rows import TokenRows, plan_batches
+from onesearch_fast.train.steps import PlannedSteps, Step, TaskRows
 
 _FINAL_LEARNING_RATE = 0.02  # of the peak
 _LOGS_PER_STAGE = 100
@@ -58,6 +62,8 @@ class StageCurves:
         validations: {"step", "seconds", "loss"}; the loss is per SID, in nats.
         seconds: training time, that of interrupted runs included.
         tokens: tokens trained on, padding not counted.
+        forward_tokens, backward_tokens: those that were run through the model in that direction,
+            by all passes of the objective: both are `tokens` without additions to the loss.
     """
 
     points: list[dict[str, float]]
@@ -65,19 +71,13 @@ class StageCurves:
     steps: int
     seconds: float
     tokens: int
-
-
-def native_bfloat16() -> bool:
-    """Whether products in bfloat16 are native here; emulated ones are slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+    forward_tokens: int
+    backward_tokens: int
 
 
 def train_stage(
     model: PreTrainedModel,
-    tasks: Mapping[str, TokenRows],
+    tasks: Mapping[str, TaskRows],
     config: StageConfig,
     options: RunOptions,
     folder: str | os.PathLike[str],
@@ -86,27 +86,60 @@ def train_stage(
 ) -> StageCurves:
     """Trains `model` in place: minimises the mean of -log p(label | tokens before it).
 
-    The loss is over the whole vocabulary, at label positions only: hidden states are gathered
-    before the output matrix. Checkpoints go to `folder`; a later call with equal arguments goes on
-    from the last whole one and, without a time limit, ends with the weights of a whole run.
+    `config.objective` adds to that loss, see `Supervised`. It is over the whole vocabulary, at
+    label positions only. Checkpoints go to `folder`; a later call with equal arguments goes on from
+    the last whole one and, without a time limit, ends with the weights of a whole run. With a
+    process group, every process runs its share of each step and ends with the same weights.
 
     Args:
         tasks: rows by task name; every task of `config.tasks` must be there and hold rows.
         validation: rows whose loss is taken `config.validations` times.
     """
-    chosen = {task: tasks[task] for task in config.tasks}
-    empty = [task for task, rows in chosen.items() if len(rows) == 0]
-    if empty:
-        raise invalid("train_stage", "tasks", "tasks with rows", f"none in {empty}")
-    plan = plan_batches(chosen, config.tasks, config.tokens_per_batch, config.epochs, options.seed)
-    steps = PlannedSteps(TokenRows.concatenate(list(chosen.values())), plan, options.pad_id)
+    backbone = backbone_of(model, options.pad_id, options.precision)
+    chosen = _checked_rows(tasks, config, backbone)
+    lengths = {task: rows.student.lengths for task, rows in chosen.items()}
+    plan = plan_batches(lengths, config.tasks, config.tokens_per_batch, config.epochs, options.seed)
+    steps = PlannedSteps(TaskRows.concatenate(list(chosen.values())), plan, backbone, config)
+    objective = Supervised(backbone, config.objective)
+    scored = None if validation is None else backbone.prepare(validation)
+    return run_stage(backbone, objective, steps, config, options, folder, scored, progress)
+
+
+def run_stage(
+    backbone: Backbone,
+    objective: Objective,
+    steps: PlannedSteps,
+    config: StageConfig,
+    options: RunOptions,
+    folder: str | os.PathLike[str],
+    validation: TokenRows | None = None,
+    progress: Progress | None = None,
+) -> StageCurves:
+    """As `train_stage`, for any objective over any steps."""
     clock = _Clock(config, options.checkpoint_seconds)
-    trainer = _SidTrainer(model, steps, config, options, Path(folder), validation, clock, progress)
+    trainer = _SidTrainer(
+        backbone, objective, steps, config, options, Path(folder), validation, clock, progress
+    )
     checkpoint = last_checkpoint(folder)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.restore_best()
     return trainer.curves()
+
+
+def _checked_rows(
+    tasks: Mapping[str, TaskRows], config: StageConfig, backbone: Backbone
+) -> dict[str, TaskRows]:
+    chosen = {task: tasks[task] for task in config.tasks}
+    empty = [task for task, rows in chosen.items() if len(rows.student) == 0]
+    if empty:
+        raise invalid("train_stage", "tasks", "tasks with rows", f"none in {empty}")
+    if config.objective.distillation is not None:
+        untaught = [task for task, rows in chosen.items() if rows.teacher is None]
+        if len(untaught) == len(chosen):
+            expected, remedy = "rows for its teacher", "mine keywords: PipelineConfig.thoughts"
+            raise invalid("train_stage", "distillation", expected, f"none in {untaught}", remedy)
+    return {task: rows.prepared(backbone) for task, rows in chosen.items()}
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
@@ -122,43 +155,24 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-class PlannedSteps(Dataset[dict[str, torch.Tensor]]):
-    """Element i is the padded batch of optimiser step i."""
-
-    def __init__(self, rows: TokenRows, plan: list[IntArray], pad_id: int) -> None:
-        self.rows = rows
-        self.plan = plan
-        self.pad_id = pad_id
-        lengths = rows.lengths
-        self.tokens_before = np.cumsum([0, *(int(lengths[chosen].sum()) for chosen in plan)])
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, step: int) -> dict[str, torch.Tensor]:
-        batch = make_batch(self.rows, self.plan[step], self.pad_id)
-        return {
-            "input_ids": torch.from_numpy(batch.input_ids),
-            "positions": torch.from_numpy(batch.positions),
-            "labels": torch.from_numpy(batch.labels),
-        }
-
-
 class _Clock(TrainerCallback, ExportableState):
-    """Counts training time over restarts; asks for checkpoints, validations and the end."""
+    """Counts training time over restarts; asks for checkpoints, validations and the end.
+
+    seconds: training time up to the last step, the same in every process.
+    """
 
     def __init__(self, config: StageConfig, checkpoint_seconds: float) -> None:
         self.config = config
         self.checkpoint_seconds = checkpoint_seconds
-        self.seconds_before = 0.0
+        self.seconds = 0.0
         self.validations_done = 0
         self.logs_done = 0
-        self._began: float | None = None
+        self._began = 0.0
         self._saved = 0.0
 
     def state(self) -> dict[str, Any]:
         attributes = {
-            "seconds_before": self.seconds,
+            "seconds": self.seconds,
             "validations_done": self.validations_done,
             "logs_done": self.logs_done,
         }
@@ -168,11 +182,6 @@ class _Clock(TrainerCallback, ExportableState):
         for name, value in attributes.items():
             setattr(self, name, value)
 
-    @property
-    def seconds(self) -> float:
-        running = 0.0 if self._began is None else time.monotonic() - self._began
-        return self.seconds_before + running
-
     def progress(self, step: int, steps: int) -> float:
         used = 0.0
         if self.config.max_minutes is not None:
@@ -180,8 +189,12 @@ class _Clock(TrainerCallback, ExportableState):
         return min(1.0, max(step / steps, used))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._began = time.monotonic()
+        self._began = time.monotonic() - self.seconds
         self._saved = self.seconds
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # All that depends on the time must be decided alike by every process.
+        self.seconds = parallel.latest(time.monotonic() - self._began)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         done = self.progress(state.global_step, state.max_steps)
@@ -202,10 +215,19 @@ class _Clock(TrainerCallback, ExportableState):
         control.should_evaluate = control.should_log = control.should_save = False
 
 
+class _AfterStep(TrainerCallback):
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.objective.after_step()
+
+
 class _SidTrainer(Trainer):
     def __init__(
         self,
-        model: PreTrainedModel,
+        backbone: Backbone,
+        objective: Objective,
         steps: PlannedSteps,
         config: StageConfig,
         options: RunOptions,
@@ -214,29 +236,35 @@ class _SidTrainer(Trainer):
         clock: _Clock,
         progress: Progress | None,
     ) -> None:
+        self.backbone = backbone
+        self.objective: Objective = objective
         self.steps = steps
         self.config = config
-        self.options = options
         self.clock = clock
         self.validation = validation
         self.reporter = progress or Silent()
-        self.decoder: Any = model
+        self.decoder: Any = backbone.model
+        if config.gradient_checkpointing:
+            self.decoder.activation_checkpointing_enable()
         if not torch.cuda.is_available():
             # On a processor, with rows this short, two plain products beat the blocked kernel by
             # 1.1 to 1.3 (one thread, bfloat16, rows of 24 to 250 tokens, heads of 64).
-            model.set_attn_implementation("eager")
+            self.decoder.set_attn_implementation("eager")
         super().__init__(
-            model=model,
+            model=self.decoder,
             args=_arguments(folder, config, options, len(steps)),
             train_dataset=steps,
             data_collator=_only_element,
-            callbacks=[clock],
+            callbacks=[clock, _AfterStep(objective)],
         )
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(self.steps)  # the plan is shuffled already
+    def get_train_dataloader(self) -> DataLoader[list[Step]]:
+        # As it is: the plan is shuffled, and an element knows its process's share.
+        return DataLoader(
+            self.steps, sampler=SequentialSampler(self.steps), collate_fn=_only_element
+        )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         following: Any = self.optimizer if optimizer is None else optimizer
@@ -258,26 +286,31 @@ class _SidTrainer(Trainer):
         saved: Any = self.state.stateful_callbacks
         self.clock.restore(saved[_Clock.__name__]["attributes"])
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        return self.label_losses(inputs).mean()
+    def training_step(
+        self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Gradients of the parts of one optimiser step; returns its loss."""
+        self.decoder.train()
+        loss = torch.zeros((), device=self.args.device)
+        for part in inputs:
+            for one in self.objective.losses(part.to(self.args.device)):
+                self.accelerator.backward(one)
+                loss += one.detach()
+        parallel.sum_gradients(self.decoder.parameters())
+        return parallel.total(loss)
 
-    def label_losses(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """float32 [labels]: -log p of each label."""
-        bfloat16 = self.options.precision == "bfloat16" or (
-            self.options.precision == "auto" and native_bfloat16()
-        )
-        device = inputs["input_ids"].device
-        with torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext():
-            # Rows are padded on the right and attention is causal: no mask is needed.
-            hidden = self.decoder.model(input_ids=inputs["input_ids"], use_cache=False)[0]
-            logits = self.decoder.lm_head(hidden.flatten(0, 1)[inputs["positions"]])
-        return nn.functional.cross_entropy(logits.float(), inputs["labels"], reduction="none")
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the curves count tokens
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            self.objective.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.objective.load(Path(checkpoint))
 
     @torch.no_grad()
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -286,13 +319,13 @@ class _SidTrainer(Trainer):
             return {}
         order = np.argsort(self.validation.lengths, kind="stable")
         per_batch = max(1, self.config.tokens_per_batch // int(self.validation.lengths.max()))
-        pieces = np.split(order, range(per_batch, len(order), per_batch))
-        batches = PlannedSteps(self.validation, pieces, self.options.pad_id)
         self.decoder.eval()
         total = 0.0
-        for step in range(len(batches)):
-            inputs = {name: part.to(self.args.device) for name, part in batches[step].items()}
-            total += float(self.label_losses(inputs).double().sum())
+        for chosen in np.split(order, range(per_batch, len(order), per_batch)):
+            batch = self.backbone.make_batch(self.validation, chosen).to(self.args.device)
+            logits = self.backbone.logits(self.backbone.embed(batch), batch)
+            losses = nn.functional.cross_entropy(logits, batch.labels, reduction="none")
+            total += float(losses.double().sum())
         self.decoder.train()
         loss = total / len(self.validation)
         self._keep_if_best(loss)
@@ -300,7 +333,7 @@ class _SidTrainer(Trainer):
         return {_VALIDATION_LOSS: loss}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        tokens = int(self.steps.tokens_before[self.state.global_step])
+        tokens = self.steps.tokens(self.state.global_step)
         seconds = self.clock.seconds
         super().log({**logs, "seconds": seconds, "tokens": tokens}, start_time)
         if "loss" in logs:
@@ -331,8 +364,16 @@ class _SidTrainer(Trainer):
             if _VALIDATION_LOSS in entry
         ]
         done = self.state.global_step
-        tokens = int(self.steps.tokens_before[done])
-        return StageCurves(points, validations, done, self.clock.seconds, tokens)
+        forward, backward = self.steps.cost(done)
+        return StageCurves(
+            points,
+            validations,
+            done,
+            self.clock.seconds,
+            self.steps.tokens(done),
+            forward,
+            backward,
+        )
 
     @property
     def _best_folder(self) -> Path:
@@ -340,11 +381,13 @@ class _SidTrainer(Trainer):
 
     def _keep_if_best(self, loss: float) -> None:
         before = [e[_VALIDATION_LOSS] for e in self.state.log_history if _VALIDATION_LOSS in e]
-        if self.config.keep_best and loss < min(before, default=math.inf):
+        better = self.config.keep_best and loss < min(before, default=math.inf)
+        if better and self.args.should_save:
             self.decoder.save_pretrained(self._best_folder)
 
     def restore_best(self) -> None:
         """Puts back the weights of the best validation, when the config asks for them."""
+        parallel.barrier()
         if self.config.keep_best and self._best_folder.is_dir():
             best = type(self.decoder).from_pretrained(self._best_folder)
             self.decoder.load_state_dict(best.state_dict())
@@ -377,7 +420,7 @@ def _arguments(
     )
 
 
-def _only_element(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def _only_element(batch: list[list[Step]]) -> Any:
     return batch[0]
 
 

@@ -13,6 +13,7 @@ from onesearch_fast.data.prompts import Row
 from onesearch_fast.train import trainer as trainer_module
 from onesearch_fast.train.config import StageConfig
 from onesearch_fast.train.rows import TokenRows
+from onesearch_fast.train.steps import TaskRows
 from onesearch_fast.train.trainer import RunOptions, last_checkpoint, train_stage
 
 VOCABULARY = 30
@@ -93,7 +94,7 @@ def kill_at(monkeypatch):
 
 def recorded_seconds(folder) -> float:
     state = json.loads((last_checkpoint(folder) / "trainer_state.json").read_text())
-    return state["stateful_callbacks"]["_Clock"]["attributes"]["seconds_before"]
+    return state["stateful_callbacks"]["_Clock"]["attributes"]["seconds"]
 
 
 def assert_same_weights(one, other) -> None:
@@ -102,7 +103,7 @@ def assert_same_weights(one, other) -> None:
 
 
 def test_a_resumed_run_ends_with_the_weights_of_a_whole_run(tmp_path, kill_at, monkeypatch):
-    rows = {"copy": copy_rows(30)}
+    rows = {"copy": TaskRows(copy_rows(30))}
     whole = tiny_model()
     curves = train_stage(whole, rows, CONFIG, OPTIONS, tmp_path / "whole")
     killed = tiny_model()
@@ -121,7 +122,7 @@ def test_a_resumed_run_ends_with_the_weights_of_a_whole_run(tmp_path, kill_at, m
 def test_a_broken_checkpoint_is_dropped_for_the_one_before(tmp_path, kill_at):
     kill_at(3)
     with pytest.raises(KilledError):
-        train_stage(tiny_model(), {"copy": copy_rows(30)}, CONFIG, EVERY_STEP, tmp_path)
+        train_stage(tiny_model(), {"copy": TaskRows(copy_rows(30))}, CONFIG, EVERY_STEP, tmp_path)
     newest = last_checkpoint(tmp_path)
     shutil.copytree(newest, tmp_path / "checkpoint-900")
     (tmp_path / "checkpoint-900" / "trainer_state.json").write_text('{"global_')
@@ -141,7 +142,7 @@ def test_the_loss_is_the_mean_over_label_positions_of_the_full_softmax(tmp_path)
             logits = model(input_ids=ids[None]).logits[0]
             losses = torch.nn.functional.cross_entropy(logits[:-1], ids[1:], reduction="none")
             expected += losses[torch.from_numpy(rows.learnt[span])[1:]].tolist()
-    curves = train_stage(model, {"copy": rows}, config, OPTIONS, tmp_path)
+    curves = train_stage(model, {"copy": TaskRows(rows)}, config, OPTIONS, tmp_path)
     assert curves.points[0]["loss"] == pytest.approx(np.mean(expected), abs=1e-4)
 
 
@@ -149,7 +150,12 @@ def test_training_learns_and_validation_sees_it(tmp_path):
     config = StageConfig("toy", {"copy": 1.0}, epochs=8, tokens_per_batch=256, learning_rate=2e-2)
     model = tiny_model()
     curves = train_stage(
-        model, {"copy": successor_rows(500)}, config, OPTIONS, tmp_path, successor_rows(50, seed=1)
+        model,
+        {"copy": TaskRows(successor_rows(500))},
+        config,
+        OPTIONS,
+        tmp_path,
+        successor_rows(50, seed=1),
     )
     losses = [point["loss"] for point in curves.validations]
     assert len(losses) == 4
@@ -169,11 +175,15 @@ def test_the_best_weights_are_kept_when_asked_for(tmp_path):
     )
     model = tiny_model()
     validation = copy_rows(20, seed=1)
-    curves = train_stage(model, {"copy": copy_rows(8)}, config, OPTIONS, tmp_path, validation)
+    curves = train_stage(
+        model, {"copy": TaskRows(copy_rows(8))}, config, OPTIONS, tmp_path, validation
+    )
     losses = [point["loss"] for point in curves.validations]
     assert min(losses) < losses[-1], "eight rows are learnt by heart: validation must get worse"
     config = StageConfig("toy", {"copy": 1.0}, validations=1, learning_rate=0.0)
-    after = train_stage(model, {"copy": copy_rows(8)}, config, OPTIONS, tmp_path / "2", validation)
+    after = train_stage(
+        model, {"copy": TaskRows(copy_rows(8))}, config, OPTIONS, tmp_path / "2", validation
+    )
     assert after.validations[0]["loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
@@ -182,9 +192,9 @@ def test_a_time_limit_shortens_the_schedule_and_does_not_cut_it(tmp_path, monkey
     clock = SimpleNamespace(monotonic=lambda: 0.1 * next(ticks))
     monkeypatch.setattr(trainer_module, "time", clock)
     config = StageConfig("toy", {"copy": 1.0}, epochs=50_000, max_minutes=0.5, validations=1)
-    curves = train_stage(tiny_model(), {"copy": copy_rows(4)}, config, OPTIONS, tmp_path)
+    curves = train_stage(tiny_model(), {"copy": TaskRows(copy_rows(4))}, config, OPTIONS, tmp_path)
     rates = [point["learning_rate"] for point in curves.points]
-    assert 10 < curves.steps < 300
+    assert 10 < curves.steps <= 300
     assert 30 <= curves.seconds < 33
     assert max(rates) > 0.9 * config.learning_rate
     assert rates[-1] < 0.1 * config.learning_rate
@@ -192,4 +202,4 @@ def test_a_time_limit_shortens_the_schedule_and_does_not_cut_it(tmp_path, monkey
 
 def test_a_task_without_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"tasks with rows, got none in \['copy'\]"):
-        train_stage(tiny_model(), {"copy": copy_rows(0)}, CONFIG, OPTIONS, tmp_path)
+        train_stage(tiny_model(), {"copy": TaskRows(copy_rows(0))}, CONFIG, OPTIONS, tmp_path)
