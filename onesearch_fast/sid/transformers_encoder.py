@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +69,27 @@ class TransformersEncoder:
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        vectors: npt.NDArray[np.float32] = self.embed(texts).cpu().numpy()
+        return vectors
+
+    def embed(self, texts: Sequence[str]) -> torch.Tensor:
+        """As `encode`, one batch, with gradient: texts [n] -> float32 [n, dim] on the device."""
         batch = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self._max_length,
+            return_tensors="pt",
         ).to(self._device)
         hidden = self._model(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1).float()
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        vectors: npt.NDArray[np.float32] = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-        return vectors
+        return torch.nn.functional.normalize(mean, dim=1)
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        """The weights, for training in place; dropout stays off."""
+        parameters: Iterator[torch.Tensor] = self._model.parameters()
+        return parameters
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a Hugging Face folder (config, safetensors, tokenizer) and `text_encoder.json`."""

@@ -241,6 +241,27 @@ def test_transformers_encoder_is_the_normalised_mean_of_hidden_states(tiny_folde
         np.testing.assert_allclose(x[row], mean / np.linalg.norm(mean), atol=1e-5)
 
 
+def test_fine_tuning_draws_pairs_together(tiny_folder: Path) -> None:
+    from onesearch_fast.sid.alignment import AlignmentConfig, AlignmentPairs, fine_tune
+    from onesearch_fast.sid.transformers_encoder import TransformersEncoder
+
+    texts = [f"{color} {noun}" for color in COLORS[:2] for noun in NOUNS[:4]]
+    alike = np.array([[0, 4], [1, 5], [2, 6], [3, 7]])
+    none = np.zeros((0, 2), np.int64)
+    order = np.zeros((0, 3), np.int64)
+    pairs = AlignmentPairs(none, alike, none, order, none, np.zeros(0, np.float32))
+    config = AlignmentConfig(steps=30, batch_size=4, learning_rate=1e-2)
+    encoder = TransformersEncoder(tiny_folder)
+    before = encoder.encode(texts)
+    losses = fine_tune(encoder, texts, pairs, config).losses["item_item"]
+    after = encoder.encode(texts)
+    assert losses[-1] < 0.5 * losses[0]
+    assert not np.array_equal(before, after)
+    again = TransformersEncoder(tiny_folder)
+    assert fine_tune(again, texts, pairs, config).losses["item_item"] == losses
+    np.testing.assert_array_equal(again.encode(texts), after)
+
+
 def test_transformers_encoder_cuts_long_texts_and_survives_a_round_trip(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
