@@ -68,6 +68,7 @@ TensorView view_of(const dlpack::Tensor& tensor, const char* where, const char* 
   TensorView view;
   view.dtype = *dtype;
   view.device = device_of(tensor.device);
+  view.device_index = tensor.device.device_id;
   view.ndim = tensor.ndim;
   int64_t contiguous_stride = 1;
   for (int axis = tensor.ndim - 1; axis >= 0; --axis) {

@@ -39,7 +39,6 @@ void TensorCheck::tensor(const TensorView& tensor, const char* argument, DType d
                                  "convert it with .to(dtype)"));
   }
   if (!has_shape(tensor, axes)) refuse(argument, axes_text(axes), shape_text(tensor));
-  if (tensor.device != Device::kCpu) refuse(argument, "a CPU tensor", "one on another device");
 }
 
 void TensorCheck::floats(const TensorView& tensor, const char* argument, int num_axes) const {
@@ -51,7 +50,6 @@ void TensorCheck::floats(const TensorView& tensor, const char* argument, int num
   if (tensor.ndim != num_axes) {
     refuse(argument, std::to_string(num_axes) + " axes", shape_text(tensor));
   }
-  if (tensor.device != Device::kCpu) refuse(argument, "a CPU tensor", "one on another device");
 }
 
 void TensorCheck::contiguous_rows(const TensorView& tensor, const char* argument) const {
@@ -63,6 +61,25 @@ void TensorCheck::contiguous_rows(const TensorView& tensor, const char* argument
 
 void TensorCheck::writable(const TensorView& tensor, const char* argument) const {
   if (tensor.read_only) refuse(argument, "writable memory", "read-only memory");
+}
+
+void TensorCheck::one_device(std::initializer_list<Named> arguments) const {
+  const Named& first = *arguments.begin();
+  if (first.tensor->device == Device::kOther) {
+    refuse(first.argument, "a CPU or CUDA tensor", "one on another device");
+  }
+  for (const Named& one : arguments) {
+    const bool same =
+        one.tensor == nullptr || (one.tensor->device == first.tensor->device &&
+                                  one.tensor->device_index == first.tensor->device_index);
+    if (same) continue;
+    refuse(one.argument, "a tensor on the device of " + std::string(first.argument),
+           "one on another device", "move it with .to(device)");
+  }
+}
+
+void TensorCheck::on_cpu(const TensorView& tensor, const char* argument) const {
+  if (tensor.device != Device::kCpu) refuse(argument, "a CPU tensor", "one on another device");
 }
 
 }  // namespace onesearch

@@ -8,7 +8,7 @@
 
 namespace onesearch {
 
-// Checks of one operator's tensors, all on the CPU. Sentences are made only when a check fails: an
+// Checks of one operator's tensors. Sentences are made only when a check fails: an
 // entry that refuses nothing costs nanoseconds.
 class TensorCheck {
  public:
@@ -20,7 +20,13 @@ class TensorCheck {
     int64_t size;
   };
 
-  // Throws TypeMismatch for another dtype, InvalidArgument for another shape or device.
+  // An argument, null when it is absent.
+  struct Named {
+    const TensorView* tensor;
+    const char* argument;
+  };
+
+  // Throws TypeMismatch for another dtype, InvalidArgument for another shape.
   void tensor(const TensorView& tensor, const char* argument, DType dtype,
               std::initializer_list<Axis> axes) const;
 
@@ -31,6 +37,12 @@ class TensorCheck {
   void contiguous_rows(const TensorView& tensor, const char* argument) const;
 
   void writable(const TensorView& tensor, const char* argument) const;
+
+  // All on the device of the first, which is a CPU or a GPU.
+  void one_device(std::initializer_list<Named> arguments) const;
+
+  // For entries that compute on the CPU.
+  void on_cpu(const TensorView& tensor, const char* argument) const;
 
   [[noreturn]] void refuse(const char* argument, const std::string& expected,
                            const std::string& got, const std::string& remedy = "") const;

@@ -17,6 +17,7 @@ struct TensorView {
   void* data = nullptr;
   DType dtype = DType::kFloat32;
   Device device = Device::kCpu;
+  int device_index = 0;
   bool read_only = false;
   int ndim = 0;
   std::array<int64_t, kMaxDims> shape{};

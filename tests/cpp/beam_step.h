@@ -94,6 +94,14 @@ struct Step {
     input.beam_scores = tensor(beam_scores, DType::kFloat32, {batch, beams});
   }
 
+  void all_on(Device device) {
+    for (TensorView* view :
+         {&input.logits, &input.node, &input.beam_scores, &output.scores, &output.parent_beam,
+          &output.tokens, &output.node, &output.count, &output.best_dropped}) {
+      view->device = device;
+    }
+  }
+
   // Makes the keys an output.
   void want_perturbed() {
     perturbed.assign(static_cast<size_t>(batch * num_beams), 7.0f);

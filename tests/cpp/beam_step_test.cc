@@ -299,8 +299,13 @@ TEST(bad_arguments_are_refused) {
   refused("out.scores: expected [batch, num_beams] = [2, 5], got [2, 6]",
           [](Step& s) { s.output.scores.shape[1] = 6; });
   refused("count: expected writable", [](Step& s) { s.output.count.read_only = true; });
-  refused("logits: expected a CPU tensor", [](Step& s) { s.input.logits.device = Device::kCuda; });
-  refused("tokens: expected a CPU tensor", [](Step& s) { s.output.tokens.device = Device::kCuda; });
+  refused("logits: expected a CPU or CUDA tensor",
+          [](Step& s) { s.input.logits.device = Device::kOther; });
+  refused("tokens: expected a tensor on the device of out.scores",
+          [](Step& s) { s.output.tokens.device = Device::kCuda; });
+  refused("node: expected a tensor on the device of logits",
+          [](Step& s) { s.input.node.device_index = 1; });
+  refused("logits: expected a CPU tensor", [](Step& s) { s.all_on(Device::kCuda); });
   const CatalogueFilterView* const three[3] = {};
   refused("filter: expected one, or one per request (2), got 3 filters",
           [&](Step& s) { s.input.filters = {three, 3}; });

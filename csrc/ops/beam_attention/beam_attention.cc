@@ -102,6 +102,7 @@ void check_context(const BeamAttentionInput& input, const Sizes& s) {
   }
   if (context.length == nullptr) return;
   kCheck.tensor(*context.length, "context_length", DType::kInt32, {{"batch", s.batch}});
+  if (context.length->device != Device::kCpu) return;
   for (int64_t request = 0; request < s.batch; ++request) {
     const int32_t length = *context.length->at<int32_t>(request);
     if (length >= 0 && length <= s.prompt) continue;
@@ -113,6 +114,7 @@ void check_context(const BeamAttentionInput& input, const Sizes& s) {
 void check_ancestry(const TensorView& ancestry, const Sizes& s, int64_t own_beams) {
   kCheck.tensor(ancestry, "ancestry", DType::kInt32,
                 {{"batch", s.batch}, {"beam", s.beams}, {"step", s.num_steps}});
+  if (ancestry.device != Device::kCpu) return;
   for (int64_t request = 0; request < s.batch; ++request) {
     for (int64_t beam = 0; beam < s.beams; ++beam) {
       const int32_t* ancestor = ancestry.at<int32_t>(request, beam);
@@ -151,9 +153,22 @@ void check_out(const BeamAttentionInput& input, const TensorView& out, const Siz
   kCheck.writable(out, "out");
 }
 
+void check_devices(const BeamAttentionInput& input, const TensorView& out) {
+  kCheck.one_device({{&input.query, "query"},
+                     {input.context.key, "context_key"},
+                     {input.context.value, "context_value"},
+                     {input.context.length, "context_length"},
+                     {input.own.key, "own_key"},
+                     {input.own.value, "own_value"},
+                     {input.own.ancestry, "ancestry"},
+                     {&out, "out"}});
+}
+
+// Values of lengths and ancestors are looked at where that takes no transfer: on the CPU.
 Sizes check(const BeamAttentionInput& input, const TensorView& out) {
   check_query(input);
   check_presence(input);
+  check_devices(input, out);
   const Sizes sizes = sizes_of(input);
   check_heads(sizes);
   if (input.context.key != nullptr) check_context(input, sizes);
@@ -249,6 +264,7 @@ void check_beam_attention(const BeamAttentionInput& input, const TensorView& out
 
 void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
   const Sizes s = check(input, out);
+  kCheck.on_cpu(input.query, "query");
   if (s.head_dim % 8 != 0) {
     kCheck.refuse("query", "head_dim a multiple of 8", std::to_string(s.head_dim),
                   "pad all tensors with zeros");

@@ -58,6 +58,10 @@ void check_beams(const BeamStepInput& input, Axis batch, Axis beams) {
   }
   kCheck.tensor(input.node, "node", DType::kInt32, {batch, beams});
   kCheck.tensor(input.beam_scores, "beam_scores", DType::kFloat32, {batch, beams});
+  kCheck.one_device({{&input.logits, "logits"},
+                     {&input.node, "node"},
+                     {&input.beam_scores, "beam_scores"},
+                     {input.log_normalizer, "log_normalizer"}});
 }
 
 void check_normalizer(const BeamStepInput& input, Axis batch, Axis beams) {
@@ -88,6 +92,7 @@ void check_prior(const BeamStepInput& input) {
 
 void check_widths(const TensorView& widths, Axis batch, int64_t num_beams) {
   kCheck.tensor(widths, "options.beam_widths", DType::kInt32, {batch});
+  if (widths.device != Device::kCpu) return;
   for (int64_t request = 0; request < batch.size; ++request) {
     const int32_t width = *widths.at<const int32_t>(request);
     if (width >= 1 && width <= num_beams) continue;
@@ -108,12 +113,19 @@ void check_options(const BeamStepInput& input, Axis batch, Axis beams) {
                   std::to_string(options.sibling_penalty));
   }
   if (options.beam_widths != nullptr) check_widths(*options.beam_widths, batch, input.num_beams);
+  kCheck.one_device({{&input.logits, "logits"},
+                     {options.node_prior, "options.node_prior"},
+                     {options.beam_widths, "options.beam_widths"}});
   if (options.gumbel == nullptr) return;
   const GumbelNoise& gumbel = *options.gumbel;
   kCheck.tensor(gumbel.seed, "options.gumbel.seed", DType::kInt64, {batch});
   kCheck.tensor(gumbel.path, "options.gumbel.path", DType::kInt32,
                 {batch, beams, {"level", input.level}});
   kCheck.tensor(gumbel.perturbed, "options.gumbel.perturbed", DType::kFloat32, {batch, beams});
+  kCheck.one_device({{&input.logits, "logits"},
+                     {&gumbel.seed, "options.gumbel.seed"},
+                     {&gumbel.path, "options.gumbel.path"},
+                     {&gumbel.perturbed, "options.gumbel.perturbed"}});
 }
 
 struct Output {
@@ -166,6 +178,7 @@ void check_beam_step_output(const BeamStepOutput& output) {
       kCheck.tensor(*one.tensor, one.argument, one.dtype, {batch});
     }
     kCheck.writable(*one.tensor, one.argument);
+    kCheck.one_device({{&output.scores, "out.scores"}, {one.tensor, one.argument}});
     for (const Output* other = outputs.data(); other != &one; ++other) {
       if (!shares_memory(one.tensor, other->tensor)) continue;
       kCheck.refuse("out", "memory of its own for each tensor", "memory shared",
@@ -179,6 +192,7 @@ void check_constrained_beam_step(const BeamStepInput& input, const BeamStepOutpu
   kCheck.tensor(output.scores, "out.scores", DType::kFloat32,
                 {{"batch", input.logits.shape[0]}, {"num_beams", input.num_beams}});
   check_beam_step_output(output);
+  kCheck.one_device({{&input.logits, "logits"}, {&output.scores, "out.scores"}});
   const bool noisy = input.options != nullptr && input.options->gumbel != nullptr;
   if (noisy && output.perturbed == nullptr) {
     kCheck.refuse("out.perturbed", "a tensor with options.gumbel", "none",

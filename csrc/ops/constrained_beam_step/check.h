@@ -1,5 +1,5 @@
 // What constrained_beam_step refuses, whichever backend computes it: InvalidArgument or
-// TypeMismatch. Of values only those of beam_widths are read.
+// TypeMismatch. Of values only those of beam_widths are read, and only on the CPU.
 #pragma once
 
 #include "ops/constrained_beam_step/constrained_beam_step.h"

@@ -4,6 +4,7 @@
 #include <limits>
 #include <vector>
 
+#include "core/tensor_check.h"
 #include "cpu/thread_pool.h"
 #include "ops/constrained_beam_step/beam_walk.h"
 #include "ops/constrained_beam_step/best_candidates.h"
@@ -108,6 +109,7 @@ void run(const BeamStepInput& input, const BeamStepOutput& output) {
 
 void constrained_beam_step(const BeamStepInput& input, const BeamStepOutput& output) {
   check_constrained_beam_step(input, output);
+  TensorCheck("constrained_beam_step").on_cpu(input.logits, "logits");
   switch (input.logits.dtype) {
     case DType::kFloat32:
       return run<float>(input, output);

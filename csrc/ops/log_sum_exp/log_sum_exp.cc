@@ -42,10 +42,12 @@ void check_log_sum_exp(const TensorView& x, const TensorView& out) {
   kCheck.contiguous_rows(x, "x");
   kCheck.tensor(out, "out", DType::kFloat32, {{"row", x.shape[0]}});
   kCheck.writable(out, "out");
+  kCheck.one_device({{&x, "x"}, {&out, "out"}});
 }
 
 void log_sum_exp(const TensorView& x, const TensorView& out) {
   check_log_sum_exp(x, out);
+  kCheck.on_cpu(x, "x");
   if (x.dtype == DType::kBFloat16) {
     of_rows<BFloat16>(x, out);
   } else if (x.dtype == DType::kFloat16) {

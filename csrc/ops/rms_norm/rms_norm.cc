@@ -33,6 +33,7 @@ void check_rms_norm(const RmsNormInput& input, const TensorView& out) {
   kCheck.tensor(out, "out", input.x.dtype, {{"row", rows}, {"hidden", hidden}});
   kCheck.contiguous_rows(out, "out");
   kCheck.writable(out, "out");
+  kCheck.one_device({{&input.x, "x"}, {&input.weight, "weight"}, {&out, "out"}});
   if (!(std::isfinite(input.eps) && input.eps >= 0.0f)) {
     kCheck.refuse("eps", "a finite number of at least 0", std::to_string(input.eps));
   }
@@ -40,6 +41,7 @@ void check_rms_norm(const RmsNormInput& input, const TensorView& out) {
 
 void rms_norm(const RmsNormInput& input, const TensorView& out) {
   check_rms_norm(input, out);
+  kCheck.on_cpu(input.x, "x");
   const NormRow norm_row = kernel(input.x.dtype);
   const int64_t hidden = input.x.shape[1];
   const int64_t bytes = dtype_bytes(input.x.dtype);

@@ -67,6 +67,10 @@ void check_rotary(const RotaryInput& input, const TensorView& out) {
       {{"batch", x.shape[0]}, {"token", x.shape[1]}, {"head", x.shape[2]}, {"head_dim", head_dim}});
   kCheck.contiguous_rows(out, "out");
   kCheck.writable(out, "out");
+  kCheck.one_device({{&x, "x"},
+                     {&input.rotation, "rotation"},
+                     {input.norm_weight, "norm_weight"},
+                     {&out, "out"}});
   if (!(std::isfinite(input.eps) && input.eps >= 0.0f)) {
     kCheck.refuse("eps", "a finite number of at least 0", std::to_string(input.eps));
   }
@@ -74,6 +78,7 @@ void check_rotary(const RotaryInput& input, const TensorView& out) {
 
 void rotary(const RotaryInput& input, const TensorView& out) {
   check_rotary(input, out);
+  kCheck.on_cpu(input.x, "x");
   const int64_t tokens = input.x.shape[1];
   const int64_t elements = std::max<int64_t>(1, input.x.shape[2] * input.x.shape[3]);
   const int64_t grain = std::max<int64_t>(1, kElementsPerTask / elements);
