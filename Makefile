@@ -63,7 +63,7 @@ $(TRITON_STAMP): $(ENV_STAMP)
 
 # Without a GPU: the values of every kernel in Triton's interpreter, then its compilation for each architecture.
 triton: env $(TRITON_STAMP)
-	TRITON_INTERPRET=1 $(BIN)/pytest tests/parity/test_parity.py -k triton
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/parity/test_parity.py tests/triton -k triton
 	$(BIN)/pytest tests/triton
 
 # The wheel is built in isolation, installed into an environment of its own, and tested from outside this folder.
