@@ -254,6 +254,28 @@ def rotary(
 def check_rotary(
     x: object, rotation: object, norm_weight: object | None, eps: float, out: object
 ) -> None: ...
+def nearest_code(
+    vectors: object, centroids: object, prices: object | None, groups: object | None, out: object
+) -> None: ...
+def check_nearest_code(
+    vectors: object, centroids: object, prices: object | None, groups: object | None, out: object
+) -> None: ...
+def code_residual(
+    vectors: object,
+    centroids: object,
+    codes: object,
+    normalize: bool,
+    project: bool,
+    out: object,
+) -> None: ...
+def check_code_residual(
+    vectors: object,
+    centroids: object,
+    codes: object,
+    normalize: bool,
+    project: bool,
+    out: object,
+) -> None: ...
 def log_sum_exp(x: object, out: object) -> None: ...
 def check_log_sum_exp(x: object, out: object) -> None: ...
 def beam_attention(

@@ -1,6 +1,7 @@
 """Operators: one file each, with the public function and its contract; `kernels/` computes them."""
 
 from onesearch_fast.ops.beam_attention import beam_attention
+from onesearch_fast.ops.code_residual import code_residual
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
@@ -8,6 +9,7 @@ from onesearch_fast.ops.constrained_beam_step import (
     constrained_beam_step,
 )
 from onesearch_fast.ops.log_sum_exp import log_sum_exp
+from onesearch_fast.ops.nearest_code import nearest_code
 from onesearch_fast.ops.rms_norm import rms_norm
 from onesearch_fast.ops.rotary import rotary
 
@@ -16,8 +18,10 @@ __all__ = [
     "BeamStepResult",
     "GumbelNoise",
     "beam_attention",
+    "code_residual",
     "constrained_beam_step",
     "log_sum_exp",
+    "nearest_code",
     "rms_norm",
     "rotary",
 ]
