@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json, write_json
 
 TEMPLATE_FOLDER = Path(__file__).parent / "prompt_templates"
-TEXT_FIELDS = frozenset({"query", "title", "category", "profile"})
-SID_FIELDS = frozenset({"query_sid", "item_sid"})
+TEXT_FIELDS = frozenset({"query", "title", "category", "profile", "keywords"})
+SID_FIELDS = frozenset({"query_sid", "item_sid", "keyword_sid"})
+SIDS_FIELDS = frozenset({"recent_sids"})
+# What is said of a user where there is something to say.
+OPTIONAL_FIELDS = frozenset({"profile", "recent_sids"})
 _PIECE = re.compile(r"(<[a-z_]+>|\{[a-z_]+\})")
 
 Codes = npt.ArrayLike  # integers [num_levels], local to their levels
-Fields = Mapping[str, Any]  # a text, codes or None by field name
+Fields = Mapping[str, Any]  # a text, codes, a list of codes or None by field name
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class PromptConfig:
         max_history_events: past events in one prompt; older ones are left out.
         max_query_tokens: a query keeps its first so many tokens.
         max_text_tokens: titles, categories and profiles keep their first so many tokens.
+        max_keyword_tokens: a list of keywords keeps its first so many tokens.
         query_sids: write each query's own semantic ID behind it.
         profiles: write the user's profile.
     """
@@ -47,23 +51,28 @@ class PromptConfig:
     max_history_events: int = 20
     max_query_tokens: int = 24
     max_text_tokens: int = 32
+    max_keyword_tokens: int = 64
     query_sids: bool = True
     profiles: bool = True
 
     def __post_init__(self) -> None:
-        least_of = {"max_history_events": 0, "max_query_tokens": 1, "max_text_tokens": 1}
-        for name, least in least_of.items():
+        for name in (one.name for one in fields(self) if one.name.startswith("max_")):
+            least = 0 if name == "max_history_events" else 1
             if getattr(self, name) < least:
                 raise invalid("PromptConfig", name, f"at least {least}", getattr(self, name))
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One event of a user as a prompt shows it; an event without a query has no query codes."""
+    """One event of a user as a prompt shows it; an event without a query has no query codes.
+
+    keywords: what the teacher of a self-distillation reads of the query, and nobody else.
+    """
 
     item_codes: Codes
     query: str | None = None
     query_codes: Codes | None = None
+    keywords: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ class Templates:
         for piece in (piece for segment in segments for piece in _pieces(segment)):
             if piece[0] == "<" and piece not in templates.markers:
                 raise FormatError(f"{source}: {piece} is not among the markers")
-            if piece[0] == "{" and piece[1:-1] not in TEXT_FIELDS | SID_FIELDS:
+            if piece[0] == "{" and piece[1:-1] not in TEXT_FIELDS | SID_FIELDS | SIDS_FIELDS:
                 raise FormatError(f"{source}: {piece} is not a field")
         if len(set(openings)) < len(openings):
             raise FormatError(f"{source}: two tasks begin alike; give each task its own tag")
@@ -189,7 +198,7 @@ class PromptEncoder:
             row.add(self._head(task, profile), False)
             for position in range(begin, end):
                 turn = turns[position]
-                row.add(self._turn(task, turn.query, turn.query_codes), False)
+                row.add(self._turn(task, turn.query, turn.query_codes, turn.keywords), False)
                 asked = task != "search" or turn.query is not None
                 row.add(self._sid(turn.item_codes), position >= first_learnt and asked)
             if any(row.learnt):
@@ -197,12 +206,13 @@ class PromptEncoder:
         return rows
 
     def can_fill(self, task: str, fields: Fields) -> bool:
-        """Whether `fields` has a value for everything that the task's input and target show."""
+        """Whether `fields` has a value for everything that the task's input and target need."""
         pair = self._pair(task)
         pieces = [
             piece for segment in (*pair["input"], pair["target"]) for piece in _pieces(segment)
         ]
-        return all(fields.get(piece[1:-1]) is not None for piece in pieces if piece[0] == "{")
+        shown = {piece[1:-1] for piece in pieces if piece[0] == "{"}
+        return all(fields.get(name) is not None for name in shown - OPTIONAL_FIELDS)
 
     def pair_row(self, task: str, fields: Fields) -> Row:
         """One input with its target as a training sequence; a text target ends with <eos>."""
@@ -259,12 +269,18 @@ class PromptEncoder:
         shown = profile if self.config.profiles and profile and profile.strip() else None
         return self._render(self.templates.personalised[task]["head"], {"profile": shown})
 
-    def _turn(self, task: str, query: str | None, query_codes: Codes | None) -> list[int]:
+    def _turn(
+        self,
+        task: str,
+        query: str | None,
+        query_codes: Codes | None,
+        keywords: str | None = None,
+    ) -> list[int]:
         if not self.config.query_sids or query is None:
             query_codes = None
         elif query_codes is None:
             raise invalid("PromptEncoder", "query_codes", "the query's SID", None, "encode it")
-        fields: Fields = {"query": query, "query_sid": query_codes}
+        fields: Fields = {"query": query, "query_sid": query_codes, "keywords": keywords}
         return self._render(self.templates.personalised[task]["turn"], fields)
 
     def _sid(self, codes: Codes) -> list[int]:
@@ -290,8 +306,16 @@ class PromptEncoder:
         value = fields[name]
         if name in SID_FIELDS:
             return self._sid(value)
-        limit = self.config.max_query_tokens if name == "query" else self.config.max_text_tokens
-        return self.tokenizer.encode_text(value)[:limit]
+        if name in SIDS_FIELDS:
+            return [token for codes in value for token in self._sid(codes)]
+        return self.tokenizer.encode_text(value)[: self._limit(name)]
+
+    def _limit(self, name: str) -> int:
+        special = {
+            "query": self.config.max_query_tokens,
+            "keywords": self.config.max_keyword_tokens,
+        }
+        return special.get(name, self.config.max_text_tokens)
 
 
 def windows(num_turns: int, max_history: int) -> Iterator[tuple[int, int, int]]:

@@ -21,20 +21,25 @@ from onesearch_fast.train.losses.r_drop import RDrop
 
 T = TypeVar("T")
 
+ARCHITECTURES = ("qwen3", "gpt2", "bart")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The model that is trained.
 
     Attributes:
-        checkpoint: folder of a Hugging Face causal LM to extend; None trains a Qwen3 model with
-            tied embeddings from scratch, of the sizes below.
+        checkpoint: folder of a Hugging Face model to extend; None trains one with tied embeddings
+            from scratch, of the architecture and sizes below.
+        architecture: "qwen3", "gpt2" or "bart"; what a size means nothing to passes it over
+            (num_kv_heads and head_dim are of Qwen3 alone). BART has so many layers on both sides.
         text_vocab_size: text pieces of the tokenizer trained for a model from scratch.
         catalogue_start: the embeddings of words and codes of a model from scratch begin where the
             items' vectors put them; the rest of it begins at random.
     """
 
     checkpoint: str | None = None
+    architecture: str = "qwen3"
     text_vocab_size: int = 2000
     hidden_size: int = 128
     num_layers: int = 3
@@ -46,6 +51,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         # What the engine would refuse is refused before anything is trained.
+        if self.architecture not in ARCHITECTURES:
+            expected = f"one of {ARCHITECTURES}"
+            raise invalid("ModelConfig", "architecture", expected, self.architecture)
+        if self.architecture != "qwen3" and self.hidden_size % self.num_heads:
+            expected = f"a multiple of num_heads ({self.num_heads})"
+            raise invalid("ModelConfig", "hidden_size", expected, self.hidden_size)
         for name in ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "intermediate_size"):
             if getattr(self, name) < 1:
                 raise invalid("ModelConfig", name, "at least 1", getattr(self, name))
@@ -58,6 +69,32 @@ class ModelConfig:
         if self.text_vocab_size < SMALLEST_VOCABULARY:
             expected = f"at least {SMALLEST_VOCABULARY}"
             raise invalid("ModelConfig", "text_vocab_size", expected, self.text_vocab_size)
+
+
+MINED = "mined"
+KEYWORD_TASKS = (
+    "query_to_keywords",
+    "query_sid_to_keyword_sid",
+    "user_query_to_keywords",
+    "user_query_sid_to_keyword_sid",
+)
+
+
+@dataclass(frozen=True)
+class ThoughtConfig:
+    """Where keywords of queries come from.
+
+    Attributes:
+        source: "mined" from the log, or the folder of a Hugging Face causal LM.
+        language: of what the language model is told, "english" or "chinese".
+        inject_target: the teacher reads the keywords of the very item that is to be learnt. It is
+            a leak by design: only teachers read it, but the keyword tasks of a user learn it too,
+            so they are refused beside it.
+    """
+
+    source: str = MINED
+    language: str = "english"
+    inject_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -139,6 +176,7 @@ class PipelineConfig:
     """A whole run: data to served folder.
 
     Attributes:
+        thoughts: keywords of queries, for the stages that ask for them; None makes none.
         precision: "bfloat16" (autocast), "float32", or "auto": bfloat16 where the processor
             multiplies it natively.
         checkpoint_seconds: pause between two checkpoints of a stage.
@@ -147,12 +185,14 @@ class PipelineConfig:
     sid: SidConfig = field(default_factory=SidConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
+    thoughts: ThoughtConfig | None = None
     stages: tuple[StageConfig, ...] = ()
     seed: int = 0
     precision: str = "auto"
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
+        self._check_thoughts()
         if self.precision not in ("auto", "bfloat16", "float32"):
             raise invalid(
                 "PipelineConfig", "precision", "auto, bfloat16 or float32", self.precision
@@ -162,6 +202,18 @@ class PipelineConfig:
         if not 0 <= self.checkpoint_seconds < math.inf:
             got = self.checkpoint_seconds
             raise invalid("PipelineConfig", "checkpoint_seconds", "at least 0", got)
+
+    def _check_thoughts(self) -> None:
+        """Before any training time is spent."""
+        taught = [one.name for one in self.stages if one.objective.distillation is not None]
+        tasks = {task for one in self.stages for task in one.tasks if task in KEYWORD_TASKS}
+        if self.thoughts is None and (taught or tasks):
+            got, remedy = f"none, with {taught or sorted(tasks)}", "set thoughts, or leave them out"
+            raise invalid("PipelineConfig", "thoughts", "keywords to learn", got, remedy)
+        leaking = self.thoughts is not None and self.thoughts.inject_target
+        if leaking and any(task.startswith("user_") for task in tasks):
+            got = f"true, with {sorted(tasks)}"
+            raise invalid("PipelineConfig", "thoughts.inject_target", "false", got)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -232,7 +284,8 @@ def real_config(query_sids: bool = True) -> PipelineConfig:
 
 def smoke_config() -> PipelineConfig:
     """The whole pipeline in seconds, for tests: too small to rank well, equal in every part."""
-    stage = StageConfig("alignment", {"title_to_sid": 1.0}, tokens_per_batch=1024, validations=1)
+    alignment = {"title_to_sid": 1.0, "query_to_keywords": 0.2, "user_query_to_keywords": 0.1}
+    stage = StageConfig("alignment", alignment, tokens_per_batch=1024, validations=1)
     return PipelineConfig(
         sid=SidConfig(text_dim=32, level_sizes=(16, 8), opq=(4, 4), iterations=5),
         model=ModelConfig(
@@ -249,9 +302,14 @@ def smoke_config() -> PipelineConfig:
             stage,
             replace(stage, name="cooccurrence", tasks={"query_to_item": 1.0}),
             replace(
-                stage, name="personalisation", tasks={"search": 1.0, "next_item": 0.5}, epochs=2
+                stage,
+                name="personalisation",
+                tasks={"search": 1.0, "next_item": 0.5},
+                epochs=2,
+                objective=ObjectiveConfig(focal=Focal(), distillation=Distillation()),
             ),
         ),
+        thoughts=ThoughtConfig(),
         precision="float32",
     )
 

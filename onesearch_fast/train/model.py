@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
-    PreTrainedModel,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
+    BartForConditionalGeneration,
+    GPT2Config,
+    GPT2LMHeadModel,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -31,8 +37,8 @@ def new_model(
     embeddings: npt.NDArray[np.float32],
     codes: npt.NDArray[np.int32],
     seed: int,
-) -> PreTrainedModel:
-    """A Qwen3 decoder with tied embeddings; equal arguments give equal weights.
+) -> Any:
+    """A model of `config.architecture` with tied embeddings; equal arguments, equal weights.
 
     Weights are random, except that with `config.catalogue_start` the token rows know the catalogue,
     see `catalogue_rows`.
@@ -42,9 +48,24 @@ def new_model(
         embeddings: float32 [num_items, dim], codes: int32 [num_items, num_levels].
     """
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(
+    model: Any = _ARCHITECTURES[config.architecture](config, tokenizer)
+    if config.catalogue_start:
+        rows = catalogue_rows(tokenizer, texts, embeddings, codes, config.hidden_size)
+        with torch.no_grad():
+            model.get_input_embeddings().weight += _CATALOGUE_SCALE * rows
+    return model
+
+
+def open_model(folder: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> Any:
+    """A saved `transformers` model with its head, decoder-only or encoder-decoder."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return auto.from_pretrained(folder, dtype=dtype, local_files_only=True)
+
+
+def _qwen3(config: ModelConfig, tokenizer: SidTokenizer) -> Any:
+    return Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=tokenizer.vocab_size,
             hidden_size=config.hidden_size,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_heads,
@@ -52,18 +73,63 @@ def new_model(
             head_dim=config.head_dim,
             intermediate_size=config.intermediate_size,
             max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            use_cache=False,
-            bos_token_id=tokenizer.hf.bos_token_id,
-            eos_token_id=tokenizer.eos_id,
-            pad_token_id=tokenizer.pad_id,
+            **_vocabulary(tokenizer),
         )
     )
-    if config.catalogue_start:
-        rows = catalogue_rows(tokenizer, texts, embeddings, codes, config.hidden_size)
-        with torch.no_grad():
-            model.model.embed_tokens.weight += _CATALOGUE_SCALE * rows
-    return model
+
+
+def _gpt2(config: ModelConfig, tokenizer: SidTokenizer) -> Any:
+    return GPT2LMHeadModel(
+        GPT2Config(
+            n_embd=config.hidden_size,
+            n_layer=config.num_layers,
+            n_head=config.num_heads,
+            n_inner=config.intermediate_size,
+            n_positions=_LEARNT_POSITIONS,
+            **_NO_DROPOUT_GPT2,
+            **_vocabulary(tokenizer),
+        )
+    )
+
+
+def _bart(config: ModelConfig, tokenizer: SidTokenizer) -> Any:
+    return BartForConditionalGeneration(
+        BartConfig(
+            d_model=config.hidden_size,
+            encoder_layers=config.num_layers,
+            decoder_layers=config.num_layers,
+            encoder_attention_heads=config.num_heads,
+            decoder_attention_heads=config.num_heads,
+            encoder_ffn_dim=config.intermediate_size,
+            decoder_ffn_dim=config.intermediate_size,
+            max_position_embeddings=_LEARNT_POSITIONS,
+            dropout=0.0,
+            decoder_start_token_id=tokenizer.eos_id,
+            forced_eos_token_id=None,
+            **_vocabulary(tokenizer),
+        )
+    )
+
+
+def _vocabulary(tokenizer: SidTokenizer) -> dict[str, Any]:
+    return {
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": tokenizer.hf.bos_token_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.pad_id,
+        "tie_word_embeddings": True,
+        "use_cache": False,
+    }
+
+
+_LEARNT_POSITIONS = 1024
+# Dropout is the objective's business.
+_NO_DROPOUT_GPT2: dict[str, Any] = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
+_ARCHITECTURES: dict[str, Callable[[ModelConfig, SidTokenizer], Any]] = {
+    "qwen3": _qwen3,
+    "gpt2": _gpt2,
+    "bart": _bart,
+}
 
 
 def catalogue_rows(
@@ -127,9 +193,7 @@ def extended_model(
     a code without items, and every marker, as the mean of all text rows. Each gets a little noise.
     """
     torch.manual_seed(seed)
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(config.checkpoint), dtype=torch.float32, local_files_only=True
-    )
+    model = open_model(str(config.checkpoint))
     model.resize_token_embeddings(max(tokenizer.vocab_size, model.config.vocab_size))
     # A set, because tied embeddings are one parameter.
     for rows in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import tokenizers
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 import onesearch_fast
 from onesearch_fast.data.prompts import PromptEncoder, Templates
@@ -29,9 +29,9 @@ from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train import parallel
-from onesearch_fast.train.config import PipelineConfig, StageConfig
+from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig
 from onesearch_fast.train.curves import write_curves
-from onesearch_fast.train.model import extended_model, new_model
+from onesearch_fast.train.model import extended_model, new_model, open_model
 from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.run_folder import RunFolder, StepReport
@@ -39,6 +39,7 @@ from onesearch_fast.train.serve import write_served
 from onesearch_fast.train.stages import Stage, StageInputs, find_stage
 from onesearch_fast.train.stages.personalisation import validation_rows
 from onesearch_fast.train.steps import TaskRows
+from onesearch_fast.train.thoughts import load_thoughts, make_thoughts, save_thoughts
 from onesearch_fast.train.trainer import RunOptions, quiet_transformers, train_stage
 
 _VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
@@ -94,9 +95,10 @@ def run_pipeline(
         sids = _semantic_ids(run, split.log, config)
         tokenizer = _tokenizer(run, split.log, config, sids)
         prompts = PromptEncoder(tokenizer, Templates.load(config.prompts.template), config.prompts)
-        inputs = StageInputs(
-            split.log, sids.codes, _query_codes(sids, _queries(split.log)), prompts
-        )
+        query_codes = _codes_of(sids, _queries(split.log))
+        inputs = StageInputs(split.log, sids.codes, query_codes, prompts)
+        if config.thoughts is not None:
+            inputs = _with_thoughts(run, inputs, config.thoughts, sids)
         validation = _Validation(stop_cases, inputs, sids)
         folder = _initial_model(run, split.log, config, tokenizer, sids)
         for number, (settings, stage) in enumerate(stages, start=1):
@@ -183,9 +185,22 @@ def _queries(log: TrainLog) -> set[str]:
     return {event.query for event in events if event.query is not None}
 
 
-def _query_codes(sids: SemanticIds, queries: set[str]) -> dict[str, npt.NDArray[np.int32]]:
-    ordered = sorted(queries)
+def _codes_of(sids: SemanticIds, texts: Iterable[str]) -> dict[str, npt.NDArray[np.int32]]:
+    ordered = sorted(texts)
     return dict(zip(ordered, sids.encode(ordered), strict=True)) if ordered else {}
+
+
+def _with_thoughts(
+    run: RunFolder, inputs: StageInputs, config: ThoughtConfig, sids: SemanticIds
+) -> StageInputs:
+    answers = run.path / "work" / "answers.jsonl"
+
+    def make(folder: Path) -> None:
+        save_thoughts(make_thoughts(inputs.log, config, answers), folder)
+
+    thoughts = load_thoughts(run.step("thoughts", make))
+    codes = _codes_of(sids, thoughts.all_keywords())
+    return replace(inputs, thoughts=thoughts, keyword_codes=codes)
 
 
 def _initial_model(
@@ -221,8 +236,8 @@ class _Validation:
         """Prompts with targets of the personalised tasks that are trained; None without any."""
         cases = [case for case in self.cases if _task_of(case) in tasks]
         queries = {case.query for case in cases if case.query is not None}
-        codes = {**self.inputs.query_codes, **_query_codes(self.sids, queries)}
-        inputs = StageInputs(self.inputs.log, self.inputs.item_codes, codes, self.inputs.prompts)
+        codes = {**self.inputs.query_codes, **_codes_of(self.sids, queries)}
+        inputs = replace(self.inputs, query_codes=codes)
         return TokenRows.pack(validation_rows(cases, inputs)) if cases else None
 
 
@@ -234,6 +249,13 @@ def _stop_cases(split: Split) -> Iterator[EvalCase]:
     for task in sorted(split.cases):
         stop = [case for case in split.cases[task] if case.group == "stop"]
         yield from stop[:_VALIDATION_CASES]
+
+
+def _task_rows(stage: Stage, task: str, settings: StageConfig, inputs: StageInputs) -> TaskRows:
+    student = TokenRows.pack(stage.tasks[task](inputs))
+    if settings.objective.distillation is None or task not in stage.teachers:
+        return TaskRows(student)
+    return TaskRows(student, TokenRows.pack(stage.teachers[task](inputs)))
 
 
 def _train(
@@ -249,14 +271,11 @@ def _train(
     work = run.path / "work" / name
 
     def make(folder: Path) -> None:
-        rows = {
-            task: TaskRows(TokenRows.pack(stage.tasks[task](inputs)))
-            for task in sorted(settings.tasks)
-        }
+        rows = {task: _task_rows(stage, task, settings, inputs) for task in sorted(settings.tasks)}
         for task, packed in rows.items():
             said = f"{len(packed.student):,} rows, {packed.student.ids.size:,} tokens"
             run.progress.say(f"  {task}: {said}")
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(start)
+        model: PreTrainedModel = open_model(start)
         pad_id = inputs.prompts.tokenizer.pad_id
         options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
         scored = validation.rows(settings.tasks)

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
 
 from onesearch_fast.data.prompts import PromptEncoder
 from onesearch_fast.data.split import TrainLog
@@ -15,6 +14,7 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_table import ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.sid.build import SemanticIds
+from onesearch_fast.train.model import open_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -28,7 +28,7 @@ def write_served(
 ) -> None:
     """Writes a served model; inside one SID, items with more events in the log come first."""
     trie = SidTrie.build(sids.codes, sids.codebooks.level_sizes, item_scores=log.item_popularity())
-    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    model = open_model(model_folder)
     items = ItemTable.build(log.items)
     ServedModel.write(
         folder,
@@ -53,7 +53,7 @@ def export_served(
         raise invalid("export_served", "dtype", f"one of {sorted(DTYPES)}", dtype)
     source = Path(run_folder) / "served"
     served = ServedModel.load(source)
-    model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype])
+    model = open_model(source, DTYPES[dtype])
     ServedModel.write(
         out,
         model,

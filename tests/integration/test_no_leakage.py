@@ -54,8 +54,8 @@ def runs(dataset, tmp_path_factory):
 
 def test_altered_held_out_events_leave_every_artefact_alike(runs):
     one, two = map(artefacts, runs)
-    kinds = ("text_encoder", "codebooks", "tokenizer", "initial_model", "stage_3", "sid_trie")
-    for kind in kinds:
+    fitted = ("text_encoder", "codebooks", "tokenizer", "thoughts", "initial_model", "stage_3")
+    for kind in (*fitted, "sid_trie"):
         assert any(kind in place for place in one), f"{kind} is not among what is compared"
     assert one == two
 

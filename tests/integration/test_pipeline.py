@@ -20,19 +20,24 @@ from transformers import (
 )
 
 from onesearch_fast.cli.main import main
-from onesearch_fast.data.prompts import Templates
+from onesearch_fast.data.prompts import Row, Templates
 from onesearch_fast.data.split import Split, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
+from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.train import pipeline as pipeline_module
+from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import smoke_config
+from onesearch_fast.train.model import open_model
 from onesearch_fast.train.pipeline import run_pipeline
+from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.serve import export_served
 
 STEPS = [
     "semantic_ids",
     "tokenizer",
+    "thoughts",
     "initial_model",
     "stage_1_alignment",
     "stage_2_cooccurrence",
@@ -122,7 +127,7 @@ def test_a_run_killed_between_steps_ends_alike(finished, split, tmp_path, monkey
     assert not (tmp_path / "stage_2_cooccurrence").exists()
     monkeypatch.undo()
     resumed = run_pipeline(split, smoke_config(), tmp_path)
-    assert [step.reused for step in resumed.steps] == [True] * 4 + [False] * 3
+    assert [step.reused for step in resumed.steps] == [True] * 5 + [False] * 3
     assert_same_weights(resumed.served_folder, finished.served_folder)
 
 
@@ -245,6 +250,27 @@ def test_a_checkpoint_is_extended_with_code_tokens(finished, split, tmp_path):
     means = [after[tokenizer.encode_text(item.title)].mean(0) for item in with_code]
     begins = after[tokenizer.code_token_offsets[level]]
     assert torch.cosine_similarity(begins, torch.stack(means).mean(0), dim=0) > 0.95
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "bart"])
+def test_other_architectures_are_served_as_they_were_trained(split, tmp_path, architecture):
+    config = smoke_config()
+    model = replace(config.model, architecture=architecture)
+    stage = replace(config.stages[2], tasks={"search": 1.0}, epochs=1)
+    run = replace(config, model=model, stages=(stage,))
+    served = ServedModel.load(run_pipeline(split, run, tmp_path).served_folder)
+    backbone = backbone_of(open_model(served.folder).eval(), served.prompts.tokenizer.pad_id)
+    prompt = served.prompts.next_item_prompt(None, [])
+    codes = torch.tensor([[0] * len(served.trie.level_sizes)])
+    row = Row()
+    row.add(prompt, False)
+    row.add(served.prompts.tokenizer.code_ids(codes[0]).tolist(), True)
+    batch = backbone.make_batch(TokenRows.pack([row]), np.array([0]))
+    with torch.no_grad():
+        log_probs = backbone.logits(backbone.embed(batch), batch).log_softmax(-1)
+    expected = log_probs.gather(1, batch.labels[:, None]).sum().item()
+    engine = Engine.from_pretrained(served.folder, served.trie, dtype="float32")
+    assert engine.score([prompt], codes, "vocab").item() == pytest.approx(expected, abs=1e-3)
 
 
 def _plain_checkpoint(folder) -> None:

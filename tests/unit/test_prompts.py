@@ -158,6 +158,8 @@ def test_no_two_tasks_share_an_input_form(template):
         "category": "red dress",
         "query_sid": (1, 1, 1),
         "item_sid": (1, 1, 1),
+        "keywords": "red dress",
+        "keyword_sid": (1, 1, 1),
     }
     inputs = [tuple(prompts.next_item_prompt(None, []))]
     inputs.append(tuple(prompts.search_prompt(None, [], "red dress", (1, 1, 1))))

@@ -1,9 +1,11 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from onesearch_fast.data.cot import Thoughts
 from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import EvalCase, Event, TrainLog, UserHistory
@@ -88,6 +90,65 @@ def test_alignment_names_the_two_coarse_category_levels(inputs):
     assert len(spelled(inputs, "alignment", "title_to_category")) == 2
 
 
+@pytest.fixture(scope="module")
+def taught(inputs) -> StageInputs:
+    of_query = {"boots": ("blue", "boots"), "dress": ("red",)}
+    of_turn = {("u", 0): ("red",), ("u", 2): (), ("v", 0): ("boots",), ("v", 1): ("blue", "boots")}
+    return replace(
+        inputs,
+        thoughts=Thoughts(of_query, {**of_turn, ("w", 0): ()}),
+        keyword_codes={
+            "red": np.array([0, 0], np.int32),
+            "blue": np.array([3, 3], np.int32),
+            "boots": np.array([2, 2], np.int32),
+        },
+    )
+
+
+def test_keyword_tasks_name_keywords_and_their_codes(taught):
+    assert spelled(taught, "alignment", "query_to_keywords") == [
+        "<task_query_to_keywords>boots<answer> => blue,boots<eos>",
+        "<task_query_to_keywords>dress<answer> => red<eos>",
+    ]
+    assert spelled(taught, "alignment", "query_sid_to_keyword_sid") == [
+        "<task_query_sid_to_keyword_sid><a_2><b_2><answer> => <a_3><b_3>",
+        "<task_query_sid_to_keyword_sid><a_2><b_2><answer> => <a_2><b_2>",
+        "<task_query_sid_to_keyword_sid><a_0><b_0><answer> => <a_0><b_0>",
+    ]
+
+
+def test_keyword_tasks_of_a_user_show_what_came_before_the_session(taught):
+    rows = spelled(taught, "alignment", "user_query_to_keywords")
+    assert rows == [
+        "<task_user_query_to_keywords><profile>age30<query>dress<answer> => red<eos>",
+        "<task_user_query_to_keywords><query>boots<answer> => boots<eos>",
+        "<task_user_query_to_keywords><query>boots<answer> => blue,boots<eos>",
+    ]
+    assert len(spelled(taught, "alignment", "user_query_sid_to_keyword_sid")) == 4
+
+
+def test_keyword_tasks_without_keywords_are_refused(inputs):
+    with pytest.raises(ValueError, match="thoughts: expected keywords of the log"):
+        spelled(inputs, "alignment", "query_to_keywords")
+
+
+def test_the_teacher_reads_keywords_and_learns_the_same(taught):
+    stage = discover_stages()["personalisation"]
+    students = list(stage.tasks["search"](taught))
+    teachers = list(stage.teachers["search"](taught))
+    for student, teacher in zip(students, teachers, strict=True):
+        learnt = [
+            [id for id, label in zip(row.ids, row.learnt, strict=True) if label]
+            for row in (student, teacher)
+        ]
+        assert learnt[0] == learnt[1]
+    text = taught.prompts.tokenizer.hf.decode(teachers[1].ids).replace(" ", "")
+    assert text == (
+        "<task_search><query>boots<query_sid><a_2><b_2><keywords>boots<item><a_2><b_3>"
+        "<query>boots<query_sid><a_2><b_2><keywords>blue,boots<item><a_0><b_1>"
+    )
+
+
 def test_cooccurrence_has_a_row_for_every_event_with_a_query(inputs):
     assert sorted(spelled(inputs, "cooccurrence", "query_to_item")) == [
         "<task_query_to_item>boots<answer> => <a_0><b_1>",
@@ -158,6 +219,26 @@ def test_configs_name_tasks_that_exist_and_survive_json(config):
         ({"sid": {"level_sizes": [16, 2.5]}}, r"level_sizes\[1\]: expected a int"),
         ({"precision": "float16"}, "expected auto, bfloat16 or float32"),
         ([], "expected a JSON object"),
+        ({"stages": [{"name": "alignment", "tasks": {"query_to_keywords": 1.0}}]}, "set thoughts"),
+        (
+            {
+                "stages": [
+                    {
+                        "name": "personalisation",
+                        "tasks": {"search": 1.0},
+                        "objective": {"distillation": {}},
+                    }
+                ]
+            },
+            "thoughts: expected keywords to learn",
+        ),
+        (
+            {
+                "thoughts": {"inject_target": True},
+                "stages": [{"name": "alignment", "tasks": {"user_query_to_keywords": 1.0}}],
+            },
+            "inject_target: expected false",
+        ),
         ({"seed": -1}, "seed: expected an integer in"),
         ({"checkpoint_seconds": -1}, "checkpoint_seconds"),
         ({"model": {"num_layers": 0}}, "num_layers: expected at least 1"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.data.cot import SEPARATOR, Thoughts
 from onesearch_fast.data.prompts import PromptEncoder, Row, Turn
 from onesearch_fast.data.split import TrainLog, UserHistory
 from onesearch_fast.errors import invalid
@@ -22,12 +23,16 @@ class StageInputs:
     Attributes:
         item_codes: int32 [num_items, num_levels].
         query_codes: distinct query text of the log -> int32 [num_levels].
+        thoughts: keywords of the log's queries and turns, where the run makes any.
+        keyword_codes: keyword -> int32 [num_levels].
     """
 
     log: TrainLog
     item_codes: npt.NDArray[np.int32]
     query_codes: Mapping[str, npt.NDArray[np.int32]]
     prompts: PromptEncoder
+    thoughts: Thoughts | None = None
+    keyword_codes: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
 
     def turns(self, history: UserHistory) -> list[Turn]:
         """The events of one user as prompts show them."""
@@ -40,13 +45,33 @@ class StageInputs:
             for event in history.events
         ]
 
+    def taught_turns(self, history: UserHistory) -> list[Turn]:
+        """As `turns`, with the keywords that a teacher reads of each query."""
+        of_turn = self.needed_thoughts().of_turn
+        keywords = (of_turn.get((history.user_id, at), ()) for at in range(len(history.events)))
+        return [
+            replace(turn, keywords=SEPARATOR.join(said) or None)
+            for turn, said in zip(self.turns(history), keywords, strict=True)
+        ]
+
+    def needed_thoughts(self) -> Thoughts:
+        """The keywords; ValueError where the run makes none."""
+        if self.thoughts is None:
+            remedy = "set PipelineConfig.thoughts"
+            raise invalid("StageInputs", "thoughts", "keywords of the log", None, remedy)
+        return self.thoughts
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One training stage: its tasks, each a function from the inputs to training rows."""
+    """One training stage: its tasks, each a function from the inputs to training rows.
+
+    teachers: the same rows as a teacher reads them, for the tasks that can be taught.
+    """
 
     name: str
     tasks: Mapping[str, Callable[[StageInputs], Iterable[Row]]]
+    teachers: Mapping[str, Callable[[StageInputs], Iterable[Row]]] = field(default_factory=dict)
 
 
 def discover_stages() -> dict[str, Stage]:

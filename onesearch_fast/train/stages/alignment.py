@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from onesearch_fast.data.cot import MAX_PERSONAL_KEYWORDS, SEPARATOR, session_begins
 from onesearch_fast.data.prompts import Fields, Row
 from onesearch_fast.data.records import Item
 from onesearch_fast.train.stages import Stage, StageInputs
 
 # The two coarse levels say what kind of thing it is; deeper levels are the codes' business.
 _CATEGORY_LEVELS = 2
+# What a keyword is calibrated by is the short history.
+_RECENT_EVENTS = 5
 
 
 def category_text(item: Item) -> str | None:
@@ -32,6 +35,38 @@ def _item_fields(inputs: StageInputs) -> Iterator[Fields]:
             "item_sid": codes,
             "category": category_text(item),
         }
+
+
+def _query_keyword_fields(inputs: StageInputs) -> Iterator[Fields]:
+    for query, keywords in inputs.needed_thoughts().of_query.items():
+        said: Fields = {"query": query, "query_sid": inputs.query_codes[query]}
+        yield from _with_keywords(inputs, said, keywords)
+
+
+def _user_keyword_fields(inputs: StageInputs) -> Iterator[Fields]:
+    of_turn = inputs.needed_thoughts().of_turn
+    for history in inputs.log.histories:
+        begins = session_begins(history.events)
+        for place, (event, begin) in enumerate(zip(history.events, begins, strict=True)):
+            if event.query is None:
+                continue
+            recent = history.events[max(0, begin - _RECENT_EVENTS) : begin]
+            said: Fields = {
+                "profile": history.profile if inputs.prompts.config.profiles else None,
+                "recent_sids": [inputs.item_codes[one.row] for one in recent] or None,
+                "query": event.query,
+                "query_sid": inputs.query_codes[event.query],
+            }
+            keywords = of_turn[history.user_id, place][:MAX_PERSONAL_KEYWORDS]
+            yield from _with_keywords(inputs, said, keywords)
+
+
+def _with_keywords(inputs: StageInputs, said: Fields, keywords: Sequence[str]) -> Iterator[Fields]:
+    """All keywords as one text, and the code of each."""
+    if keywords:
+        yield {**said, "keywords": SEPARATOR.join(keywords)}
+    for keyword in keywords:
+        yield {**said, "keyword_sid": inputs.keyword_codes[keyword]}
 
 
 def _clicked_categories(inputs: StageInputs) -> dict[str, str]:
@@ -66,6 +101,14 @@ STAGE = Stage(
         **{
             task: partial(_pairs, task, _item_fields)
             for task in ("title_to_sid", "sid_to_title", "title_to_category", "sid_to_category")
+        },
+        **{
+            task: partial(_pairs, task, _query_keyword_fields)
+            for task in ("query_to_keywords", "query_sid_to_keyword_sid")
+        },
+        **{
+            task: partial(_pairs, task, _user_keyword_fields)
+            for task in ("user_query_to_keywords", "user_query_sid_to_keyword_sid")
         },
     },
 )

@@ -17,6 +17,12 @@ def _histories(task: str, inputs: StageInputs) -> Iterator[Row]:
         yield from inputs.prompts.training_rows(task, history.profile, inputs.turns(history))
 
 
+def _taught_histories(task: str, inputs: StageInputs) -> Iterator[Row]:
+    for history in inputs.log.histories:
+        turns = inputs.taught_turns(history)
+        yield from inputs.prompts.training_rows(task, history.profile, turns)
+
+
 def validation_rows(cases: Sequence[EvalCase], inputs: StageInputs) -> Iterator[Row]:
     """The served prompt of each case with its target's SID, the only part that is scored.
 
@@ -37,4 +43,8 @@ def validation_rows(cases: Sequence[EvalCase], inputs: StageInputs) -> Iterator[
         yield row
 
 
-STAGE = Stage("personalisation", {task: partial(_histories, task) for task in TASKS})
+STAGE = Stage(
+    "personalisation",
+    {task: partial(_histories, task) for task in TASKS},
+    {"search": partial(_taught_histories, "search")},
+)
