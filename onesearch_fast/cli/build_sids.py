@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.data.keyword_mining import mine_keywords
+from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.records import Item, item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder, write_json
 from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
-from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.quality import SidQuality
 from onesearch_fast.sid.report import (
     SidReport,
@@ -31,7 +30,6 @@ _ENCODER_FOLDER = "text_encoder"
 _CODEBOOKS_FILE = "codebooks.safetensors"
 _SIDS_FILE = "sids.parquet"
 _QUALITY_FILE = "quality.json"
-MINED = "mined"
 _RECALL_AT = 10
 
 
@@ -120,18 +118,10 @@ def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
         seed=arguments.seed,
         balance_slack=arguments.balance_slack,
     )
-    keywords = _keywords(log, arguments.keywords)
+    keywords = open_keywords(arguments.keywords, log)
     texts = [item_text(item) for item in log.items]
     with Console(stderr=True).status("reading") as status:
         return build_semantic_ids(texts, config, status.update, keywords)
-
-
-def _keywords(log: TrainLog, source: str | None) -> KeywordDictionary | None:
-    if source is None:
-        return None
-    if source == MINED:
-        return mine_keywords(log)
-    return KeywordDictionary.load(source)
 
 
 def _write(out: Path, items: Sequence[Item], sids: SemanticIds, measured: SidQuality) -> None:

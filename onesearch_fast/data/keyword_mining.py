@@ -32,6 +32,14 @@ _ALIASES = {
     "line": "series",
 }
 _OTHER_TYPE = "modifier"
+MINED = "mined"
+
+
+def open_keywords(source: str | None, log: TrainLog) -> KeywordDictionary | None:
+    """The dictionary that `source` names: a file's, what `mine_keywords` finds, or none."""
+    if source is None:
+        return None
+    return mine_keywords(log) if source == MINED else KeywordDictionary.load(source)
 
 
 def mine_keywords(

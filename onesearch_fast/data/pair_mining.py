@@ -229,11 +229,16 @@ def _ordered(grades: Mapping[tuple[int, int], int], seed: int) -> IntArray:
 
 def _hard_pairs(vectors: FloatArray, num_queries: int, taken: set[tuple[int, int]]) -> IntArray:
     """Each query with the items nearest to its vector that nobody took for it, as rows of texts."""
+    import faiss
+
+    if num_queries == 0:
+        return _rows([], 2)
     items = vectors[num_queries:]
+    pool = min(_HARD_POOL, len(items))
+    nearest = faiss.knn(vectors[:num_queries], items, pool, metric=faiss.METRIC_INNER_PRODUCT)[1]
     pairs = []
-    for query in range(num_queries):
-        nearest = np.argsort(-(items @ vectors[query]), kind="stable")[:_HARD_POOL]
-        near = [(query, num_queries + item) for item in nearest.tolist()]
+    for query, of_query in enumerate(nearest.tolist()):
+        near = [(query, num_queries + item) for item in of_query]
         pairs += [pair for pair in near if pair not in taken][:_HARD_PER_QUERY]
     return _rows(pairs, 2)
 

@@ -177,12 +177,15 @@ class PipelineConfig:
 
     Attributes:
         thoughts: keywords of queries, for the stages that ask for them; None makes none.
+        sid_keywords: draws the vectors behind SIDs to the keywords of their texts: those of a
+            dictionary's file, or "mined", of the items' fields and the training log.
         precision: "bfloat16" (autocast), "float32", or "auto": bfloat16 where the processor
             multiplies it natively.
         checkpoint_seconds: pause between two checkpoints of a stage.
     """
 
     sid: SidConfig = field(default_factory=SidConfig)
+    sid_keywords: str | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     prompts: PromptConfig = field(default_factory=PromptConfig)
     thoughts: ThoughtConfig | None = None

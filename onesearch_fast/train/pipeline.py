@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel
 
 import onesearch_fast
+from onesearch_fast.data.keyword_mining import open_keywords
 from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
@@ -139,7 +140,8 @@ def _versions() -> dict[str, str]:
 def _semantic_ids(run: RunFolder, log: TrainLog, config: PipelineConfig) -> SemanticIds:
     def make(folder: Path) -> None:
         texts = [item_text(item) for item in log.items]
-        sids = build_semantic_ids(texts, config.sid, run.progress.say)
+        keywords = open_keywords(config.sid_keywords, log)
+        sids = build_semantic_ids(texts, config.sid, run.progress.say, keywords)
         sids.encoder.save(folder / "text_encoder")
         sids.codebooks.save(folder / "codebooks.safetensors")
         arrays = {"codes": sids.codes, "embeddings": sids.embeddings}

@@ -56,6 +56,14 @@ def finished(split, tmp_path_factory):
     return run_pipeline(split, smoke_config(), tmp_path_factory.mktemp("run"))
 
 
+def test_keywords_reach_the_served_encoder(split, tmp_path) -> None:
+    config = replace(smoke_config(), sid_keywords="mined", stages=smoke_config().stages[:1])
+    served = run_pipeline(split, config, tmp_path / "run").served_folder
+    encoder = ServedModel.load(served).text_encoder
+    brand = next(item.brand for item in split.log.items if item.brand)
+    assert brand.lower() in {one.text for one in encoder.dictionary.keywords}
+
+
 def weights(folder) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(folder).state_dict()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onesearch_fast.data.keyword_mining import mine_keywords
+from onesearch_fast.data.keyword_mining import mine_keywords, open_keywords
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import Event, TrainLog, UserHistory
 from onesearch_fast.errors import FormatError
@@ -242,3 +242,12 @@ def test_mining_keeps_the_most_frequent_of_each_type() -> None:
     assert not any(
         one.text == "velvet" for one in mine_keywords(a_log(), min_query_clicks=4).keywords
     )
+
+
+def test_keywords_are_opened_by_what_names_them(tmp_path: Path) -> None:
+    dictionary("wool").save(tmp_path / "own.jsonl")
+    opened = open_keywords(str(tmp_path / "own.jsonl"), a_log())
+    assert opened is not None and [one.text for one in opened.keywords] == ["wool"]
+    mined = open_keywords("mined", a_log())
+    assert mined is not None and mined.keywords == mine_keywords(a_log()).keywords
+    assert open_keywords(None, a_log()) is None

