@@ -1,19 +1,23 @@
-"""The live store: updates by batch size, and searches on two threads while updates run.
+"""The live store: updates by batch size, the swap of snapshots, and searches beside updates.
 
     pytest -o python_files='bench_*.py' benchmarks/bench_live_store.py --benchmark-json=live.json
 
 A search is a whole one, of a 29M-parameter model by `Engine.generate`; or the bare walk of one
 query down all levels with `constrained_beam_step`, its logits being ready: a fraction of a
-millisecond, so that it shows the writer's every turn on a processor. `extra_info` holds what the
-time of one call does not say.
+millisecond, so that it shows the writer's every turn on a processor. Searches beside updates are
+compared with searches alone, and with searches beside a thread that only computes, without the
+interpreter's lock and without memory, as often and as long as the updates did: what that one costs
+is the share of the processors, the rest is the store's. `extra_info` holds the figures.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,6 @@ NUM_BEAMS = 256
 SEARCHERS = 2
 NEVER = 1 << 40
 UPDATES_PER_SECOND = 200_000
-BATCH = 500
 SECONDS = 5.0
 
 
@@ -50,6 +53,10 @@ class Scale:
     @classmethod
     def of(cls, tiny: bool) -> Scale:
         return cls(100_000, 2_000, 0.3) if tiny else cls(10_000_000, 65_536, SECONDS)
+
+    @property
+    def num_updates(self) -> int:
+        return int(UPDATES_PER_SECOND * self.seconds)
 
 
 class Catalogue:
@@ -223,23 +230,56 @@ def latencies(
     return {"search": asdict(Latency.of(searches)), "snapshot": asdict(Latency.of(snapshots))}
 
 
-def updates(catalogue: Catalogue, n: int) -> list[Callable[[], int]]:
-    """Batches of inserts and deletes in turn, n items in all."""
+Call = Callable[[], Any]
+
+
+def standing_updates(catalogue: Catalogue, batch: int, n: int) -> list[Call]:
+    """Inserts in turn with deletes of what came last: the overlay keeps its size."""
+    calls: list[Call] = []
+    for _ in range(n // (2 * batch)):
+        ids, codes = catalogue.fresh(batch)
+        calls.append(partial(catalogue.store.insert, ids, codes))
+        calls.append(partial(catalogue.store.delete, ids))
+    return calls
+
+
+def growing_updates(catalogue: Catalogue, batch: int, n: int) -> list[Call]:
+    """Inserts in turn with deletes from the base: what compactions are for."""
     kinds = (insert, delete)
-    return [kinds[i % 2](catalogue, BATCH) for i in range(n // BATCH)]
+    return [kinds[i % 2](catalogue, batch) for i in range(n // batch)]
 
 
-def paced(calls: list[Callable[[], int]], rate: int | None) -> Callable[[], None]:
-    """Makes the calls, `rate` updates a second or one after the other."""
+class Writer:
+    """Makes the calls, of one batch each, evenly over `seconds`, or one right after the other."""
 
-    def run() -> None:
+    def __init__(self, calls: list[Call], seconds: float | None) -> None:
+        self._calls = calls
+        self._interval = 0.0 if seconds is None else seconds / len(calls)
+        self.cpu_seconds: list[float] = []  # of each call
+        self.wall_seconds = 0.0
+
+    def run(self) -> None:
         begin = time.perf_counter()
-        for i, call in enumerate(calls):
-            if rate is not None:
-                time.sleep(max(0.0, begin + i * BATCH / rate - time.perf_counter()))
+        for i, call in enumerate(self._calls):
+            time.sleep(max(0.0, begin + i * self._interval - time.perf_counter()))
+            before = time.thread_time()
             call()
+            self.cpu_seconds.append(time.thread_time() - before)
+        self.wall_seconds = time.perf_counter() - begin
 
-    return run
+
+def compute(rounds: int) -> None:
+    """Keeps a processor busy without the interpreter's lock, and without reading memory."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+
+
+def computing(seconds: list[float]) -> list[Call]:
+    """Calls that compute for so long each."""
+    rounds = 100_000
+    before = time.thread_time()
+    compute(rounds)
+    per_second = rounds / (time.thread_time() - before)
+    return [partial(compute, max(1, round(one * per_second))) for one in seconds]
 
 
 def assert_searches_equal(snapshot: Snapshot) -> None:
@@ -253,38 +293,86 @@ def assert_searches_equal(snapshot: Snapshot) -> None:
     assert torch.equal(found.scores, expected.scores)
 
 
-@pytest.mark.parametrize("rate", [UPDATES_PER_SECOND, None], ids=["200k", "unbound"])
-@pytest.mark.parametrize("compact_after", [NEVER, None], ids=["overlay", "compactions"])
-@pytest.mark.parametrize("search", [walk, whole])
-def test_searches_while_updates_run(
-    benchmark: Any,
-    tmp_path: Path,
-    tiny: bool,
-    search: Callable[[LiveStore, int], Search],
-    compact_after: int | None,
-    rate: int | None,
-) -> None:
+@dataclass(frozen=True)
+class Load:
+    """How searches and updates meet."""
+
+    search: Callable[[LiveStore, int], Search] = walk
+    batch: int = 1000
+    bound: bool = True  # to UPDATES_PER_SECOND; else as fast as one thread goes
+    compactions: bool = False
+
+    def __str__(self) -> str:
+        rate = "200k" if self.bound else "unbound"
+        overlay = "compactions" if self.compactions else "standing"
+        return f"{self.search.__name__}-batch={self.batch}-{rate}-{overlay}"
+
+
+LOADS = [
+    *(Load(batch=batch) for batch in (100, 1000, 10_000)),
+    Load(bound=False),
+    Load(compactions=True),
+    Load(search=whole),
+    Load(search=whole, compactions=True),
+]
+
+
+@pytest.mark.parametrize("load", LOADS, ids=str)
+def test_searches_while_updates_run(benchmark: Any, tmp_path: Path, tiny: bool, load: Load) -> None:
     """Updates beside two searching threads, against the same searches alone."""
     scale = Scale.of(tiny)
-    catalogue = Catalogue(tmp_path / "store", scale, compact_after or scale.num_items // 50)
+    compact_after = scale.num_items // 50 if load.compactions else NEVER
+    catalogue = Catalogue(tmp_path / "store", scale, compact_after)
     store = catalogue.store
-    calls = updates(catalogue, int(UPDATES_PER_SECOND * scale.seconds))
-    searches = [search(store, seed) for seed in range(SEARCHERS)]
+    make = growing_updates if load.compactions else standing_updates
+    calls = make(catalogue, min(load.batch, scale.overlay_items), scale.num_updates)
+    seconds = scale.seconds if load.bound else None
+    searches = [load.search(store, seed) for seed in range(SEARCHERS)]
     latencies(store, searches, lambda: time.sleep(0.5))  # what a first search makes once
     idle = latencies(store, searches, lambda: time.sleep(scale.seconds))
-    begin = time.perf_counter()
-    loaded = latencies(store, searches, paced(calls, rate))
-    seconds = time.perf_counter() - begin
+    writer = Writer(calls, seconds)
+    loaded = latencies(store, searches, writer.run)
     generation = store.snapshot().generation
     store.wait_for_compaction()
     assert_searches_equal(store.snapshot())
+    beside_computing = latencies(
+        store, searches, Writer(computing(writer.cpu_seconds), seconds).run
+    )
     benchmark.extra_info |= {
-        "updates_per_second": BATCH * len(calls) / seconds,
-        "batch": BATCH,
+        "updates_per_second": scale.num_updates / writer.wall_seconds,
+        "batch": load.batch,
+        "writer_cpu_share": sum(writer.cpu_seconds) / writer.wall_seconds,
         "idle": idle,
         "loaded": loaded,
-        "search_p99_ratio": loaded["search"]["p99_us"] / idle["search"]["p99_us"],
+        "beside_computing": beside_computing,
+        "search_p99_ratio": p99_ratio(loaded, idle),
+        "search_p99_ratio_of_computing": p99_ratio(beside_computing, idle),
         "compactions": generation - 1,
     }
     benchmark(store.snapshot)
     store.close()
+
+
+def p99_ratio(loaded: dict[str, Any], idle: dict[str, Any]) -> float:
+    return float(loaded["search"]["p99_us"] / idle["search"]["p99_us"])
+
+
+def test_swap(benchmark: Any, catalogue: Catalogue) -> None:
+    """Taking a new version, and what its first search pays that the second does not."""
+    search = Walk(0)
+    taken, first, second = [], [], []
+    for _ in range(200):
+        catalogue.store.delete(catalogue.living(1))
+        begin = time.perf_counter()
+        snapshot = catalogue.store.snapshot()
+        taken.append(time.perf_counter() - begin)
+        for seconds in (first, second):
+            begin = time.perf_counter()
+            search(snapshot)
+            seconds.append(time.perf_counter() - begin)
+    benchmark.extra_info |= {
+        "snapshot": asdict(Latency.of(taken)),
+        "first_search": asdict(Latency.of(first)),
+        "second_search": asdict(Latency.of(second)),
+    }
+    benchmark(catalogue.store.snapshot)

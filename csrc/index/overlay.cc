@@ -28,20 +28,28 @@ size_t size_after(size_t size, const Changes& changes) {
   return size;
 }
 
+// Appends map(entry) of each; to copy first and map in place is faster than to make room for the
+// entries, which would write zeros there.
+template <class T, class Map>
+void append(std::vector<T>* to, const T* begin, const T* end, Map map) {
+  const auto first = to->insert(to->end(), begin, end);
+  std::transform(first, to->end(), first, map);
+}
+
 // The array after the changes: map(entry) of what stays, make(item) of what is new.
 template <class T, class Map, class Make>
 std::vector<T> splice(const std::vector<T>& old, const Changes& changes, Map map, Make make) {
-  std::vector<T> result(size_after(old.size(), changes));
+  std::vector<T> result;
+  result.reserve(size_after(old.size(), changes));
   const T* from = old.data();
-  T* to = result.data();
   for (const Change& change : changes) {
     if (change.kind == Change::kKeep) continue;
     const T* const at = old.data() + change.at;
-    to = std::transform(from, at, to, map);
-    if (change.kind == Change::kInsert) *to++ = static_cast<T>(make(*change.item));
+    append(&result, from, at, map);
+    if (change.kind == Change::kInsert) result.push_back(static_cast<T>(make(*change.item)));
     from = change.kind == Change::kInsert ? at : at + 1;
   }
-  std::transform(from, old.data() + old.size(), to, map);
+  append(&result, from, old.data() + old.size(), map);
   return result;
 }
 
@@ -53,19 +61,19 @@ std::vector<T> splice(const std::vector<T>& old, const Changes& changes, Make ma
 // The same for offsets [n + 1] into the array below, which move by what the entries before them
 // gain.
 std::vector<uint32_t> splice_offsets(const std::vector<uint32_t>& old, const Changes& changes) {
-  std::vector<uint32_t> result(size_after(old.size(), changes));
+  std::vector<uint32_t> result;
+  result.reserve(size_after(old.size(), changes));
   const uint32_t* from = old.data();
-  uint32_t* to = result.data();
   uint32_t moved = 0;  // wraps around where offsets move down
   const auto move = [&moved](uint32_t offset) { return offset + moved; };
   for (const Change& change : changes) {
     const uint32_t* const at = old.data() + change.at;
-    to = std::transform(from, at, to, move);
-    if (change.kind != Change::kRemove) *to++ = move(*at);
+    append(&result, from, at, move);
+    if (change.kind != Change::kRemove) result.push_back(move(*at));
     from = change.kind == Change::kInsert ? at : at + 1;
     moved += static_cast<uint32_t>(change.gain);
   }
-  std::transform(from, old.data() + old.size(), to, move);
+  append(&result, from, old.data() + old.size(), move);
   return result;
 }
 
