@@ -69,9 +69,11 @@ void Edit::add(Update* update) {
   new_moves_.clear();
   const std::vector<Place> places = places_of(update);
   if (update->columns != nullptr) append_columns(*update);
+  std::vector<BaseNodes> base_nodes;
+  if (update->kind == RecordKind::kInsert) base_nodes = base_nodes_of(*update);
   for (size_t row = 0; row < places.size(); ++row) {
     if (update->kind == RecordKind::kInsert) {
-      put(new_item(*update, row), places[row]);
+      put(new_item(*update, row, base_nodes[row]), places[row]);
       set_attributes(*update, row, added_.size() - 1);
     } else if (update->kind == RecordKind::kDelete) {
       remove(update->ids[row], places[row]);
@@ -89,18 +91,29 @@ void Edit::append_columns(const Update& update) {
   }
 }
 
-OverlayItem Edit::new_item(const Update& update, size_t row) const {
+OverlayItem Edit::new_item(const Update& update, size_t row, const BaseNodes& base_nodes) const {
   OverlayItem item{};
   item.id = update.ids[row];
   item.score = update.scores[row];
-  int64_t node = 0;
   for (int level = 0; level < base_.num_levels; ++level) {
-    const uint32_t code = update.codes[row * base_.num_levels + level];
-    item.sid.set_code(level, code);
-    if (node >= 0) node = base_.child(level, node, code);
-    item.base_nodes[level] = static_cast<int32_t>(node);
+    item.sid.set_code(level, update.codes[row * base_.num_levels + level]);
   }
+  item.base_nodes = base_nodes;
   return item;
+}
+
+// Level by level, so that the rows' reads of memory overlap.
+std::vector<BaseNodes> Edit::base_nodes_of(const Update& update) const {
+  std::vector<BaseNodes> nodes(update.ids.size());
+  for (int level = 0; level < base_.num_levels; ++level) {
+    const uint16_t* code = update.codes.data() + level;
+    for (BaseNodes& row : nodes) {
+      const int64_t parent = level == 0 ? 0 : row[level - 1];
+      row[level] = static_cast<int32_t>(parent < 0 ? -1 : base_.child(level, parent, *code));
+      code += base_.num_levels;
+    }
+  }
+  return nodes;
 }
 
 OverlayItem Edit::item_of_base(uint32_t position) const {

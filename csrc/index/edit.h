@@ -34,7 +34,8 @@ class Edit {
 
   Place find(int64_t id) const;
   std::vector<Place> places_of(Update* update) const;
-  OverlayItem new_item(const Update& update, size_t row) const;
+  OverlayItem new_item(const Update& update, size_t row, const BaseNodes& base_nodes) const;
+  std::vector<BaseNodes> base_nodes_of(const Update& update) const;
   OverlayItem item_of_base(uint32_t position) const;
   void append_columns(const Update& update);
   void change(const Update& update, size_t row, Place place);

@@ -13,13 +13,15 @@
 
 namespace onesearch {
 
+// The nodes of an item's prefixes of 1 to num_levels codes in the base, -1 past what the base has.
+using BaseNodes = std::array<int32_t, SidTrieView::kMaxLevels>;
+
 struct OverlayItem {
   SidKey sid;
   int64_t id;
   float score;
   uint32_t added;  // which row of AddedAttributes
-  // The nodes of its prefixes of 1 to num_levels codes in the base, -1 past what the base has.
-  std::array<int32_t, SidTrieView::kMaxLevels> base_nodes;
+  BaseNodes base_nodes;
 };
 
 // Where the attributes of added items stand (Attributes): rows [items][num_columns].
