@@ -16,7 +16,8 @@ namespace {
 constexpr char kMagic[8] = {'O', 'S', 'F', 'J', 'R', 'N', 'L', '\x1a'};
 constexpr uint32_t kFormat = 1;
 constexpr uint32_t kByteOrder = 0x01020304;
-constexpr uint32_t kRecordMagic = 0x5246534f;  // "OSFR"
+constexpr uint64_t kMaxVersion = uint64_t{1} << 63;  // so that there is always a next one
+constexpr uint32_t kRecordMagic = 0x5246534f;        // "OSFR"
 
 struct RecordHeader {
   uint32_t magic;
@@ -57,7 +58,7 @@ JournalHeader read_header(const std::string& path, const Bytes& bytes) {
     reject(path, "format", std::to_string(kFormat), std::to_string(header.format));
   }
   if (header.checksum != checksum_of(header) || header.byte_order != kByteOrder ||
-      header.durability > 1) {
+      header.durability > 1 || header.first_version >= kMaxVersion) {
     reject(path, "header", "its checksum to match", "altered bytes");
   }
   return header;
@@ -85,7 +86,8 @@ void require_next(const std::string& path, const JournalFile& file, const Record
   const uint64_t last =
       file.records.empty() ? file.header.first_version : file.records.back().version;
   const bool known_kind = header.kind >= 1 && header.kind <= 5;
-  if (known_kind && header.previous == file.last_checksum && header.version > last) return;
+  const bool follows = header.version > last && header.version < kMaxVersion;
+  if (known_kind && header.previous == file.last_checksum && follows) return;
   reject(path, "record at byte " + std::to_string(file.sound_bytes),
          "the one that follows version " + std::to_string(last),
          "version " + std::to_string(header.version));

@@ -175,10 +175,14 @@ namespace {
 ItemColumnsHandle columns_of(PayloadReader& payload, uint64_t num_items) {
   const std::vector<unsigned char> image = payload.take<unsigned char>(payload.take_number());
   if (image.empty()) return nullptr;
-  ItemColumnsHandle columns =
-      ItemColumns::from_bytes(image.data(), image.size(), "LiveStore.open: record");
-  if (columns->num_items() != num_items) payload.reject();
-  return columns;
+  try {
+    ItemColumnsHandle columns =
+        ItemColumns::from_bytes(image.data(), image.size(), "LiveStore.open: record");
+    if (columns->num_items() == num_items) return columns;
+  } catch (const ColumnsFormatError&) {
+    // Refused as any other payload.
+  }
+  payload.reject();
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Systematic mutations of small trie files, for every build without libFuzzer.
+// Systematic mutations of small files, for every build without libFuzzer.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -6,6 +6,8 @@
 
 #include "catalogue.h"
 #include "check.h"
+#include "fuzz_journal.h"
+#include "fuzz_targets.h"
 #include "fuzz_trie_file.h"
 
 using namespace onesearch;
@@ -44,7 +46,7 @@ std::vector<std::vector<uint8_t>> files() {
 void fuzz(const std::vector<uint8_t>& bytes, bool resealed) {
   std::vector<uint8_t> input = {static_cast<uint8_t>(resealed)};
   input.insert(input.end(), bytes.begin(), bytes.end());
-  LLVMFuzzerTestOneInput(input.data(), input.size());
+  fuzz_trie_file(input.data(), input.size());
 }
 
 }  // namespace
@@ -125,5 +127,34 @@ TEST(many_mutations_at_once_do_no_harm) {
       }
       fuzz(altered, true);
     }
+  }
+}
+
+TEST(journals_with_altered_bytes_and_right_checksums_do_no_harm) {
+  const JournalFolder folder;
+  CHECK(folder.open_with(folder.journal()));
+  std::string resealed = folder.journal();
+  reseal_journal(resealed);
+  CHECK(resealed == folder.journal());
+  for (size_t i = 0; i < resealed.size(); ++i) {
+    std::string altered = folder.journal();
+    altered[i] = static_cast<char>(altered[i] ^ (i % 2 == 0 ? 0x01 : 0xff));
+    reseal_journal(altered);
+    folder.open_with(altered);
+  }
+}
+
+TEST(journals_with_hostile_numbers_do_no_harm) {
+  const JournalFolder folder;
+  std::mt19937 random(2);
+  const uint64_t hostile[] = {0, 1, 0x7fffffff, 0xffffffff, 0x7fffffffffffffff, ~uint64_t{0}};
+  for (int round = 0; round < 600; ++round) {
+    std::string altered = folder.journal();
+    for (uint32_t left = 1 + random() % 3; left > 0; --left) {
+      const size_t at = random() % (altered.size() / 8) * 8;
+      std::memcpy(altered.data() + at, &hostile[random() % 6], 8);
+    }
+    reseal_journal(altered);
+    folder.open_with(altered);
   }
 }

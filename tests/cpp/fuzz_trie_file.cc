@@ -9,6 +9,7 @@
 #include "beam_step.h"
 #include "core/error.h"
 #include "core/hash.h"
+#include "fuzz_targets.h"
 #include "index/item_codes.h"
 #include "index/item_filter.h"
 #include "index/node_statistic.h"
@@ -207,12 +208,11 @@ void exercise(const std::vector<uint8_t>& bytes) {
   std::abort();
 }
 
-}  // namespace onesearch::testing
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
-  if (size == 0) return 0;
+void fuzz_trie_file(const uint8_t* bytes, size_t size) {
+  if (size == 0) return;
   std::vector<uint8_t> file(bytes + 1, bytes + size);
-  if (bytes[0] % 2 == 1) onesearch::testing::reseal(file);
-  onesearch::testing::exercise(file);
-  return 0;
+  if (bytes[0] % 2 == 1) reseal(file);
+  exercise(file);
 }
+
+}  // namespace onesearch::testing

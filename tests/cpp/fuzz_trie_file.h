@@ -28,6 +28,3 @@ bool is_consistent(const SidTrie& trie);
 void exercise(const std::vector<uint8_t>& bytes);
 
 }  // namespace onesearch::testing
-
-// libFuzzer's entry: the first byte says whether the rest is resealed.
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size);

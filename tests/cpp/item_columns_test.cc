@@ -13,11 +13,8 @@
 #include "catalogue.h"
 #include "check.h"
 #include "core/error.h"
-#include "core/hash.h"
-#include "index/item_columns_image.h"
-#include "index/item_predicate.h"
+#include "fuzz_item_columns.h"
 #include "item_rows.h"
-#include "memory_file.h"
 
 using namespace onesearch;
 using namespace onesearch::testing;
@@ -25,38 +22,6 @@ using namespace onesearch::testing;
 namespace {
 
 const double kNaN = std::nan("");
-
-std::string cell_text(const ColumnView& column, uint32_t position) {
-  if (missing_at(column, position)) return "?";
-  if (column.kind == ColumnKind::kReal) return std::to_string(real_at(column, position));
-  if (column.kind == ColumnKind::kBool) {
-    return std::to_string(bit_at(static_cast<const uint64_t*>(column.values), position));
-  }
-  if (column.kind == ColumnKind::kInteger) return std::to_string(integer_at(column, position));
-  const auto code = static_cast<uint32_t>(integer_at(column, position));
-  if (column.kind == ColumnKind::kCategory) return std::string(column.category(code));
-  std::string text;
-  const auto list = column.list(code);
-  for (const uint32_t* one = list.begin; one < list.end; ++one) {
-    text += std::string(column.category(*one)) + "/";
-  }
-  return text;
-}
-
-// One item as text: equal text, equal attributes.
-std::string item_text(const ItemColumns& columns, uint32_t position) {
-  std::string text;
-  for (const ColumnView& column : columns.columns()) {
-    text += std::string(column.name) + "=" + cell_text(column, position) + ";";
-  }
-  return text;
-}
-
-std::vector<std::string> item_texts(const ItemColumns& columns) {
-  std::vector<std::string> texts;
-  for (uint32_t i = 0; i < columns.num_items(); ++i) texts.push_back(item_text(columns, i));
-  return texts;
-}
 
 // A column of every kind, with missing values.
 struct Rows {
@@ -104,59 +69,6 @@ struct Rows {
 
 std::string bytes_of(const ItemColumns& columns) {
   return std::string(reinterpret_cast<const char*>(columns.image().data()), columns.nbytes());
-}
-
-// Null when the bytes are refused.
-ItemColumnsHandle load_bytes(const std::string& bytes, bool verify) {
-  const MemoryFile file(bytes.data(), bytes.size());
-  try {
-    return ItemColumns::load(file.path(), verify);
-  } catch (const ColumnsFormatError&) {
-    return nullptr;
-  }
-}
-
-// Checksums as far as the entries can be followed.
-void reseal(std::string& bytes) {
-  auto& header = *reinterpret_cast<ItemColumnsHeader*>(bytes.data());
-  const uint64_t end = sizeof header + uint64_t{header.num_columns} * sizeof(ColumnEntry);
-  const uint64_t header_bytes = (end + 63) / 64 * 64;
-  if (header_bytes > bytes.size()) return;
-  header.checksum = 0;
-  header.checksum = xxh64(bytes.data(), header_bytes);
-}
-
-// Everything that evaluation reads of a column.
-void query_column(const ColumnView& column, const ItemColumns& columns) {
-  const std::string name(column.name);
-  ItemPredicate predicate;
-  predicate.add_missing(name);
-  if (column.kind == ColumnKind::kInteger) {
-    predicate.add_integers(name, {-5, 7, 300}, {3, 100, 70000});
-    std::vector<int64_t> keys(50);
-    for (size_t i = 0; i < keys.size(); ++i) keys[i] = static_cast<int64_t>(i * i * 17);
-    predicate.add_integers(name, keys, keys);
-    predicate.join_all(2);
-  } else if (column.kind == ColumnKind::kReal) {
-    predicate.add_reals(name, {-5, 7.5, 300}, {3, 100, 70000});
-  } else if (column.kind == ColumnKind::kBool) {
-    predicate.add_true(name);
-  } else {
-    predicate.add_texts(name, {"a", "garden", "no such"});
-  }
-  predicate.negate();
-  predicate.join_any(2);
-  evaluate(predicate, columns);
-}
-
-void query_everything(const ItemColumns& columns) {
-  // A hostile number of items is memory of ours.
-  if (columns.num_items() > 1000000) return;
-  for (const ColumnView& column : columns.columns()) query_column(column, columns);
-  std::vector<uint32_t> positions(std::min(columns.num_items(), 200u));
-  for (uint32_t i = 0; i < positions.size(); ++i) positions[i] = i;
-  item_texts(*ItemColumns::take(columns, &columns, positions.data(),
-                                static_cast<uint32_t>(positions.size())));
 }
 
 }  // namespace
@@ -332,14 +244,14 @@ TEST(every_altered_byte_is_noticed) {
   for (size_t i = 0; i < sound.size(); ++i) {
     std::string altered = sound;
     altered[i] = static_cast<char>(altered[i] ^ 0x10);
-    if (load_bytes(altered, true) != nullptr) {
+    if (load_columns(altered, true) != nullptr) {
       fail(__FILE__, __LINE__, "unnoticed at byte " + std::to_string(i));
     }
   }
   for (size_t size = 0; size < sound.size(); size += size < 300 ? 1 : 64) {
-    CHECK(load_bytes(sound.substr(0, size), false) == nullptr);
+    CHECK(load_columns(sound.substr(0, size), false) == nullptr);
   }
-  CHECK(load_bytes(sound + std::string(64, '\0'), false) == nullptr);
+  CHECK(load_columns(sound + std::string(64, '\0'), false) == nullptr);
 }
 
 TEST(altered_bytes_do_no_harm_unverified) {
@@ -355,8 +267,9 @@ TEST(altered_bytes_do_no_harm_unverified) {
         const size_t at = (from + random() % (altered.size() - from - 4)) / 4 * 4;
         std::memcpy(altered.data() + at, &hostile[random() % 6], 4);
       }
-      reseal(altered);
-      if (const ItemColumnsHandle columns = load_bytes(altered, false)) query_everything(*columns);
+      reseal_columns(altered);
+      if (const ItemColumnsHandle columns = load_columns(altered, false))
+        query_everything(*columns);
     }
   }
 }
