@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -31,6 +32,7 @@ from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.result import GenerateResult
+from onesearch_fast.engine.sampling import Samples, sample_sids
 from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.engine.search_batch import (
     MAX_BEAMS,
@@ -274,6 +276,58 @@ class Engine:
         )
         scores = torch.cat(done.results)
         return scores if codes.dim() == 3 else scores.squeeze(1)
+
+    def sample(
+        self,
+        input_ids: PromptArgument = None,
+        num_samples: int = 32,
+        temperature: float = 1.0,
+        *,
+        seed: int | torch.Tensor = 0,
+        prompt_embeds: torch.Tensor | None = None,
+        trie: CatalogueArgument | None = None,
+    ) -> Samples:
+        """Independent samples of SIDs, with replacement: rollouts of the model as a policy.
+
+            p(c_1 .. c_L) = product over levels of softmax(logits / temperature)(c_l)
+
+        where the softmax is over the codes that lead on in the trie.
+
+        Args:
+            input_ids, prompt_embeds, trie: as for `generate`.
+            num_samples: draws for each prompt.
+            temperature: above 0; below 1 it sharpens the distribution.
+            seed: one for the call, or int64 [batch]. Equal seeds, prompts and weights give equal
+                samples; one seed gives every request of the batch draws of its own.
+
+        Returns:
+            Samples; codes are -1 where a request's logits are broken.
+
+        Cost: one pass over the prompts, num_levels - 1 passes over the samples.
+        """
+        prompts = self._prompts(input_ids, None, prompt_embeds)
+        draws = whole_number("Engine", "num_samples", num_samples, 1, MAX_BEAMS)
+        if not 0 < temperature < math.inf:
+            raise bad("temperature", "more than 0", temperature)
+        if isinstance(seed, int):
+            seeds: tuple[int, ...] = tuple(seed + (row << 32) for row in range(len(prompts)))
+        else:
+            seeds = seeds_per_request("Engine", seed, len(prompts)) or ()
+        batch = SearchBatch(
+            prompts,
+            self._catalogues(trie, len(prompts)),
+            filters=None,
+            num_beams=(draws,) * len(prompts),
+            deadlines=(Deadline(),) * len(prompts),
+            seeds=seeds,
+        )
+        settings = SearchSettings((draws,) * (self._room + 1), "children")
+        done = self._executor.run(
+            batch,
+            constrained_loads(batch, settings, self._vocab_size),
+            lambda part, rows: sample_sids(self._space, part, draws, temperature),
+        )
+        return Samples.concatenate(done.results, done.rows)
 
     def why_not(
         self,
