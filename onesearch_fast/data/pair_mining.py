@@ -15,6 +15,7 @@ from onesearch_fast.data.split import TrainLog
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.alignment import AlignmentPairs, similar_pairs
 from onesearch_fast.sid.analyzer import analyze
+from onesearch_fast.sid.nearest import check_seed
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -41,6 +42,15 @@ class MiningConfig:
     swing_alpha: float = 1.0
     min_similarity: float = 0.6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        where = "MiningConfig"
+        if self.per_thing < 1 or not self.swing_alpha > 0:
+            got = (self.per_thing, self.swing_alpha)
+            raise invalid(where, "per_thing, swing_alpha", "at least 1, more than 0", got)
+        if not -1 <= self.min_similarity <= 1:
+            raise invalid(where, "min_similarity", "in [-1, 1]", self.min_similarity)
+        check_seed(where, self.seed)
 
 
 @dataclass(frozen=True, eq=False)

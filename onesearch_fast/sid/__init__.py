@@ -8,13 +8,16 @@ from onesearch_fast.lazy import lazy_names
 from onesearch_fast.sid.quality import SidQuality, quality
 
 _PUBLIC = {
+    "AlignedEncoder": "onesearch_fast.sid.aligned_encoder",
     "Codebooks": "onesearch_fast.sid.codebooks",
     "Keyword": "onesearch_fast.sid.keywords",
     "KeywordDictionary": "onesearch_fast.sid.keywords",
     "KeywordEncoder": "onesearch_fast.sid.keyword_encoder",
     "LevelSizes": "onesearch_fast.sid.codes",
+    "PrefixRanking": "onesearch_fast.sid.prefix_ranking",
     "SemanticIds": "onesearch_fast.sid.build",
     "SidConfig": "onesearch_fast.sid.build",
+    "SidReport": "onesearch_fast.sid.report",
     "TextEncoder": "onesearch_fast.sid.text_encoder",
     "TfidfEncoder": "onesearch_fast.sid.tfidf_encoder",
     "TransformersEncoder": "onesearch_fast.sid.transformers_encoder",

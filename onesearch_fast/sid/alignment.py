@@ -81,6 +81,10 @@ class AlignmentConfig:
             raise invalid(where, "weights", f"{len(TASKS)} finite numbers >= 0", self.weights)
         if not 0 < self.temperature < math.inf:
             raise invalid(where, "temperature", "a finite number above 0", self.temperature)
+        if not 0 <= self.margin < math.inf:
+            raise invalid(where, "margin", "a finite number >= 0", self.margin)
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise invalid(where, "learning_rate", "None, or more than 0", self.learning_rate)
         if self.steps < 1 or self.batch_size < 2:
             got = (self.steps, self.batch_size)
             raise invalid(where, "steps, batch_size", "at least 1 and 2", got)
@@ -103,6 +107,9 @@ def fit_adapter(
     number of torch's threads give equal bits. Cost: steps x batch x dim x (dim + batch).
     """
     config = config or AlignmentConfig()
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        expected = "finite numbers, [num_texts, dim]"
+        raise invalid("fit_adapter", "vectors", expected, f"NaN, infinity or {vectors.shape}")
     frozen = torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
     weight = torch.zeros(frozen.shape[1], frozen.shape[1], requires_grad=True)
 

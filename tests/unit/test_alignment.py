@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_equal_seeds_give_equal_bits_and_weights_leave_tasks_out() -> None:
     assert list(curve.losses) == ["query_item"]
 
 
-def test_bad_pairs_and_settings_are_refused() -> None:
+def test_bad_pairs_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pairs.item_item: expected rows of 3 texts, got 0 to 3"):
         fit_adapter(random_vectors(3), pairs(item_item=[(0, 3)]))
     with pytest.raises(ValueError, match="an example of one task or more"):
@@ -167,9 +168,28 @@ def test_bad_pairs_and_settings_are_refused() -> None:
         replace(pairs(), order=np.zeros((1, 2), np.int64))
     with pytest.raises(ValueError, match=r"relevance_scores: expected 1 numbers in \[0, 1\]"):
         replace(pairs(relevance=[(0, 1)]), relevance_scores=np.array([np.nan], np.float32))
-    for bad in ({"temperature": 0.0}, {"weights": (1.0,)}, {"steps": 0}, {"seed": -1}):
-        with pytest.raises(ValueError, match="AlignmentConfig: "):
-            AlignmentConfig(**bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="vectors: expected finite numbers"):
+        fit_adapter(random_vectors(3) * np.nan, pairs(item_item=[(0, 1)]))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"temperature": 0.0},
+        {"weights": (1.0,)},
+        {"weights": (1.0, 1.0, 1.0, 1.0, -1.0)},
+        {"margin": math.nan},
+        {"steps": 0},
+        {"batch_size": 1},
+        {"learning_rate": 0.0},
+        {"seed": -1},
+    ],
+)
+def test_bad_settings_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"AlignmentConfig: .*{next(iter(bad))}"):
+        AlignmentConfig(**bad)
+    with pytest.raises(ValueError, match="MiningConfig: min_similarity"):
+        MiningConfig(min_similarity=60)
 
 
 def test_pairs_that_are_not_alike_are_dropped() -> None:
