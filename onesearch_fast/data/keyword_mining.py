@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import TrainLog
@@ -33,6 +32,8 @@ _ALIASES = {
 }
 _OTHER_TYPE = "modifier"
 MINED = "mined"
+# Characters of the longest phrase in scripts without spaces; most Chinese words have two.
+_MAX_RUN = 4
 
 
 def open_keywords(source: str | None, log: TrainLog) -> KeywordDictionary | None:
@@ -47,10 +48,11 @@ def mine_keywords(
 ) -> KeywordDictionary:
     """Brands, categories and attribute values of the items, and what queries share with clicks.
 
-    A keyword's count is the popularity of its items plus one for each item; a word or pair of words
-    that stands in a query and in the title clicked for it counts its clicks, from
-    `min_query_clicks` on, and is an "entity". The `per_attribute` most frequent of each type are
-    kept, ties by their text. Reads nothing but the `TrainLog`.
+    A keyword's count is the popularity of its items plus one for each item. A word, a pair of words
+    or a run of 2 to 4 characters of a script without spaces that stands in a query and in the title
+    clicked for it counts its clicks, from `min_query_clicks` on, and is an "entity". The
+    `per_attribute` most frequent of each type are kept, ties by their text. Reads nothing but the
+    `TrainLog`.
     """
     counts: defaultdict[tuple[str, str], float] = defaultdict(float)
     popularity = log.item_popularity()
@@ -95,8 +97,8 @@ def _says_something(text: str) -> bool:
     return 0 < len(text) <= MAX_KEYWORD_CHARACTERS and not text.isdigit()
 
 
-def _query_words(log: TrainLog) -> Counter[str]:
-    """How often each word or pair of words stands in a query and in the title clicked for it."""
+def _query_words(log: TrainLog) -> dict[str, int]:
+    """How often each phrase stands in a query and in the title clicked for it."""
     titles: dict[int, frozenset[str]] = {}
     clicks: Counter[str] = Counter()
     for history in log.histories:
@@ -106,22 +108,47 @@ def _query_words(log: TrainLog) -> Counter[str]:
             if event.row not in titles:
                 titles[event.row] = frozenset(_phrases(log.items[event.row].title))
             clicks.update(titles[event.row].intersection(_phrases(event.query)))
-    return clicks
+    torn = {
+        piece
+        for text, count in clicks.items()
+        for piece in _pieces(text)
+        if clicks.get(piece) == count
+    }
+    return {text: count for text, count in clicks.items() if text not in torn}
+
+
+def _pieces(text: str) -> tuple[str, ...]:
+    """A text without spaces less its first or last character.
+
+    A piece that is never seen outside the whole is no word: "衣裙" of "连衣裙".
+    """
+    return (text[1:], text[:-1]) if all(map(is_unspaced, text)) else ()
 
 
 def _phrases(text: str) -> Iterator[str]:
+    """Words, their neighbouring pairs, and runs of 2 to 4 characters of scripts without spaces."""
+    text = normalize_keyword_text(text)
     tokens = tokenize(text)
-    unspaced = [is_unspaced(token) for token in tokens]
-    yield from (
-        token
-        for token, lone in zip(tokens, unspaced, strict=True)
-        if not lone and _says_something(token)
-    )
-    for (left, right), (left_lone, right_lone) in zip(
-        pairwise(tokens), pairwise(unspaced), strict=True
-    ):
-        if not (left.isdigit() and right.isdigit()):
-            yield left + right if left_lone and right_lone else f"{left} {right}"
+    for token in tokens:
+        if not is_unspaced(token) and _says_something(token):
+            yield token
+    for length in range(2, _MAX_RUN + 1):
+        for begin in range(len(tokens) - length + 1):
+            part = tokens[begin : begin + length]
+            pair = length == 2 and not all(token.isdigit() for token in part)
+            if pair or all(map(is_unspaced, part)):
+                phrase = _as_written(part, text)
+                if phrase in text:
+                    yield phrase
+
+
+def _as_written(tokens: Sequence[str], text: str) -> str:
+    """The tokens joined as in the text, "50ml" or "50 ml": a keyword is found as it is written."""
+    phrase = tokens[0]
+    for token in tokens[1:]:
+        joined = phrase + token
+        phrase = joined if joined in text else f"{phrase} {token}"
+    return phrase
 
 
 def _most_frequent(

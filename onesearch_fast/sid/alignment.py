@@ -159,7 +159,7 @@ def contrastive_loss(
     same |= left_ids[:, None] == right_ids
     same.fill_diagonal_(False)
     logits = logits.masked_fill(same, -math.inf)
-    target = torch.arange(len(left))
+    target = torch.arange(len(left), device=left.device)
     ways = functional.cross_entropy(logits, target), functional.cross_entropy(logits.T, target)
     return (ways[0] + ways[1]) / 2
 
@@ -221,7 +221,7 @@ def _step_losses(
     vectors = embed(distinct)
     losses, begin = {}, 0
     for task, of_task in rows.items():
-        ids = torch.from_numpy(inverse.reshape(-1)[begin : begin + of_task.size])
+        ids = torch.from_numpy(inverse[begin : begin + of_task.size]).to(vectors.device)
         begin += of_task.size
         columns = ids.reshape(of_task.shape).unbind(dim=1)
         parts = [vectors[column] for column in columns]
@@ -229,7 +229,7 @@ def _step_losses(
             losses[task] = order_loss(parts[0], parts[1], parts[2], config.margin)
         elif task == "relevance":
             scores = torch.from_numpy(pairs.relevance_scores[picks[task]])
-            losses[task] = relevance_loss(parts[0], parts[1], scores)
+            losses[task] = relevance_loss(parts[0], parts[1], scores.to(vectors.device))
         else:
             losses[task] = contrastive_loss(
                 parts[0], parts[1], columns[0], columns[1], config.temperature

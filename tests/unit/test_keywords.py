@@ -235,6 +235,25 @@ def test_mining_reads_fields_and_what_queries_share_with_clicks() -> None:
     assert "50" not in mined
 
 
+def test_mining_finds_words_of_chinese_and_mixed_texts_as_they_are_written() -> None:
+    items = (Item("a", "夏季连衣裙 T恤 50ml"), Item("b", "碎花连衣裙"), Item("c", "夏装"))
+    asked = [(0, "夏季连衣裙"), (0, "连衣裙 夏季"), (0, "t恤50ml"), (1, "连衣裙"), (2, "夏装")]
+    events = tuple(Event(time, row, "click", query) for time, (row, query) in enumerate(asked))
+    log = TrainLog(items, (UserHistory("u", None, events),))
+    mined = {one.text: one.count for one in mine_keywords(log, min_query_clicks=1).keywords}
+    # "衣裙" and "连衣" never stand outside "连衣裙"; "t恤" and "50ml" stay as they are written.
+    assert mined["连衣裙"] == 3
+    assert mined["夏季"] == 2
+    assert mined["夏装"] == 1
+    assert {"t恤", "50ml"} <= mined.keys()
+    assert not {"衣裙", "连衣", "t 恤", "50 ml", "夏", "裙夏"} & mined.keys()
+    found_ones = [
+        one.text
+        for one in KeywordDictionary(mine_keywords(log, 99, 1).keywords).match("T恤 50ml 连衣裙")
+    ]
+    assert found_ones == ["t恤", "50ml", "连衣裙"]
+
+
 def test_mining_keeps_the_most_frequent_of_each_type() -> None:
     kept = mine_keywords(a_log(), per_attribute=1).keywords
     assert sorted(one.attribute for one in kept) == ["brand", "color", "entity", "modifier"]
