@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from onesearch_fast.sid.analyzer import analyze
 from onesearch_fast.sid.codebooks import Codebooks
-from onesearch_fast.sid.nearest import residual
+from onesearch_fast.sid.levels import Level
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 
 DIM = 128
@@ -43,22 +43,22 @@ def unit_rows(num_rows: int, seed: int) -> np.ndarray:
 def random_book(name: str) -> Codebooks:
     """Random centroids: the time of encoding does not depend on how they were fitted."""
     residual_sizes, opq_sizes = SIZES[name]
-    books = [unit_rows(size, seed) for seed, size in enumerate(residual_sizes)]
-    return Codebooks(books, [unit_rows(size, 9 + i) for i, size in enumerate(opq_sizes)], True)
+    levels = [Level(unit_rows(size, i)) for i, size in enumerate((*residual_sizes, *opq_sizes))]
+    return Codebooks(levels[: len(residual_sizes)], levels[len(residual_sizes) :])
 
 
 def faiss_encoder(book: Codebooks) -> Callable[[np.ndarray], np.ndarray]:
     indexes = []
-    for table in (*book._residual_codebooks, *book._opq_codebooks):
+    for level in book.levels:
         indexes.append(faiss.IndexFlatL2(DIM))
-        indexes[-1].add(table)
+        indexes[-1].add(level.centroids)
 
     def encode(x: np.ndarray) -> np.ndarray:
         codes = np.empty((len(x), book.num_levels), np.int32)
         for level, index in enumerate(indexes):
             codes[:, level] = index.search(x, 1)[1][:, 0]
             if level < book.num_residual_levels:
-                x = residual(x, book._residual_codebooks[level], codes[:, level], True)
+                x = book.levels[level].leave(x, codes[:, level], True)
         return codes
 
     return encode

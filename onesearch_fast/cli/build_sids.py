@@ -64,6 +64,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="measure what prefixes find as well, and write report.json, report.txt, levels.png",
     )
+    parser.add_argument(
+        "--balance-by-first-code",
+        action="store_true",
+        help="balance among the items of each first code: for many items a first code",
+    )
+    parser.add_argument(
+        "--opq-directions",
+        type=int,
+        metavar="D",
+        help="let OPQ code only the D directions in which items of one SID prefix differ most: "
+        "more items get an SID of their own (default: all directions)",
+    )
+    parser.add_argument(
+        "--prq", action="store_true", help="projected residual quantisation in the first two levels"
+    )
     parser.add_argument("--seed", type=int, default=SidConfig.seed)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -117,6 +132,9 @@ def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
         opq=arguments.opq,
         seed=arguments.seed,
         balance_slack=arguments.balance_slack,
+        balance_by_first_code=arguments.balance_by_first_code,
+        opq_directions=arguments.opq_directions,
+        prq=arguments.prq,
     )
     keywords = open_keywords(arguments.keywords, log)
     texts = [item_text(item) for item in log.items]

@@ -28,7 +28,7 @@ class SidConfig:
     encoder: "tfidf" (fitted on the catalogue, no download), a folder written by
     `TextEncoder.save`, or a Hugging Face folder.
     text_dim: width of the TF-IDF vectors. level_sizes, opq: as `Codebooks.fit`; None takes
-    `suggest_level_sizes` for the number of distinct vectors. balance_slack: as `Codebooks.fit`.
+    `suggest_level_sizes` for the number of distinct vectors. The rest: as `Codebooks.fit`.
     """
 
     encoder: str = TFIDF
@@ -39,6 +39,9 @@ class SidConfig:
     seed: int = 0
     iterations: int = 25
     balance_slack: float | None = None
+    balance_by_first_code: bool = False
+    opq_directions: int | None = None
+    prq: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,9 @@ def build_semantic_ids(
         config.iterations,
         config.balance_slack,
         on_level=say,
+        balance_by_first_code=config.balance_by_first_code,
+        opq_directions=config.opq_directions,
+        prq=config.prq,
     )
     say("codes of all items")
     return SemanticIds(encoder, codebooks, embeddings, codebooks.encode(embeddings))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onesearch_fast.sid.balance import balance_centroids, capacity
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.nearest import nearest
-from onesearch_fast.sid.residual_kmeans import lloyd
+from onesearch_fast.sid.residual_kmeans import KMeans
 
 
 def tight_clusters(num_rows: int, seed: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def sizes_of(x: np.ndarray, centroids: np.ndarray, prices: np.ndarray | None) ->
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_code_holds_more_than_its_capacity(slack: float, seed: int) -> None:
     x = tight_clusters(3000, seed)
-    start = lloyd(x, 24, seed, 10)
+    start = KMeans(seed, 10).fit(x, 24, "k")
     assert sizes_of(x, start, None).max() > 1.4 * capacity(x, 24, slack)
     centroids, prices = balance_centroids(x, start, slack, seed)
     assert sizes_of(x, centroids, prices).max() <= np.ceil((1 + slack) * 3000 / 24)
@@ -48,7 +48,7 @@ def test_what_is_even_already_has_no_prices() -> None:
 
 def test_more_room_costs_less_distance() -> None:
     x = tight_clusters(3000, 2)
-    start = lloyd(x, 24, 0, 10)
+    start = KMeans(0, 10).fit(x, 24, "k")
 
     def error(slack: float) -> float:
         centroids, prices = balance_centroids(x, start, slack, 0)
@@ -97,7 +97,7 @@ def test_codebooks_balance_their_last_residual_level(tmp_path: Path) -> None:
     x = tight_clusters(2000, 3)
     plain = Codebooks.fit(x, (8, 4, 16), (4, 4), iterations=5)
     book = Codebooks.fit(x, (8, 4, 16), (4, 4), iterations=5, balance_slack=0.1)
-    assert plain.prices is None
+    assert plain.levels[2].prices is None
     codes = book.encode(x)
     np.testing.assert_array_equal(codes[:, :2], plain.encode(x)[:, :2])
     assert np.bincount(codes[:, 2]).max() <= np.ceil(1.1 * 2000 / 16)
@@ -105,7 +105,7 @@ def test_codebooks_balance_their_last_residual_level(tmp_path: Path) -> None:
 
     book.save(tmp_path / "book")
     loaded = Codebooks.load(tmp_path / "book")
-    np.testing.assert_array_equal(loaded.prices, book.prices)
+    np.testing.assert_array_equal(loaded.levels[2].prices, book.levels[2].prices)
     np.testing.assert_array_equal(loaded.encode(x), codes)
     np.testing.assert_array_equal(
         np.concatenate([book.encode(row[None]) for row in x[:50]]), codes[:50]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -18,7 +21,7 @@ from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.nearest import nearest, residual
 from onesearch_fast.sid.opq import fit_opq
 from onesearch_fast.sid.quality import quality
-from onesearch_fast.sid.residual_kmeans import use_every_centroid
+from onesearch_fast.sid.residual_kmeans import KMeans, use_every_centroid
 
 SIZES = (16, 8, 5)
 OPQ = (6, 4)
@@ -42,8 +45,12 @@ def book() -> Codebooks:
 
 def brute_force_codes(book: Codebooks, x: np.ndarray) -> np.ndarray:
     """The definition in float64, one row and one level at a time."""
-    residual_books = [table.astype(np.float64) for table in book._residual_codebooks]
-    opq_books = [table.astype(np.float64) for table in book._opq_codebooks]
+    residual_books = [
+        level.centroids.astype(np.float64) for level in book.levels[: book.num_residual_levels]
+    ]
+    opq_books = [
+        level.centroids.astype(np.float64) for level in book.levels[book.num_residual_levels :]
+    ]
     codes = np.empty((len(x), book.num_levels), np.int32)
     for row, rest in enumerate(x.astype(np.float64)):
         for level, table in enumerate(residual_books):
@@ -76,7 +83,7 @@ def test_codes_equal_the_definition_in_float64(normalize: bool) -> None:
 
 def test_first_level_equals_faiss(book: Codebooks) -> None:
     index = faiss.IndexFlatL2(book.dim)
-    index.add(book._residual_codebooks[0])
+    index.add(book.levels[0].centroids)
     unseen = clustered(500, 19, seed=2)
     np.testing.assert_array_equal(book.encode(unseen)[:, 0], index.search(unseen, 1)[1][:, 0])
 
@@ -140,7 +147,7 @@ def test_residual_is_normalised_and_vanishes_on_the_centroid() -> None:
 
 def test_zero_rows_get_the_code_nearest_to_the_origin(book: Codebooks) -> None:
     codes = book.encode(np.zeros((2, 19), np.float32))
-    assert codes[0, 0] == (book._residual_codebooks[0].astype(np.float64) ** 2).sum(axis=1).argmin()
+    assert codes[0, 0] == (book.levels[0].centroids.astype(np.float64) ** 2).sum(axis=1).argmin()
     np.testing.assert_array_equal(codes[0], codes[1])
     assert Codebooks.fit(np.vstack([X, np.zeros((9, 19), np.float32)]), (8,), ()).num_levels == 1
 
@@ -184,7 +191,7 @@ def test_normalising_changes_the_later_levels_only(book: Codebooks) -> None:
 
 
 def test_opq_codewords_live_in_orthogonal_subspaces() -> None:
-    tables = fit_opq(X, (7, 5, 3), seed=0, iterations=4)
+    tables = fit_opq(X, (7, 5, 3), KMeans(0, 4))
     assert [len(table) for table in tables] == [7, 5, 3]
     for i, left in enumerate(tables):
         for right in tables[i + 1 :]:
@@ -195,7 +202,7 @@ def test_opq_beats_product_quantisation_without_rotation() -> None:
     # Correlated dimensions: the first slice of axes holds nearly all of the variance.
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(1_000, 8)) * [9, 9, 3, 1, 0.1, 0.1, 0.1, 0.1]).astype(np.float32)
-    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), 0, 10)]
+    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), KMeans(0, 10))]
     ours = ((x - sum(codewords)) ** 2).sum()
     pq = faiss.ProductQuantizer(8, 2, 4)
     pq.train(x)
@@ -204,7 +211,7 @@ def test_opq_beats_product_quantisation_without_rotation() -> None:
 
 def test_opq_is_as_good_as_that_of_faiss() -> None:
     x = np.ascontiguousarray(X[:, :18])
-    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), 0, 25)]
+    codewords = [table[nearest(x, table)] for table in fit_opq(x, (16, 16), KMeans(0, 25))]
     index = faiss.IndexPreTransform(faiss.OPQMatrix(18, 2), faiss.IndexPQ(18, 2, 4))
     index.train(x)
     faiss_error = ((x - index.sa_decode(index.sa_encode(x))) ** 2).sum()
@@ -245,8 +252,8 @@ def test_round_trip_is_bit_equal(book: Codebooks, tmp_path: Path) -> None:
     assert loaded.level_sizes == book.level_sizes
     assert loaded.num_residual_levels == 3
     assert loaded.normalize_residuals
-    for ours, theirs in zip(book._tensors().values(), loaded._tensors().values(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(book.levels, loaded.levels, strict=True):
+        np.testing.assert_array_equal(ours.centroids, theirs.centroids)
     np.testing.assert_array_equal(loaded.encode(X), book.encode(X))
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
@@ -336,3 +343,146 @@ def test_encoding_needs_neither_faiss_nor_scikit_learn(book: Codebooks, tmp_path
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout == "(1, 5)\n", done.stderr
+
+
+class Chunks:
+    """Rows that can be read again and again, a few at a time."""
+
+    def __init__(self, x: np.ndarray, rows: int) -> None:
+        self.x, self.rows = x, rows
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self.x[at : at + self.rows] for at in range(0, len(self.x), self.rows))
+
+
+def arrow_lists(x: np.ndarray) -> list[pa.Array]:
+    return [
+        pa.FixedSizeListArray.from_arrays(part.ravel(), x.shape[1]) for part in (x[:90], x[90:])
+    ]
+
+
+def memory_map(x: np.ndarray, folder: Path) -> np.ndarray:
+    np.save(folder / "x.npy", x)
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+SETTINGS = [
+    {"balance_slack": 0.2},
+    {"balance_slack": 0.2, "balance_by_first_code": True},
+    {"prq": True},
+    {"opq_directions": 5},
+    {"batch_rows": 100},
+]
+SETTING_IDS = [" ".join(setting) for setting in SETTINGS]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=SETTING_IDS)
+def test_streams_give_the_bits_of_arrays(settings: dict[str, Any], tmp_path: Path) -> None:
+    x = clustered(2000, 11, seed=8)
+
+    def fit(vectors: Any) -> Codebooks:
+        return Codebooks.fit(vectors, (8, 6, 5), (4, 4), iterations=4, seed=3, **settings)
+
+    book = fit(x)
+    codes = book.encode(x)
+    forms = {
+        "memory map": memory_map(x, tmp_path),
+        "list": [x[:1], x[1:700], x[700:]],
+        "chunks": Chunks(x, 77),
+        "arrow": arrow_lists(x),
+        "torch": [torch.from_numpy(x)],
+    }
+    for form, vectors in forms.items():
+        np.testing.assert_array_equal(fit(vectors).encode(vectors), codes, form)
+    np.testing.assert_array_equal(np.concatenate(list(book.encode_chunks(Chunks(x, 5)))), codes)
+    np.testing.assert_array_equal(
+        np.concatenate([book.encode(row[None]) for row in x[:40]]), codes[:40]
+    )
+    book.save(tmp_path / "book")
+    loaded = Codebooks.load(tmp_path / "book")
+    np.testing.assert_array_equal(loaded.encode(x), codes)
+    loaded.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "book").read_bytes()
+
+
+def test_prices_hold_for_all_rows_though_the_levels_are_trained_on_few(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("onesearch_fast.sid.fitting.MAX_ROWS_PER_CENTROID", 20)
+    monkeypatch.setattr("onesearch_fast.sid.fitting._MAX_BYTES_IN_MEMORY", 1000)
+    x = clustered(3000, 11, seed=9)
+    for sizes in ((8,), (6, 4, 8)):
+        book = Codebooks.fit(Chunks(x, 500), sizes, (4,), balance_slack=0.1, state=tmp_path)
+        last = book.encode(x)[:, len(sizes) - 1]
+        assert np.bincount(last).max() <= np.ceil(1.1 * 3000 / 8)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".safetensors"}
+
+
+def test_balance_by_first_code_holds_among_the_rows_of_each_first_code() -> None:
+    x = clustered(2000, 11, seed=8)
+    book = Codebooks.fit(x, (7, 5, 6), (), balance_slack=0.1, balance_by_first_code=True)
+    codes = book.encode(x)
+    assert book.levels[2].prices is not None
+    assert book.levels[2].prices.shape == (7, 6)
+    for first in range(7):
+        own = codes[codes[:, 0] == first]
+        assert np.bincount(own[:, 2]).max() <= np.ceil(1.1 * len(own) / 6)
+
+
+def test_prq_leaves_what_lies_across_the_chosen_centroids() -> None:
+    book = Codebooks.fit(X, (8, 6, 4), (3,), prq=True, normalize_residuals=False, iterations=5)
+    assert [level.project for level in book.levels] == [True, True, False, False]
+    assert book.mean is not None
+    seen = [rest for rest, _ in book.walk(X)]
+    codes = book.encode(X)
+    np.testing.assert_allclose(seen[0] @ book.mean, 0, atol=1e-6)
+    for level in (0, 1):
+        chosen = book.levels[level].centroids[codes[:, level]]
+        np.testing.assert_allclose((seen[level + 1] * chosen).sum(1), 0, atol=1e-6)
+
+
+def test_parting_directions_give_more_items_an_sid_of_their_own() -> None:
+    # What tells the items of a cluster apart lies in two of many directions.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 32))[rng.integers(0, 30, 1500)]
+    x[:, :2] += 0.3 * rng.normal(size=(1500, 2))
+    x = (x + 0.15 * np.repeat(rng.normal(size=(50, 32)), 30, axis=0)).astype(np.float32)
+    alone = {}
+    for directions in (None, 2):
+        book = Codebooks.fit(x, (16, 8), (16, 16), opq_directions=directions, iterations=8)
+        alone[directions] = quality(book.encode(x), book.level_sizes).icr_item
+    assert alone[2] > alone[None]
+
+
+def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
+    def fit(on_level: Callable[[str], None], state: Path | None, seed: int = 1) -> Codebooks:
+        return Codebooks.fit(X, SIZES, OPQ, seed=seed, iterations=4, state=state, on_level=on_level)
+
+    def stop_at_three(stage: str) -> None:
+        if stage.startswith("level 3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(stop_at_three, tmp_path)
+    heard: list[str] = []
+    book = fit(heard.append, tmp_path)
+    assert [stage[:7] for stage in heard] == ["level 3", "levels "]
+    whole = fit(lambda _: None, None)
+    book.save(tmp_path / "resumed")
+    whole.save(tmp_path / "whole")
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
+    # Other settings do not take over what is there.
+    heard.clear()
+    fit(heard.append, tmp_path, seed=2)
+    assert len(heard) == 4
+
+
+def test_iterators_and_bad_rows_in_later_chunks_are_refused() -> None:
+    with pytest.raises(TypeError, match="more than once, got an iterator"):
+        Codebooks.fit(iter([X]), (4,), ())
+    bad = X.copy()
+    bad[500, 3] = np.nan
+    with pytest.raises(ValueError, match="row 500, column 3; 1 of"):
+        Codebooks.fit(Chunks(bad, 50), (4,), ())
+    with pytest.raises(ValueError, match=r"shape \[n, 19\], got shape \[9, 18\]"):
+        Codebooks.fit([X, X[:9, :18]], (4,), ())
