@@ -1,7 +1,7 @@
 # ruff: noqa: N999 (the name of an extension module)
 """The native core. Only this package calls it; arguments arrive checked and converted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -298,6 +298,48 @@ def check_beam_attention(
     own_value: object | None,
     ancestry: object | None,
     scale: float,
+    out: object,
+) -> None: ...
+def sid_embedding_bag(
+    codes: object,
+    table: object,
+    level_sizes: Sequence[int],
+    offsets: object,
+    weights: object | None,
+    bag_scales: object | None,
+    row_scales: object | None,
+    side_ids: object | None,
+    side_table: object | None,
+    out: object,
+) -> None: ...
+def check_sid_embedding_bag(
+    codes: object,
+    table: object,
+    level_sizes: Sequence[int],
+    offsets: object,
+    weights: object | None,
+    bag_scales: object | None,
+    row_scales: object | None,
+    side_ids: object | None,
+    side_table: object | None,
+    out: object,
+) -> None: ...
+def sid_embedding_bag_backward(
+    grad_out: object,
+    codes: object,
+    level_sizes: Sequence[int],
+    offsets: object,
+    weights: object | None,
+    bag_scales: object | None,
+    out: object,
+) -> None: ...
+def check_sid_embedding_bag_backward(
+    grad_out: object,
+    codes: object,
+    level_sizes: Sequence[int],
+    offsets: object,
+    weights: object | None,
+    bag_scales: object | None,
     out: object,
 ) -> None: ...
 

@@ -12,6 +12,8 @@ from onesearch_fast.ops.log_sum_exp import log_sum_exp
 from onesearch_fast.ops.nearest_code import nearest_code
 from onesearch_fast.ops.rms_norm import rms_norm
 from onesearch_fast.ops.rotary import rotary
+from onesearch_fast.ops.sid_embedding_bag import sid_embedding_bag
+from onesearch_fast.ops.sid_embedding_bag_backward import sid_embedding_bag_backward
 
 __all__ = [
     "BeamStepOptions",
@@ -24,4 +26,6 @@ __all__ = [
     "nearest_code",
     "rms_norm",
     "rotary",
+    "sid_embedding_bag",
+    "sid_embedding_bag_backward",
 ]

@@ -1,0 +1,64 @@
+// The inner loops of sid_embedding_bag and of its gradient, per tier and element type.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+#include "cpu/isa.h"
+
+namespace onesearch {
+
+// Some columns of a table.
+struct Columns {
+  const void* data;     // of row 0
+  int64_t stride;       // between rows, in elements
+  const float* scales;  // [row]; null: all 1
+  int64_t width;
+  bool near;  // in one of the core's own caches
+};
+
+// List i adds rows index[t] with weights[t], t in [begin[i], begin[i + 1]).
+struct Lists {
+  const uint32_t* begin;
+  const uint32_t* index;
+  const float* weights;  // null: all 1
+  int64_t count;
+  int64_t num_terms;  // of these lists and those behind them, from index[0] on
+};
+
+struct Sums {
+  float* data;  // sum of list 0
+  int64_t stride;
+};
+
+struct RowKernels {
+  // sums[i][c] += sum over terms of list i, in order, of weight * scale * table[row][c]
+  using Gather = void (*)(const Columns& table, const Lists& lists, const Sums& sums);
+  // tile[i][c] = scale * table[first + i][c], i in [0, num_rows), the tile's rows close together
+  using Pack = void (*)(const Columns& table, int64_t first, int64_t num_rows, float* tile);
+  // out[c] = scale * sums[c]
+  using Store = void (*)(const float* sums, float scale, int64_t width, void* out);
+
+  Gather gather_f32, gather_bf16, gather_f16, gather_i8;
+  Pack pack_f32, pack_bf16, pack_f16, pack_i8;
+  Store store_f32, store_bf16, store_f16;
+
+  Gather gather(DType dtype) const {
+    if (dtype == DType::kInt8) return gather_i8;
+    if (dtype == DType::kFloat16) return gather_f16;
+    return dtype == DType::kBFloat16 ? gather_bf16 : gather_f32;
+  }
+  Pack pack(DType dtype) const {
+    if (dtype == DType::kInt8) return pack_i8;
+    if (dtype == DType::kFloat16) return pack_f16;
+    return dtype == DType::kBFloat16 ? pack_bf16 : pack_f32;
+  }
+  Store store(DType dtype) const {
+    if (dtype == DType::kFloat16) return store_f16;
+    return dtype == DType::kBFloat16 ? store_bf16 : store_f32;
+  }
+};
+
+ONESEARCH_TIER_TABLE(RowKernels, row_kernels)
+
+}  // namespace onesearch

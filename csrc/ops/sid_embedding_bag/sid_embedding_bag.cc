@@ -1,0 +1,240 @@
+#include "ops/sid_embedding_bag/sid_embedding_bag.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "cpu/thread_pool.h"
+#include "ops/sid_embedding_bag/term_lists.h"
+
+namespace onesearch {
+namespace {
+
+// A tile of so many rows, and the sums of so many bags, of so many columns (32 KiB each), stay near
+// the core while every bag of a group adds its terms of the tile.
+constexpr uint32_t kTileRows = 64;
+constexpr int64_t kBagsPerGroup = 64;
+constexpr int64_t kColumns = 128;
+// Levels whose rows a group reads at least so often each are read from tiles: copying a row costs
+// as much as adding it some three times, and lists of few terms as much again.
+constexpr int64_t kReadsPerTiledRow = 8;
+constexpr int64_t kRowsPerTask = 64;
+
+struct Block {
+  int64_t begin;
+  int64_t width;
+};
+
+int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+Block block_of(int64_t number, int64_t dim) {
+  const int64_t begin = number * kColumns;
+  return {begin, std::min(kColumns, dim - begin)};
+}
+
+// Floats that begin a cache line: vectors that straddle two lines are read at half the speed.
+class AlignedFloats {
+ public:
+  explicit AlignedFloats(int64_t count) : memory_(new float[count + kLine]) {
+    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
+    begin_ = memory_.get() + (kLine - address / sizeof(float) % kLine) % kLine;
+  }
+  float* data() const { return begin_; }
+
+ private:
+  static constexpr int64_t kLine = 16;
+  std::unique_ptr<float[]> memory_;
+  float* begin_;
+};
+
+Columns columns_of(const TensorView& rows, const TensorView* scales, const Block& block) {
+  const auto* data = static_cast<const unsigned char*>(rows.data);
+  return {data + block.begin * dtype_bytes(rows.dtype), rows.strides[0],
+          scales == nullptr ? nullptr : scales->at<const float>(0), block.width, false};
+}
+
+struct Tile {
+  int64_t first_row;
+  int64_t num_rows;
+};
+
+// What a group of bags adds from one table.
+class GroupTerms {
+ public:
+  GroupTerms(const ItemBags& bags, const ItemRows& items, int64_t first, int64_t last)
+      : num_bags_(last - first) {
+    const int64_t num_items = first_item(bags, last) - first_item(bags, first);
+    std::vector<Level> direct, tiled;
+    std::vector<uint32_t> first_tile(items.level_sizes.size());
+    for (const Level& level : levels_of(items)) {
+      const bool often = num_items >= level.size * kReadsPerTiledRow;
+      (often ? tiled : direct).push_back(level);
+      first_tile[level.column] = static_cast<uint32_t>(tiles_.size());
+      for (int64_t at = 0; often && at < level.size; at += kTileRows) {
+        tiles_.push_back({level.base + at, std::min<int64_t>(kTileRows, level.size - at)});
+      }
+    }
+    direct_ = TermLists(bags, items, direct, first, last, num_bags_,
+                        [](const Level& level, uint32_t bag, uint32_t code) {
+                          return TermLists::Place{bag, level.base + code};
+                        });
+    const auto lists_per_tile = static_cast<uint32_t>(num_bags_);
+    tiled_ = TermLists(bags, items, tiled, first, last, num_bags_ * tiles(),
+                       [&](const Level& level, uint32_t bag, uint32_t code) {
+                         const uint32_t tile = first_tile[level.column] + code / kTileRows;
+                         return TermLists::Place{tile * lists_per_tile + bag, code % kTileRows};
+                       });
+  }
+
+  int64_t tiles() const { return static_cast<int64_t>(tiles_.size()); }
+
+  // The terms that are read where they lie, of bags [first, first + count) of the group.
+  void add_direct(const Columns& table, DType dtype, int64_t first, int64_t count,
+                  const Sums& sums) const {
+    row_kernels().gather(dtype)(table, direct_.lists(first, count), sums);
+  }
+
+  // All others, of all bags.
+  void add_tiled(const Columns& table, DType dtype, const Sums& sums) const {
+    alignas(64) float rows[kTileRows * kColumns];
+    const Columns packed{rows, table.width, nullptr, table.width, true};
+    for (int64_t tile = 0; tile < tiles(); ++tile) {
+      row_kernels().pack(dtype)(table, tiles_[tile].first_row, tiles_[tile].num_rows, rows);
+      row_kernels().gather_f32(packed, tiled_.lists(tile * num_bags_, num_bags_), sums);
+    }
+  }
+
+ private:
+  int64_t num_bags_;
+  std::vector<Tile> tiles_;
+  TermLists direct_;  // by bag: rows of the table
+  TermLists tiled_;   // by tile and bag: rows of the tile
+};
+
+// Up to kBagsPerGroup bags and their sums. Whole rows are read where they lie, so that each of
+// their pages is looked up once; tiles are read block of columns by block.
+class Group {
+ public:
+  Group() = default;
+  Group(const ItemBags& bags, const std::vector<RowTable>& tables, int64_t number)
+      : first_(number * kBagsPerGroup), last_(std::min(first_ + kBagsPerGroup, bags.size())) {
+    for (const RowTable& table : tables) {
+      terms_.emplace_back(bags, table.items, first_, last_);
+      tiled_ = tiled_ || terms_.back().tiles() > 0;
+    }
+    if (tiled_) sums_ = AlignedFloats((last_ - first_) * stride(tables));
+  }
+
+  void add_direct(const ItemBags& bags, const std::vector<RowTable>& tables,
+                  const TensorView& out) {
+    const Block all{0, out.shape[1]};
+    AlignedFloats own(tiled_ ? 0 : all.width);
+    for (int64_t bag = first_; bag < last_; ++bag) {
+      float* sum = tiled_ ? sums_.data() + (bag - first_) * stride(tables) : own.data();
+      std::fill_n(sum, all.width, 0.0f);
+      for (size_t i = 0; i < tables.size(); ++i) {
+        const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, all);
+        terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, 1, {sum, 0});
+      }
+      if (!tiled_) store(bags, bag, all, sum, out);
+    }
+  }
+
+  void add_tiled(const ItemBags& bags, const std::vector<RowTable>& tables, const Block& block,
+                 const TensorView& out) const {
+    if (!tiled_) return;
+    const Sums sums{sums_.data() + block.begin, stride(tables)};
+    for (size_t i = 0; i < tables.size(); ++i) {
+      const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, block);
+      terms_[i].add_tiled(columns, tables[i].rows.dtype, sums);
+    }
+    for (int64_t bag = first_; bag < last_; ++bag) {
+      store(bags, bag, block, sums.data + (bag - first_) * sums.stride, out);
+    }
+  }
+
+ private:
+  // A line more than a whole number of lines: powers of two apart, sums would share cache sets.
+  static int64_t stride(const std::vector<RowTable>& tables) {
+    return (tables.front().rows.shape[1] + 15) / 16 * 16 + 16;
+  }
+
+  static void store(const ItemBags& bags, int64_t bag, const Block& block, const float* sum,
+                    const TensorView& out) {
+    const float scale = bags.bag_scales == nullptr ? 1.0f : *bags.bag_scales->at<const float>(bag);
+    const int64_t at = (bag * out.strides[0] + block.begin) * dtype_bytes(out.dtype);
+    row_kernels().store(out.dtype)(sum, scale, block.width,
+                                   static_cast<unsigned char*>(out.data) + at);
+  }
+
+  int64_t first_ = 0;
+  int64_t last_ = 0;
+  bool tiled_ = false;
+  std::vector<GroupTerms> terms_;
+  AlignedFloats sums_{0};
+};
+
+// The scaled gradient, block of columns by block: rows that many terms read lie close together.
+AlignedFloats packed_gradient(const ItemBags& bags, const TensorView& grad_out) {
+  const int64_t dim = grad_out.shape[1];
+  AlignedFloats packed(bags.size() * dim);
+  parallel_for(parts_of(dim, kColumns), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      const Block block = block_of(number, dim);
+      const Columns columns = columns_of(grad_out, bags.bag_scales, block);
+      float* to = packed.data() + block.begin * bags.size();
+      row_kernels().pack(grad_out.dtype)(columns, 0, bags.size(), to);
+    }
+  });
+  return packed;
+}
+
+}  // namespace
+
+void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables,
+                       const TensorView& out) {
+  check_sid_embedding_bag(bags, tables, out);
+  const int64_t num_groups = parts_of(bags.size(), kBagsPerGroup);
+  std::vector<Group> groups(static_cast<size_t>(num_groups));
+  parallel_for(num_groups, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t number = begin; number < end; ++number) {
+      groups[number] = Group(bags, tables, number);
+      groups[number].add_direct(bags, tables, out);
+    }
+  });
+  const int64_t blocks = parts_of(out.shape[1], kColumns);
+  parallel_for(num_groups * blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const Block block = block_of(task % blocks, out.shape[1]);
+      groups[task / blocks].add_tiled(bags, tables, block, out);
+    }
+  });
+}
+
+void sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
+                                const TensorView& grad_out, const TensorView& grad_table) {
+  check_sid_embedding_bag_backward(bags, items, grad_out, grad_table);
+  const int64_t dim = grad_out.shape[1];
+  const int64_t num_rows = items.num_rows();
+  const TermLists terms(bags, items, levels_of(items), 0, bags.size(), num_rows,
+                        [](const Level& level, uint32_t bag, uint32_t code) {
+                          return TermLists::Place{level.base + code, bag};
+                        });
+  const AlignedFloats packed = packed_gradient(bags, grad_out);
+  const int64_t parts = parts_of(num_rows, kRowsPerTask);
+  parallel_for(parts_of(dim, kColumns) * parts, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const Block block = block_of(task / parts, dim);
+      const int64_t first = task % parts * kRowsPerTask;
+      const int64_t count = std::min(kRowsPerTask, num_rows - first);
+      float* sums = grad_table.at<float>(first) + block.begin;
+      for (int64_t row = 0; row < count; ++row) {
+        std::fill_n(sums + row * grad_table.strides[0], block.width, 0.0f);
+      }
+      const float* gradient = packed.data() + block.begin * bags.size();
+      row_kernels().gather_f32({gradient, block.width, nullptr, block.width, true},
+                               terms.lists(first, count), {sums, grad_table.strides[0]});
+    }
+  });
+}
+
+}  // namespace onesearch
