@@ -41,11 +41,25 @@ class UserHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class Impression:
+    """An item that a user was shown; `row` indexes the catalogue."""
+
+    user_id: str
+    time: int
+    row: int
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TrainLog:
-    """All that may be fitted on: the catalogue, and the histories without anything held out."""
+    """All that may be fitted on: the catalogue, and the histories without anything held out.
+
+    `shown` holds the impressions, user by user, oldest first; a log without any is a log of clicks.
+    """
 
     items: tuple[Item, ...]
     histories: tuple[UserHistory, ...]
+    shown: tuple[Impression, ...] = ()
 
     def content_hash(self) -> str:
         """Hex SHA-256 of the whole content; equal logs give equal hashes on every machine."""
@@ -57,6 +71,8 @@ class TrainLog:
         for history in self.histories:
             events = [(e.time, e.row, e.event, e.query) for e in history.events]
             _absorb(digest, [history.user_id, history.profile, events])
+        for one in self.shown:
+            _absorb(digest, [one.user_id, one.time, one.row, one.query])
         return digest.hexdigest()
 
     def item_popularity(self) -> npt.NDArray[np.float64]:
@@ -129,7 +145,8 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
             histories.append(history)
         if target is not None:
             held_out.append((history, target))
-    log = TrainLog(dataset.items, tuple(histories))
+    targets = {history.user_id: target for history, target in held_out}
+    log = TrainLog(dataset.items, tuple(histories), tuple(_shown(dataset, targets)))
     cases = tuple(_cases(log, held_out, stop_fraction))
     without_query = tuple(
         replace(case, query=None, query_kind=None, query_count=0) for case in cases
@@ -244,6 +261,17 @@ def _positives(interactions: Sequence[Interaction], rows: Mapping[str, int]) -> 
         elif row.event == "order":
             merged[start, row.item_id] = replace(first, event=replace(first.event, event="order"))
     return list(merged.values())
+
+
+def _shown(dataset: Dataset, targets: Mapping[str, _Positive]) -> Iterator[Impression]:
+    """Impressions from before what is held out begins, those of the target itself left out."""
+    rows = {item.item_id: row for row, item in enumerate(dataset.items)}
+    for user_id, log in user_logs(dataset.interactions).items():
+        target = targets.get(user_id)
+        for one in log if target is None else log[: target.session_start]:
+            row = rows[one.item_id]
+            if one.event == "show" and (target is None or row != target.event.row):
+                yield Impression(user_id, one.time, row, one.query)
 
 
 def _target(positives: Sequence[_Positive]) -> _Positive | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from onesearch_fast.models import read_checkpoint
+from onesearch_fast.train.branches import make_branch_batch, make_encoder_branch_batch
 from onesearch_fast.train.rows import (
     Batch,
     IntArray,
@@ -51,6 +53,19 @@ class Backbone(ABC):
         """Prepared rows, padded to the longest."""
 
     @abstractmethod
+    def make_branches(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> Batch:
+        """Several targets behind each prompt, which is run once for all of them.
+
+        targets: token ids [prompts, branches, levels]; labels stand in that order.
+        """
+
+    def branch_log_probs(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> torch.Tensor:
+        """float32 [prompts, branches, levels]: log p of every token, over the vocabulary."""
+        batch = self.make_branches(prompts, targets).to(self.model.device)
+        log_probs = self.logits(self.embed(batch), batch).log_softmax(-1)
+        return log_probs.gather(1, batch.labels[:, None]).view(targets.shape)
+
+    @abstractmethod
     def _hidden(self, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor:
         """The states that logits are taken of: [rows, length, width]."""
 
@@ -88,6 +103,9 @@ class DecoderOnly(Backbone):
     def make_batch(self, rows: TokenRows, chosen: IntArray) -> Batch:
         return make_batch(rows, chosen, self.pad_id)
 
+    def make_branches(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> Batch:
+        return make_branch_batch(prompts, targets, self.pad_id)
+
     def _hidden(self, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor:
         # Rows are padded on the right and attention is causal: mostly no mask is needed.
         hidden: torch.Tensor = self.model.base_model(
@@ -108,6 +126,10 @@ class EncoderDecoder(Backbone):
     def make_batch(self, rows: TokenRows, chosen: IntArray) -> Batch:
         return make_encoder_decoder_batch(rows, chosen, self.pad_id, self._decoder_prefix_ids)
 
+    def make_branches(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> Batch:
+        prefix = self._decoder_prefix_ids
+        return make_encoder_branch_batch(prompts, targets, self.pad_id, prefix)
+
     @cached_property
     def _decoder_prefix_ids(self) -> list[int]:
         """What serving will begin with."""
@@ -115,10 +137,14 @@ class EncoderDecoder(Backbone):
         return ids
 
     def _hidden(self, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor:
-        hidden: torch.Tensor = self.model.base_model(
-            inputs_embeds=embeddings,
-            attention_mask=batch.mask,
-            decoder_input_ids=batch.decoder_ids,
+        assert batch.decoder_ids is not None and batch.mask is not None, "made by this backbone"
+        encoded = self.model.base_model.encoder(inputs_embeds=embeddings, attention_mask=batch.mask)
+        # The targets of a prompt share its one pass through the encoder.
+        times = len(batch.decoder_ids) // len(embeddings)
+        hidden: torch.Tensor = self.model.base_model.decoder(
+            input_ids=batch.decoder_ids,
+            encoder_hidden_states=encoded[0].repeat_interleave(times, dim=0),
+            encoder_attention_mask=batch.mask.repeat_interleave(times, dim=0),
             use_cache=False,
         )[0]
         return hidden

@@ -17,9 +17,12 @@ from onesearch_fast.sid.build import SidConfig
 from onesearch_fast.train.losses.distillation import Distillation
 from onesearch_fast.train.losses.fgm import Fgm
 from onesearch_fast.train.losses.focal import Focal
+from onesearch_fast.train.losses.list_wise_dpo import ListWiseDpo
 from onesearch_fast.train.losses.r_drop import RDrop
 
 T = TypeVar("T")
+
+PREFERENCE = "preference"
 
 ARCHITECTURES = ("qwen3", "gpt2", "bart")
 
@@ -118,6 +121,51 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True)
+class PolicyConfig:
+    """Reinforcement learning on rollouts, in place of the loss of labels.
+
+    Attributes:
+        algorithm: "tpma" (advantages by position) or "grpo" (one for the whole rollout).
+        rollouts: independent samples for each prompt.
+        item_weight: of the rollout's own advantage in "tpma".
+        cumulative_gate: see `tpma_advantages`.
+        reference_kl: weight of the KL to the weights that the stage began with.
+        sft: weight of the loss of the logged target.
+    """
+
+    algorithm: str = "tpma"
+    rollouts: int = 16
+    temperature: float = 1.0
+    item_weight: float = 0.5
+    cumulative_gate: bool = False
+    reference_kl: float = 0.0
+    sft: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ("tpma", "grpo"):
+            raise invalid("PolicyConfig", "algorithm", "tpma or grpo", self.algorithm)
+        if self.rollouts < 1:
+            raise invalid("PolicyConfig", "rollouts", "at least 1", self.rollouts)
+        if not 0 < self.temperature < math.inf:
+            raise invalid("PolicyConfig", "temperature", "more than 0", self.temperature)
+        for name in ("item_weight", "reference_kl", "sft"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise invalid("PolicyConfig", name, "at least 0", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class DpoConfig:
+    """List-wise DPO, in place of the loss of labels; at most `rejected` items a prompt."""
+
+    loss: ListWiseDpo = field(default_factory=ListWiseDpo)
+    rejected: int = 8
+
+    def __post_init__(self) -> None:
+        if self.rejected < 1:
+            raise invalid("DpoConfig", "rejected", "at least 1", self.rejected)
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One training stage.
 
@@ -133,6 +181,7 @@ class StageConfig:
         validations: how often the loss on the stopping users is taken.
         keep_best: end with the weights of the best validation instead of the last ones.
         objective: what is added to the loss.
+        policy, dpo: what a stage "preference" learns by; one of them.
         parts: a step is run in so many parts, one after the other, to save memory.
         gradient_checkpointing: layers are run twice instead of remembering what they computed.
     """
@@ -148,6 +197,8 @@ class StageConfig:
     validations: int = 4
     keep_best: bool = False
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    policy: PolicyConfig | None = None
+    dpo: DpoConfig | None = None
     parts: int = 1
     gradient_checkpointing: bool = False
 
@@ -158,6 +209,10 @@ class StageConfig:
         for name in ("epochs", "tokens_per_batch", "parts"):
             if getattr(self, name) < 1:
                 raise invalid(where, name, "at least 1", getattr(self, name))
+        learns_preference = (self.policy is None) != (self.dpo is None)
+        if learns_preference != (self.name == PREFERENCE) or (self.policy and self.dpo):
+            expected = f"one of policy and dpo in a stage {PREFERENCE!r}, and in no other"
+            raise invalid(where, "policy", expected, (self.policy, self.dpo))
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
             raise invalid(where, "max_minutes", "more than 0, or null", self.max_minutes)
         if not 0 <= self.learning_rate < math.inf:

@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,20 @@ from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.files import read_json, write_json
+from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train import parallel
+from onesearch_fast.train.backbones import Backbone
 from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig
 from onesearch_fast.train.curves import write_curves
 from onesearch_fast.train.model import extended_model, new_model, open_model
+from onesearch_fast.train.objectives import Objective
+from onesearch_fast.train.preference import DirectPreference, PolicyGradient, preference_cases
 from onesearch_fast.train.progress import Progress, Silent
+from onesearch_fast.train.rewards.composite import CompositeReward
+from onesearch_fast.train.rewards.relevance import CategoryRelevance
 from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.run_folder import RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
@@ -260,6 +267,27 @@ def _task_rows(stage: Stage, task: str, settings: StageConfig, inputs: StageInpu
     return TaskRows(student, TokenRows.pack(stage.teachers[task](inputs)))
 
 
+def _objective_maker(
+    settings: StageConfig, inputs: StageInputs
+) -> Callable[[Backbone], Objective] | None:
+    """What a stage that learns from rewards minimises; None for the others."""
+    if settings.dpo is not None:
+        cases = preference_cases(inputs)
+        return partial(DirectPreference, config=settings.dpo, cases=cases, inputs=inputs)
+    if settings.policy is None:
+        return None
+    popularity = inputs.log.item_popularity()
+    sizes = inputs.prompts.tokenizer.level_sizes
+    return partial(
+        PolicyGradient,
+        config=settings.policy,
+        cases=preference_cases(inputs),
+        inputs=inputs,
+        trie=SidTrie.build(inputs.item_codes, sizes, item_scores=popularity),
+        reward=CompositeReward(inputs.log, CategoryRelevance(inputs.log)),
+    )
+
+
 def _train(
     run: RunFolder,
     name: str,
@@ -281,7 +309,8 @@ def _train(
         pad_id = inputs.prompts.tokenizer.pad_id
         options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
         scored = validation.rows(settings.tasks)
-        curves = train_stage(model, rows, settings, options, work, scored, run.progress)
+        objective = _objective_maker(settings, inputs)
+        curves = train_stage(model, rows, settings, options, work, scored, run.progress, objective)
         model.save_pretrained(folder)
         write_json(folder / "curves.json", asdict(curves))
 

@@ -6,9 +6,10 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def train_stage(
     folder: str | os.PathLike[str],
     validation: TokenRows | None = None,
     progress: Progress | None = None,
+    make_objective: Callable[[Backbone], Objective] | None = None,
 ) -> StageCurves:
     """Trains `model` in place: minimises the mean of -log p(label | tokens before it).
 
@@ -94,13 +96,14 @@ def train_stage(
     Args:
         tasks: rows by task name; every task of `config.tasks` must be there and hold rows.
         validation: rows whose loss is taken `config.validations` times.
+        make_objective: what to minimise instead, over the same rows.
     """
     backbone = backbone_of(model, options.pad_id, options.precision)
     chosen = _checked_rows(tasks, config, backbone)
     lengths = {task: rows.student.lengths for task, rows in chosen.items()}
     plan = plan_batches(lengths, config.tasks, config.tokens_per_batch, config.epochs, options.seed)
     steps = PlannedSteps(TaskRows.concatenate(list(chosen.values())), plan, backbone, config)
-    objective = Supervised(backbone, config.objective)
+    objective = (make_objective or partial(Supervised, config=config.objective))(backbone)
     scored = None if validation is None else backbone.prepare(validation)
     return run_stage(backbone, objective, steps, config, options, folder, scored, progress)
 

@@ -62,7 +62,7 @@ def spelled(inputs: StageInputs, stage: str, task: str) -> list[str]:
 
 
 def test_stages_are_found_in_their_files():
-    assert set(discover_stages()) == {"alignment", "cooccurrence", "personalisation"}
+    assert set(discover_stages()) == {"alignment", "cooccurrence", "personalisation", "preference"}
 
 
 def test_alignment_says_codes_in_words_and_words_in_codes(inputs):

@@ -1,0 +1,253 @@
+"""Objectives that learn from rewards: list-wise DPO, GRPO and TPMA-GRPO."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_model, save_model
+
+from onesearch_fast.data.prompts import Row
+from onesearch_fast.data.split import UserHistory
+from onesearch_fast.engine.engine import Engine
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.train.advantages import group_advantages, tpma_advantages
+from onesearch_fast.train.backbones import Backbone
+from onesearch_fast.train.config import DpoConfig, PolicyConfig
+from onesearch_fast.train.losses.policy_gradient import policy_gradient, reference_kl
+from onesearch_fast.train.rewards.behaviour import QuerySession, query_sessions
+from onesearch_fast.train.rewards.calibration import ItemCounts
+from onesearch_fast.train.rewards.composite import CompositeReward
+from onesearch_fast.train.stages import StageInputs
+from onesearch_fast.train.steps import Step
+
+_REFERENCE_FILE = "reference.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class PreferenceCase:
+    """A served prompt of the log, and what its user did next."""
+
+    prompt: list[int]
+    session: QuerySession
+
+    def row(self, inputs: StageInputs) -> Row:
+        """The prompt with the SID of the item that was wanted most."""
+        row = Row()
+        row.add(self.prompt, False)
+        best = inputs.item_codes[self.session.wanted[0].row]
+        row.add(inputs.prompts.tokenizer.code_ids(best).tolist(), True)
+        return row
+
+
+def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
+    """One case for each query session of the log, oldest user first."""
+    turns = [inputs.turns(history) for history in inputs.log.histories]
+    cases = []
+    for session in query_sessions(inputs.log):
+        history: UserHistory = inputs.log.histories[session.user]
+        codes = inputs.query_codes[session.query]
+        past = turns[session.user][: session.begin]
+        prompt = inputs.prompts.search_prompt(history.profile, past, session.query, codes)
+        cases.append(PreferenceCase(prompt, session))
+    return cases
+
+
+class _Preference:
+    """What the objectives share: the cases, the reference, token ids of SIDs."""
+
+    def __init__(
+        self, backbone: Backbone, cases: Sequence[PreferenceCase], inputs: StageInputs
+    ) -> None:
+        self._backbone = backbone
+        self._cases = cases
+        self._inputs = inputs
+        self._reference: Backbone | None = None
+
+    def after_step(self) -> None:
+        return
+
+    def save(self, folder: Path) -> None:
+        if self._reference is not None:
+            save_model(self._reference.model, str(folder / _REFERENCE_FILE))
+
+    def load(self, folder: Path) -> None:
+        if self._reference is not None:
+            load_model(self._reference.model, str(folder / _REFERENCE_FILE))
+
+    def _freeze_reference(self) -> None:
+        model = copy.deepcopy(self._backbone.model).eval().requires_grad_(False)
+        self._reference = self._backbone.like(model)
+
+    def _reference_log_probs(
+        self, prompts: list[list[int]], targets: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
+        assert self._reference is not None, "frozen at the start"
+        with torch.no_grad():
+            return self._reference.branch_log_probs(prompts, targets)
+
+    def _token_ids(self, codes: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        return self._inputs.prompts.tokenizer.code_ids(codes)
+
+    def _supervised(self, step: Step) -> torch.Tensor:
+        """Mean -log p of the rows' own labels."""
+        logits = self._backbone.logits(self._backbone.embed(step.batch), step.batch)
+        losses = torch.nn.functional.cross_entropy(logits, step.batch.labels, reduction="sum")
+        return losses / step.num_labels
+
+    def _num_cases(self, step: Step) -> int:
+        """Of the whole step: a case's labels are the codes of one SID."""
+        return step.num_labels // int(self._inputs.item_codes.shape[1])
+
+
+class PolicyGradient(_Preference):
+    """GRPO or TPMA-GRPO over rollouts of the served engine.
+
+        mean over rollouts and levels of  -ratio A + kl KL(policy || reference), + sft L_sft
+
+    Rollouts are independent samples of the weights that are about to be updated, so the ratio is 1
+    and its gradient that of the log-probability; it is taken over the whole vocabulary, old and new
+    alike, which draws mass away from codes that are in no trie as well.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: PolicyConfig,
+        cases: Sequence[PreferenceCase],
+        inputs: StageInputs,
+        trie: SidTrie,
+        reward: CompositeReward,
+    ) -> None:
+        super().__init__(backbone, cases, inputs)
+        self._config = config
+        self._trie = trie
+        self._reward = reward
+        self._is_stale = False
+        self._engine = Engine.from_pretrained(
+            backbone.model,
+            trie,
+            device=backbone.model.device,
+            dtype="float32",
+            code_token_offsets=inputs.prompts.tokenizer.code_token_offsets,
+        )
+        if config.reference_kl:
+            self._freeze_reference()
+
+    def after_step(self) -> None:
+        self._is_stale = True
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        self._is_stale = True
+
+    def losses(self, step: Step) -> Iterator[torch.Tensor]:
+        cases = [self._cases[index] for index in step.chosen.tolist()]
+        codes, rows = self._roll_out(cases)
+        advantages = self._advantages(cases, codes, rows).to(self._backbone.model.device)
+        prompts = [case.prompt for case in cases]
+        targets = self._token_ids(codes.numpy())
+        log_probs = self._backbone.branch_log_probs(prompts, targets)
+        loss = policy_gradient(log_probs, log_probs.detach(), advantages)
+        if self._config.reference_kl:
+            reference = self._reference_log_probs(prompts, targets)
+            loss = loss + self._config.reference_kl * reference_kl(log_probs, reference)
+        yield loss.mean(dim=(1, 2)).sum() / self._num_cases(step)
+        if self._config.sft:
+            yield self._config.sft * self._supervised(step)
+
+    def _roll_out(
+        self, cases: Sequence[PreferenceCase]
+    ) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
+        """codes [cases, rollouts, levels], and the item that each SID is answered with."""
+        if self._is_stale:
+            self._engine.update_weights(self._backbone.model)
+            self._is_stale = False
+        # From torch's own generator, whose state a checkpoint keeps.
+        seeds = torch.randint(1 << 40, (len(cases),))
+        prompts = [case.prompt for case in cases]
+        config = self._config
+        samples = self._engine.sample(prompts, config.rollouts, config.temperature, seed=seeds)
+        items, begin = self._trie.items(samples.rank.reshape(-1).numpy())
+        return samples.codes.cpu(), items[begin[:-1]].reshape(samples.rank.shape)
+
+    def _advantages(
+        self,
+        cases: Sequence[PreferenceCase],
+        codes: torch.Tensor,
+        rows: npt.NDArray[np.int64],
+    ) -> torch.Tensor:
+        """[cases, rollouts, levels]"""
+        wanted = [case.session.wanted for case in cases]
+        rewards = torch.from_numpy(
+            np.stack(
+                [
+                    self._reward(case.session.query, own.tolist(), case.session.wanted)
+                    for case, own in zip(cases, rows, strict=True)
+                ]
+            )
+        ).float()
+        if self._config.algorithm == "grpo":
+            return group_advantages(rewards)[..., None].expand(codes.shape)
+        targets = torch.full((len(cases), max(map(len, wanted)), codes.shape[2]), -1)
+        for place, items in enumerate(wanted):
+            of_items = self._inputs.item_codes[[one.row for one in items]]
+            targets[place, : len(items)] = torch.from_numpy(of_items).long()
+        config = self._config
+        return tpma_advantages(
+            codes.long(), targets, rewards, config.item_weight, config.cumulative_gate
+        )
+
+
+class DirectPreference(_Preference):
+    """List-wise DPO on logged behaviour: what was wanted against what was not.
+
+    A pair weighs by the gap of 2 level ctr cvr / (ctr + cvr), see `ItemCounts.quality`.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: DpoConfig,
+        cases: Sequence[PreferenceCase],
+        inputs: StageInputs,
+    ) -> None:
+        super().__init__(backbone, cases, inputs)
+        self._config = config
+        self._quality = ItemCounts.of(inputs.log).quality()
+        self._freeze_reference()
+
+    def losses(self, step: Step) -> Iterator[torch.Tensor]:
+        cases = [self._cases[index] for index in step.chosen.tolist()]
+        prompts = [case.prompt for case in cases]
+        rows, rewards, is_rejected = self._lists(cases)
+        targets = self._token_ids(self._inputs.item_codes[rows])
+        log_probs = self._backbone.branch_log_probs(prompts, targets).sum(-1)
+        reference = self._reference_log_probs(prompts, targets).sum(-1)
+        device = log_probs.device
+        weights = self._config.loss.weights(rewards[:, 0], rewards[:, 1:]).to(device)
+        losses = self._config.loss(log_probs, reference, weights, is_rejected.to(device))
+        yield losses.sum() / self._num_cases(step)
+
+    def _lists(
+        self, cases: Sequence[PreferenceCase]
+    ) -> tuple[npt.NDArray[np.int64], torch.Tensor, torch.Tensor]:
+        """Rows [cases, 1 + rejected], their rewards, and which of the rejected there are."""
+        most = self._config.rejected
+        rows = np.zeros((len(cases), 1 + most), dtype=np.int64)
+        rewards = np.zeros(rows.shape)
+        for place, case in enumerate(cases):
+            chosen, unwanted = case.session.wanted[0], case.session.unwanted[:most]
+            rows[place] = chosen.row  # stands for those there are not
+            for at, one in enumerate((chosen, *unwanted)):
+                rows[place, at] = one.row
+                rewards[place, at] = one.level * self._quality[one.row]
+        # An SID that is the chosen one's own cannot lose against it.
+        codes = self._inputs.item_codes[rows]
+        differs = (codes[:, 1:] != codes[:, :1]).any(axis=2)
+        return rows, torch.from_numpy(rewards).float(), torch.from_numpy(differs)

@@ -1,0 +1,59 @@
+"""How relevant an item is to a query, in four tiers."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from onesearch_fast.data.keyword_mining import mine_keywords
+from onesearch_fast.data.records import item_text
+from onesearch_fast.data.split import TrainLog
+
+IRRELEVANT, MISMATCH, RELATED, EXCELLENT = 0, 1, 2, 3
+
+
+class RelevanceModel(Protocol):
+    """Judges any item of the catalogue, whether it was ever seen with the query or not."""
+
+    def tiers(self, query: str, rows: Sequence[int]) -> npt.NDArray[np.int64]:
+        """0 irrelevant, 1 mismatch, 2 related, 3 excellent: int64 [num_rows]."""
+        ...
+
+
+class CategoryRelevance:
+    """3: the query's category and all keywords of the query; 2: the category; 1: its department.
+
+    The category of a query is the one clicked most for it, ties to the smaller path. A query that
+    nobody asked is judged by its keywords alone: 3 with all of them, 2 with one.
+    """
+
+    def __init__(self, log: TrainLog) -> None:
+        self._dictionary = mine_keywords(log)
+        self._items = [frozenset(self._dictionary.match_indices(item_text(i))) for i in log.items]
+        self._paths = [item.category for item in log.items]
+        clicks: dict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
+        for history in log.histories:
+            for event in history.events:
+                if event.query is not None and self._paths[event.row]:
+                    clicks[event.query][self._paths[event.row]] += 1
+        self._category = {
+            query: min(paths, key=lambda path: (-paths[path], path))
+            for query, paths in clicks.items()
+        }
+
+    def tiers(self, query: str, rows: Sequence[int]) -> npt.NDArray[np.int64]:
+        asked = frozenset(self._dictionary.match_indices(query))
+        path = self._category.get(query)
+        return np.array([self._tier(asked, path, row) for row in rows], dtype=np.int64)
+
+    def _tier(self, asked: frozenset[int], path: tuple[str, ...] | None, row: int) -> int:
+        shared = asked & self._items[row]
+        if path is None:
+            return EXCELLENT if asked and shared == asked else RELATED if shared else IRRELEVANT
+        if self._paths[row] == path:
+            return EXCELLENT if shared == asked else RELATED
+        return MISMATCH if self._paths[row][:1] == path[:1] else IRRELEVANT

@@ -1,0 +1,197 @@
+"""Learning from rewards: rollouts of the served engine, groups that tell nothing, preferences."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from onesearch_fast.data.prompts import PromptEncoder, Templates
+from onesearch_fast.data.records import Item
+from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
+from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.train.config import DpoConfig, ModelConfig, PolicyConfig, StageConfig
+from onesearch_fast.train.model import new_model
+from onesearch_fast.train.preference import DirectPreference, PolicyGradient, preference_cases
+from onesearch_fast.train.rewards.composite import CompositeReward
+from onesearch_fast.train.rewards.relevance import CategoryRelevance
+from onesearch_fast.train.rows import TokenRows
+from onesearch_fast.train.stages import StageInputs, find_stage
+from onesearch_fast.train.steps import TaskRows
+from onesearch_fast.train.trainer import RunOptions, train_stage
+
+SIZES = (3, 3)
+CODES = np.array([[a, b] for a in range(3) for b in range(3)], np.int32)[:8]
+ITEMS = tuple(Item(str(n), f"thing {n}", category=(f"kind {n // 3}",)) for n in range(8))
+HISTORIES = tuple(
+    UserHistory(
+        f"u{n}",
+        None,
+        (
+            Event(0, n % 3, "click", "first kind"),
+            Event(9000, 3 + n % 3, "order", "second kind"),
+        ),
+    )
+    for n in range(6)
+)
+SHOWN = tuple(Impression(f"u{n}", 8000, 7, "second kind") for n in range(6))
+
+
+@pytest.fixture(scope="module")
+def inputs() -> StageInputs:
+    templates = Templates.load("compact")
+    tokenizer = SidTokenizer.train(
+        ["first kind", "second kind", "thing"], 280, SIZES, 2, templates.markers
+    )
+    queries = {"first kind": CODES[0], "second kind": CODES[4]}
+    prompts = PromptEncoder(tokenizer, templates)
+    return StageInputs(TrainLog(ITEMS, HISTORIES, SHOWN), CODES, queries, prompts)
+
+
+def model_for(inputs: StageInputs, architecture: str = "qwen3"):
+    config = ModelConfig(
+        architecture=architecture,
+        text_vocab_size=280,
+        hidden_size=16,
+        num_layers=1,
+        num_heads=2,
+        num_kv_heads=1,
+        head_dim=8,
+        intermediate_size=32,
+        catalogue_start=False,
+    )
+    return new_model(config, inputs.prompts.tokenizer, [], np.zeros((8, 4)), CODES, seed=0)
+
+
+def policy_of(inputs: StageInputs, config: PolicyConfig):
+    trie = SidTrie.build(CODES, SIZES)
+    reward = CompositeReward(inputs.log, CategoryRelevance(inputs.log))
+    cases = preference_cases(inputs)
+    return lambda backbone: PolicyGradient(backbone, config, cases, inputs, trie, reward)
+
+
+def train(inputs: StageInputs, model, make, folder, epochs: int = 40):
+    rows = TaskRows(TokenRows.pack(find_stage("preference", ["search"]).tasks["search"](inputs)))
+    config = StageConfig(
+        "preference",
+        {"search": 1.0},
+        epochs=epochs,
+        learning_rate=3e-2,
+        dpo=DpoConfig(),  # what the stage learns by is given by `make`
+    )
+    options = RunOptions(inputs.prompts.tokenizer.pad_id, precision="float32")
+    return train_stage(model, {"search": rows}, config, options, folder, make_objective=make)
+
+
+def chance_of_wanted(inputs: StageInputs, model) -> float:
+    """Mean probability of the items that were wanted, over the cases."""
+    from onesearch_fast.engine.engine import Engine
+
+    offsets = inputs.prompts.tokenizer.code_token_offsets
+    trie = SidTrie.build(CODES, SIZES)
+    engine = Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=offsets)
+    cases = preference_cases(inputs)
+    codes = torch.from_numpy(CODES[[case.session.wanted[0].row for case in cases]])
+    scores = engine.score([case.prompt for case in cases], codes, "children")
+    return float(scores.exp().mean())
+
+
+def test_cases_are_the_prompts_that_would_be_served(inputs):
+    cases = preference_cases(inputs)
+    assert len(cases) == 12
+    second = cases[1]
+    past = inputs.turns(HISTORIES[0])[:1]
+    expected = inputs.prompts.search_prompt(None, past, "second kind", CODES[4])
+    assert second.prompt == expected
+    row = second.row(inputs)
+    assert row.ids[len(second.prompt) :] == inputs.prompts.tokenizer.code_ids(CODES[3]).tolist()
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "tpma"])
+@pytest.mark.parametrize("architecture", ["qwen3", "bart"])
+def test_rollouts_teach_what_is_rewarded(inputs, tmp_path, algorithm, architecture):
+    model = model_for(inputs, architecture)
+    before = chance_of_wanted(inputs, model)
+    config = PolicyConfig(algorithm, rollouts=8, sft=0.0)
+    train(inputs, model, policy_of(inputs, config), tmp_path)
+    assert chance_of_wanted(inputs, model) > 2 * before
+
+
+def test_a_pull_to_the_reference_keeps_near_it(inputs, tmp_path):
+    moved = []
+    for weight in (0.0, 100.0):
+        model = model_for(inputs)
+        before = model.get_input_embeddings().weight.detach().clone()
+        config = PolicyConfig(rollouts=8, sft=0.0, reference_kl=weight)
+        train(inputs, model, policy_of(inputs, config), tmp_path / str(weight), epochs=10)
+        scores = chance_of_wanted(inputs, model)
+        moved.append(scores)
+        assert torch.isfinite(model.get_input_embeddings().weight).all()
+        assert not torch.equal(before, model.get_input_embeddings().weight)
+    assert moved[1] < moved[0]
+
+
+@pytest.mark.parametrize("rollouts", [1, 4])
+def test_groups_that_tell_nothing_change_nothing(inputs, tmp_path, rollouts):
+    """One rollout, or a reward that is the same for all: every advantage is 0."""
+
+    class Even(CompositeReward):
+        def __call__(self, query, rows, wanted):
+            return np.full(len(rows), 2.0)
+
+    model = model_for(inputs)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = PolicyConfig("grpo", rollouts=rollouts, sft=0.0)
+    even = Even(inputs.log, CategoryRelevance(inputs.log))
+    cases, trie = preference_cases(inputs), SidTrie.build(CODES, SIZES)
+
+    def make(backbone):
+        return PolicyGradient(backbone, config, cases, inputs, trie, even)
+
+    curves = train(inputs, model, make, tmp_path, epochs=1)
+    assert all(point["loss"] == 0 for point in curves.points)
+    # AdamW's weight decay alone is at work.
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, before[name], rtol=0.05, atol=1e-6), name
+
+
+def test_dpo_prefers_what_was_wanted(inputs, tmp_path):
+    model = model_for(inputs)
+    before = chance_of_wanted(inputs, model)
+    cases = preference_cases(inputs)
+
+    def make(backbone):
+        return DirectPreference(backbone, DpoConfig(rejected=3), cases, inputs)
+
+    curves = train(inputs, model, make, tmp_path)
+    assert curves.points[-1]["loss"] < curves.points[0]["loss"]
+    assert chance_of_wanted(inputs, model) > before
+
+
+def test_a_case_without_rejected_items_is_sound(inputs, tmp_path):
+    cases = [
+        replace(case, session=replace(case.session, unwanted=()))
+        for case in preference_cases(inputs)
+    ]
+    curves = train(
+        inputs,
+        model_for(inputs),
+        lambda backbone: DirectPreference(backbone, DpoConfig(), cases, inputs),
+        tmp_path,
+        epochs=1,
+    )
+    assert all(np.isfinite(point["loss"]) for point in curves.points)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("preference", {}),
+        ("preference", {"policy": PolicyConfig(), "dpo": DpoConfig()}),
+        ("alignment", {"policy": PolicyConfig()}),
+    ],
+)
+def test_a_preference_stage_learns_by_one_thing(name, settings):
+    with pytest.raises(ValueError, match="one of policy and dpo in a stage 'preference'"):
+        StageConfig(name, {"search": 1.0}, **settings)
