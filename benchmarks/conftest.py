@@ -23,12 +23,19 @@ Rivals = Mapping[str, Callable[[], Any]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--threads", type=int, default=1, help="of torch and of the native pool")
+    parser.addoption("--served", type=Path, help="a served model folder, of trained weights")
     parser.addoption("--tiny", action="store_true", help="small sizes, to test the benchmarks")
 
 
 @pytest.fixture
 def tiny(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--tiny"))
+
+
+@pytest.fixture
+def served(request: pytest.FixtureRequest) -> Path | None:
+    folder: Path | None = request.config.getoption("--served")
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -95,9 +95,13 @@ def dictionary(setup: Setup) -> Callable[[int, torch.Tensor], list[int]]:
 
 
 @cache
-def engine(setup: Setup, dtype: str) -> osf.Engine:
+def engine(setup: Setup, dtype: str, quantization: str | None = None) -> osf.Engine:
     return osf.Engine.from_pretrained(
-        model(setup), trie(setup), dtype=dtype, code_token_offsets=setup.offsets
+        model(setup),
+        trie(setup),
+        dtype=dtype,
+        code_token_offsets=setup.offsets,
+        quantization=quantization,
     )
 
 
@@ -107,11 +111,16 @@ def prompts(setup: Setup, batch: int = 1) -> torch.Tensor:
 
 
 def searched(
-    setup: Setup, dtype: str, num_beams: int, constrained: bool = True
+    setup: Setup,
+    dtype: str,
+    num_beams: int,
+    constrained: bool = True,
+    normalizer: str = "vocab",
+    quantization: str | None = None,
 ) -> Callable[[], Found]:
-    """Our search, normalised over the vocabulary as its rivals are."""
-    chosen, ids = engine(setup, dtype), prompts(setup)
-    options = {"num_beams": num_beams, "normalizer": "vocab", "constrained": constrained}
+    """Our search, normalised over the vocabulary as its rivals are, unless said otherwise."""
+    chosen, ids = engine(setup, dtype, quantization), prompts(setup)
+    options = {"num_beams": num_beams, "normalizer": normalizer, "constrained": constrained}
 
     def run() -> Found:
         out = chosen.generate(ids, **options)

@@ -276,6 +276,26 @@ def check_code_residual(
     project: bool,
     out: object,
 ) -> None: ...
+def int8_linear(
+    x: object,
+    weight: object,
+    weight_scale: object,
+    bias: object | None,
+    activation: int,
+    added: object | None,
+    factor: object | None,
+    out: object,
+) -> None: ...
+def check_int8_linear(
+    x: object,
+    weight: object,
+    weight_scale: object,
+    bias: object | None,
+    activation: int,
+    added: object | None,
+    factor: object | None,
+    out: object,
+) -> None: ...
 def log_sum_exp(x: object, out: object) -> None: ...
 def check_log_sum_exp(x: object, out: object) -> None: ...
 def beam_attention(

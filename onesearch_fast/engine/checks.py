@@ -17,6 +17,7 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
+QUANTIZATIONS = ("int8",)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -30,6 +31,12 @@ def bad(
     kind: type[Exception] = ValueError,
 ) -> Exception:
     return invalid("Engine", argument, expected, got, remedy, kind)
+
+
+def check_quantization(quantization: str | None) -> str | None:
+    if quantization not in (None, *QUANTIZATIONS):
+        raise bad("quantization", f"None or {', '.join(QUANTIZATIONS)}", quantization)
+    return quantization
 
 
 def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from onesearch_fast.engine.assembly import Limits, assemble
+from onesearch_fast.engine.assembly import Form, Limits, assemble
 from onesearch_fast.engine.beam_search import (
     Beams,
     SearchSettings,
@@ -88,6 +88,7 @@ class Engine:
         prefix_cache_bytes: int = 0,
         max_memory_bytes: int | None = None,
         columns: ItemColumns | None = None,
+        quantization: str | None = None,
     ) -> Engine:
         """Loads a model beside the trie of the items it may generate.
 
@@ -115,6 +116,10 @@ class Engine:
                 before it starts. None, the default, asks for whatever is needed.
             columns: attributes of the trie's items, which filters given as conditions ask about; a
                 live store brings its own.
+            quantization: None, or "int8": weights of layers and what they are multiplied with are
+                rounded to 8 bits (`ops.int8_linear`). It halves the weights and, on processors with
+                AVX512-VNNI, the time of products, and changes scores and some of the last places of
+                an answer: docs/serving.md has figures. Sizes of layers must be multiples of 16.
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
@@ -123,7 +128,8 @@ class Engine:
         limits = Limits(deterministic, prefix_cache_bytes, max_memory_bytes)
         checkpoint = read_checkpoint(folder_or_module, allow_download)
         catalogue = latest("Engine", trie)
-        executor = assemble(checkpoint, catalogue, device, dtype, code_token_offsets, limits)
+        form = Form(device, dtype, quantization)
+        executor = assemble(checkpoint, catalogue, form, code_token_offsets, limits)
         return cls(executor, trie, columns)
 
     @property

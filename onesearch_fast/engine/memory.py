@@ -133,9 +133,11 @@ class BatchLoads:
         )
 
 
-def check_weights_fit(checkpoint: Checkpoint, dtype: torch.dtype, max_bytes: int) -> None:
+def check_weights_fit(
+    checkpoint: Checkpoint, dtype: torch.dtype, quantization: str | None, max_bytes: int
+) -> None:
     """Before they are loaded."""
-    needed = weight_bytes(checkpoint.config, dtype)
+    needed = weight_bytes(checkpoint.config, dtype, quantization)
     if whole_number("Engine", "max_memory_bytes", max_bytes, 1) < needed:
         raise _bad("max_memory_bytes", f"at least the {needed} bytes of the weights", max_bytes)
 

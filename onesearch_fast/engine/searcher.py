@@ -103,6 +103,7 @@ class Searcher:
         rerank_top: int = 200,
         prefix_cache_bytes: int = 0,
         max_memory_bytes: int | None = None,
+        quantization: str | None = None,
     ) -> Searcher:
         """Opens a served model folder.
 
@@ -115,9 +116,9 @@ class Searcher:
             verify: read every file and compare it with the manifest; else names and sizes only.
             reranker: re-orders the `rerank_top` best hits of each answer; the others follow as they
                 were.
-            prefix_cache_bytes, max_memory_bytes: as of `Engine.from_pretrained`. A user's prompts
-                begin alike, and so do the pages of one answer: where they come again soon, a cache
-                of some 64 MB saves most of their reading.
+            prefix_cache_bytes, max_memory_bytes, quantization: as of `Engine.from_pretrained`. A
+                user's prompts begin alike, and so do the pages of one answer: where they come again
+                soon, a cache of some 64 MB saves most of their reading.
 
         Raises:
             ServedModelError: naming a file that is missing, altered or unexpected.
@@ -130,6 +131,7 @@ class Searcher:
             dtype,
             prefix_cache_bytes=prefix_cache_bytes,
             max_memory_bytes=max_memory_bytes,
+            quantization=quantization,
         )
         return cls(served, engine, items_per_sid, out_of_stock, reranker, rerank_top)
 

@@ -17,10 +17,12 @@ class Activation:
     """An elementwise function.
 
     Attributes:
+        name: in `ops.int8_linear`.
         function: in torch.
         fused: its name and algorithm as the end of a oneDNN product; None where it has none.
     """
 
+    name: str
     function: Callable[[torch.Tensor], torch.Tensor]
     fused: tuple[str, str] | None
 
@@ -29,9 +31,9 @@ def _quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return x * torch.sigmoid(1.702 * x)
 
 
-GELU = Activation(F.gelu, ("gelu", "none"))
-GELU_TANH = Activation(partial(F.gelu, approximate="tanh"), ("gelu", "tanh"))
-SILU = Activation(F.silu, ("swish", ""))
+GELU = Activation("gelu", F.gelu, ("gelu", "none"))
+GELU_TANH = Activation("gelu_tanh", partial(F.gelu, approximate="tanh"), ("gelu", "tanh"))
+SILU = Activation("silu", F.silu, ("swish", ""))
 
 # "gelu_python" and the like differ from their namesakes in speed alone.
 _SERVED = {
@@ -41,8 +43,8 @@ _SERVED = {
     "gelu_fast": GELU_TANH,
     "gelu_accurate": GELU_TANH,
     "gelu_pytorch_tanh": GELU_TANH,
-    "quick_gelu": Activation(_quick_gelu, None),
-    "relu": Activation(F.relu, ("relu", "")),
+    "quick_gelu": Activation("quick_gelu", _quick_gelu, None),
+    "relu": Activation("relu", F.relu, ("relu", "")),
     "silu": SILU,
     "swish": SILU,
 }

@@ -22,7 +22,6 @@ from onesearch_fast.models.layers import (
     New,
     PackedDecoder,
     SelfAttention,
-    allocator,
     at_last,
 )
 from onesearch_fast.models.packing import Slot, fill
@@ -302,9 +301,9 @@ class BartModel(PackedDecoder):
     encoder: BartEncoder
     _logits_bias: torch.Tensor
 
-    def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: Mapping[str, Any], new: New) -> None:
         self._config = BartConfig.from_hugging_face(config)
-        new, half = allocator(dtype, device), self._config.decoder
+        half = self._config.decoder
         super().__init__(self._config.shape, tied=True, new=new)
         self._logits_bias = new(self._config.shape.vocab_size)
         self._ends = Ends.allocate(self._config, new)

@@ -19,7 +19,6 @@ from onesearch_fast.models.layers import (
     New,
     PackedDecoder,
     SelfAttention,
-    allocator,
     at_last,
 )
 from onesearch_fast.models.packing import Slot, fill
@@ -97,9 +96,9 @@ class GPT2Layer:
 class GPT2Model(PackedDecoder):
     """GPT-2 with packed weights; see `DecoderModel` for its methods."""
 
-    def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: Mapping[str, Any], new: New) -> None:
         self._config = GPT2Config.from_hugging_face(config)
-        new, shape = allocator(dtype, device), self._config.shape
+        shape = self._config.shape
         super().__init__(shape, self._config.tied, new)
         self._positions = new(shape.max_positions, shape.hidden_size)
         self._layers = [GPT2Layer.allocate(self._config, new) for _ in range(shape.num_layers)]

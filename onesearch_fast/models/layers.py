@@ -5,24 +5,42 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.models.activations import Activation
 from onesearch_fast.models.decoder import DecoderShape, Encoder
-from onesearch_fast.models.linear import linear, linear_add, linear_mul
+from onesearch_fast.models.int8_weight import Int8Weight
+from onesearch_fast.models.linear import Weight, linear, linear_add, linear_mul
 from onesearch_fast.models.packing import Slot
 
-MakeSlot = Callable[[torch.Tensor], Slot]
-
-# Memory for one weight of the given sizes, in the model's dtype and on its device.
-New = Callable[..., torch.Tensor]
+MakeSlot = Callable[[Any], Slot]
 
 
-def allocator(dtype: torch.dtype, device: torch.device) -> New:
-    """Allocates weights that a checkpoint is then copied into."""
-    return lambda *sizes: torch.empty(sizes, dtype=dtype, device=device)
+@dataclass(frozen=True)
+class New:
+    """Memory for the weights of a model, which a checkpoint is then copied into.
+
+    Attributes:
+        dtype, device: of the weights, and of what is computed with them.
+        quantization: "int8" for the products of layers in 8 bits; embeddings, norms, biases and the
+            output matrix stay in `dtype`.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+    quantization: str | None = None
+
+    def __call__(self, *sizes: int) -> torch.Tensor:
+        return torch.empty(sizes, dtype=self.dtype, device=self.device)
+
+    def matrix(self, rows: int, columns: int) -> Weight:
+        """Of a product of a layer."""
+        if self.quantization == "int8":
+            return Int8Weight.allocate(rows, columns, self.device)
+        return self(rows, columns)
 
 
 class PackedDecoder(ABC):
@@ -103,14 +121,14 @@ class LayerNorm:
 class Affine:
     """x W^T + b; weight [out, in], bias [out] or None."""
 
-    weight: torch.Tensor
+    weight: Weight
     bias: torch.Tensor | None
 
     @classmethod
     def allocate(
         cls, out_features: int, in_features: int, new: New, has_bias: bool = True
     ) -> Affine:
-        return cls(new(out_features, in_features), new(out_features) if has_bias else None)
+        return cls(new.matrix(out_features, in_features), new(out_features) if has_bias else None)
 
     def __call__(self, x: torch.Tensor, activation: Activation | None = None) -> torch.Tensor:
         """[..., in] -> [..., out]."""
@@ -131,7 +149,7 @@ class Affine:
 
     def split(self, sizes: list[int]) -> list[Affine]:
         """Consecutive ranges of output rows, as views."""
-        weights = torch.split(self.weight, sizes)
+        weights = self.weight.split(sizes)
         biases = [None] * len(sizes) if self.bias is None else torch.split(self.bias, sizes)
         return [Affine(weight, bias) for weight, bias in zip(weights, biases, strict=True)]
 

@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.models.activations import Activation
+from onesearch_fast.models.int8_weight import Int8Weight
+from onesearch_fast.ops import int8_linear
+
+Weight = torch.Tensor | Int8Weight
 
 # float32 F.linear goes to MKL, which on AMD processors runs at less than half of oneDNN's speed
 # (100 against 230 GFLOP/s on one core of an AVX-512 EPYC). This operator, which torch.compile emits
@@ -27,11 +31,14 @@ _LOOP_FROM = 1 << 21
 
 def linear(
     x: torch.Tensor,
-    weight: torch.Tensor,
+    weight: Weight,
     bias: torch.Tensor | None = None,
     activation: Activation | None = None,
 ) -> torch.Tensor:
     """activation(x W^T + b): x [rows, in], weight [out, in], bias [out] -> [rows, out]."""
+    if isinstance(weight, Int8Weight):
+        name = "none" if activation is None else activation.name
+        return int8_linear(x, weight.packed, weight.scale, bias, name)
     y: torch.Tensor
     if _takes_onednn(x):
         name, algorithm = (activation and activation.fused) or ("none", "")
@@ -44,9 +51,11 @@ def linear(
 
 
 def linear_add(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, residual: torch.Tensor
+    x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, residual: torch.Tensor
 ) -> torch.Tensor:
     """residual + x W^T + b, the sum taken into the product where the kernel can."""
+    if isinstance(weight, Int8Weight):
+        return int8_linear(x, weight.packed, weight.scale, bias, added=residual)
     if _takes_onednn(x):
         y: torch.Tensor = _onednn.binary(x, residual, weight, bias, "add")
         return y
@@ -54,9 +63,11 @@ def linear_add(
 
 
 def linear_mul(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, factor: torch.Tensor
+    x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, factor: torch.Tensor
 ) -> torch.Tensor:
     """factor * (x W^T + b), elementwise, taken into the product where the kernel can."""
+    if isinstance(weight, Int8Weight):
+        return int8_linear(x, weight.packed, weight.scale, bias, factor=factor)
     if _takes_onednn(x):
         y: torch.Tensor = _onednn.binary(x, factor, weight, bias, "mul")
         return y

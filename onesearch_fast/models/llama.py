@@ -13,7 +13,7 @@ from onesearch_fast.models.activations import SILU
 from onesearch_fast.models.checkpoint import Checkpoint
 from onesearch_fast.models.config import ConfigReader, check_same
 from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
-from onesearch_fast.models.layers import Affine, New, PackedDecoder, allocator, at_last
+from onesearch_fast.models.layers import Affine, New, PackedDecoder, at_last
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
 from onesearch_fast.ops import rms_norm, rotary
@@ -152,13 +152,14 @@ class LlamaLayer:
 class LlamaModel(PackedDecoder):
     """A Llama-type decoder with packed weights; see `DecoderModel` for its methods."""
 
-    def __init__(self, config: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, config: Mapping[str, Any], new: New) -> None:
         self._config = LlamaConfig.from_hugging_face(config)
-        new, s = allocator(dtype, device), self._config.shape
+        s = self._config.shape
         super().__init__(s, self._config.tied, new)
         self._layers = [LlamaLayer.allocate(self._config, new) for _ in range(s.num_layers)]
         self._final_norm = new(s.hidden_size)
-        exponents = torch.arange(0, s.head_dim, 2, dtype=torch.float32, device=device) / s.head_dim
+        exponents = torch.arange(0, s.head_dim, 2, dtype=torch.float32, device=new.device)
+        exponents /= s.head_dim
         self._frequencies = 1.0 / (self._config.rope_theta**exponents)
 
     def load(self, checkpoint: Checkpoint) -> None:

@@ -9,6 +9,9 @@ import torch
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.models.checkpoint import Checkpoint
+from onesearch_fast.models.int8_weight import Int8Weight
+
+Packed = torch.Tensor | Int8Weight
 
 
 @dataclass(frozen=True)
@@ -18,22 +21,22 @@ class Slot:
     Attributes:
         shape: the checkpoint tensor's shape.
         folded: the shape it is seen in to be copied to `view`; missing leading axes are repeated.
-        view: a view of packed memory.
+        view: a view of packed memory, or a weight in 8 bits.
         optional: whether zeros take the place of a tensor that is not there.
     """
 
     shape: tuple[int, ...]
     folded: tuple[int, ...]
-    view: torch.Tensor
+    view: Packed
     optional: bool = False
 
     @classmethod
-    def whole(cls, packed: torch.Tensor) -> Slot:
+    def whole(cls, packed: Packed) -> Slot:
         """All of `packed`, as it is."""
         return cls(tuple(packed.shape), tuple(packed.shape), packed)
 
     @classmethod
-    def transposed(cls, packed: torch.Tensor) -> Slot:
+    def transposed(cls, packed: Packed) -> Slot:
         """Checkpoint [in, out], packed [out, in]."""
         return cls.whole(packed.t())
 
@@ -42,6 +45,11 @@ class Slot:
         """One vector for every row of `packed`."""
         vector = tuple(packed.shape[1:])
         return cls(vector, vector, packed)
+
+    def zero(self) -> None:
+        """For an optional tensor, which is never in 8 bits."""
+        assert isinstance(self.view, torch.Tensor)
+        self.view.zero_()
 
     def fill(self, tensor: torch.Tensor) -> None:
         """Copies `tensor` in, converting it to the dtype and device of the packed memory."""
@@ -70,7 +78,7 @@ def fill(slots: Mapping[str, Slot], checkpoint: Checkpoint) -> None:
             if name in names:
                 slot.fill(checkpoint.tensor(name))
             else:
-                slot.view.zero_()
+                slot.zero()
 
 
 def _mismatch(argument: str, expected: str, got: object) -> ValueError:

@@ -13,9 +13,10 @@ import torch
 from onesearch_fast.errors import invalid
 from onesearch_fast.models.checkpoint import Checkpoint, read_checkpoint
 from onesearch_fast.models.decoder import DecoderModel
+from onesearch_fast.models.layers import New
 
 # Builds an empty model (weights allocated, not filled) from a Hugging Face config.
-Builder = Callable[[Mapping[str, Any], torch.dtype, torch.device], DecoderModel]
+Builder = Callable[[Mapping[str, Any], New], DecoderModel]
 B = TypeVar("B", bound=Builder)
 
 _builders: dict[str, Builder] = {}
@@ -44,36 +45,40 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_download: bool = False,
+    quantization: str | None = None,
 ) -> DecoderModel:
     """A served model with the weights of a Hugging Face folder or module, which stays untouched.
 
+    quantization: None, or "int8" for products of layers in 8 bits, see `ops.int8_linear`.
+
     Raises:
         ValueError: the folder is no checkpoint, or its architecture, or an option of it, is not
-            served.
+            served, or does not
+            come in the quantization asked for.
     """
     checkpoint = (
         source if isinstance(source, Checkpoint) else read_checkpoint(source, allow_download)
     )
-    model = _empty_model(checkpoint.config, dtype, torch.device(device))
+    model = _empty_model(checkpoint.config, New(dtype, torch.device(device), quantization))
     model.load(checkpoint)
     return model
 
 
 def check_served(config: Mapping[str, Any]) -> None:
     """Raises ValueError where `load_model` would for this Hugging Face config; takes no memory."""
-    _empty_model(config, torch.float32, torch.device("meta"))
+    _empty_model(config, New(torch.float32, torch.device("meta")))
 
 
-def weight_bytes(config: Mapping[str, Any], dtype: torch.dtype) -> int:
+def weight_bytes(
+    config: Mapping[str, Any], dtype: torch.dtype, quantization: str | None = None
+) -> int:
     """`DecoderModel.nbytes` of what `load_model` would make of this config; takes no memory."""
-    return _empty_model(config, dtype, torch.device("meta")).nbytes
+    return _empty_model(config, New(dtype, torch.device("meta"), quantization)).nbytes
 
 
-def _empty_model(
-    config: Mapping[str, Any], dtype: torch.dtype, device: torch.device
-) -> DecoderModel:
+def _empty_model(config: Mapping[str, Any], new: New) -> DecoderModel:
     model_type, known = config.get("model_type"), model_types()
     if model_type not in known:
         remedy = "register the architecture with onesearch_fast.models.register"
         raise invalid("load_model", "model_type", f"one of {', '.join(known)}", model_type, remedy)
-    return _builders[model_type](config, dtype, device)
+    return _builders[model_type](config, new)

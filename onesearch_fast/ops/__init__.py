@@ -8,6 +8,7 @@ from onesearch_fast.ops.constrained_beam_step import (
     GumbelNoise,
     constrained_beam_step,
 )
+from onesearch_fast.ops.int8_linear import int8_linear, pack_int8_weight
 from onesearch_fast.ops.log_sum_exp import log_sum_exp
 from onesearch_fast.ops.nearest_code import nearest_code
 from onesearch_fast.ops.rms_norm import rms_norm
@@ -22,8 +23,10 @@ __all__ = [
     "beam_attention",
     "code_residual",
     "constrained_beam_step",
+    "int8_linear",
     "log_sum_exp",
     "nearest_code",
+    "pack_int8_weight",
     "rms_norm",
     "rotary",
     "sid_embedding_bag",

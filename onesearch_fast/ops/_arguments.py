@@ -10,9 +10,7 @@ from onesearch_fast.registry import Operator
 
 def check_main(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
     """The main input, as far as the choice of an implementation needs it."""
-    if not isinstance(tensor, torch.Tensor):
-        remedy = "use torch.as_tensor"
-        raise invalid(operator.name, argument, "a torch.Tensor", type(tensor), remedy, TypeError)
+    check_tensor(operator, argument, tensor)
     if tensor.dtype not in operator.dtypes:
         wanted, remedy = " or ".join(map(str, operator.dtypes)), "convert it with .to(dtype)"
         raise invalid(operator.name, argument, wanted, tensor.dtype, remedy, TypeError)
@@ -22,11 +20,19 @@ def check_main(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
         raise invalid(operator.name, argument, f"shape [{', '.join(axes)}]", shape)
 
 
+def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
+    """Something with a shape and a dtype."""
+    if not isinstance(tensor, torch.Tensor):
+        remedy = "use torch.as_tensor"
+        raise invalid(operator.name, argument, "a torch.Tensor", type(tensor), remedy, TypeError)
+
+
 def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
     """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
     for argument, tensor in tensors.items():
         if tensor is None:
             continue
+        check_tensor(operator, argument, tensor)
         if tensor.requires_grad:
             remedy = "pass .detach(), or call it under torch.no_grad()"
             expected = "a tensor that does not require grad"

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesearch_fast import _C, ops, runtime
+from onesearch_fast.ops import pack_int8_weight
+from onesearch_fast.testing.cases.int8_linear import random_product
 from onesearch_fast.testing.cases.log_sum_exp import random_logits
 from onesearch_fast.testing.cases.rms_norm import random_rows
 from onesearch_fast.testing.cases.rotary import random_heads
@@ -24,6 +26,7 @@ OPERATORS: dict[str, Callable[[torch.dtype], dict[str, Any]]] = {
     "rms_norm": lambda dtype: random_rows(dtype, rows=9, hidden=77),
     "rotary": lambda dtype: random_heads(dtype, tokens=5, head_dim=38),
     "log_sum_exp": lambda dtype: random_logits(dtype, rows=9, columns=1001),
+    "int8_linear": lambda dtype: random_product(dtype, rows=9, inputs=772, activation="gelu"),
 }
 
 
@@ -39,6 +42,7 @@ def tier(name: str) -> Iterator[None]:
 
 ROWS = torch.zeros(2, 4)
 HEADS = torch.zeros(1, 2, 3, 8)
+WEIGHT, SCALE = pack_int8_weight(torch.ones(16, 4))
 NEGATED = torch.zeros(2, 4, dtype=torch.cfloat).conj().imag
 REFUSED: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
     ("rms_norm", TypeError, "x: expected a torch.Tensor", {"x": np.zeros((2, 4))}),
@@ -66,11 +70,23 @@ REFUSED: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
     ("log_sum_exp", ValueError, "x: .*contiguous last", {"x": torch.zeros(4, 2).T}),
     ("log_sum_exp", ValueError, "out", {"out": torch.zeros(3)}),
     ("log_sum_exp", TypeError, "out: expected float32", {"out": torch.zeros(2).half()}),
+    ("int8_linear", TypeError, "x: expected torch.float32 or", {"x": ROWS.int()}),
+    ("int8_linear", ValueError, "x: .*contiguous last", {"x": torch.zeros(4, 2).T}),
+    ("int8_linear", ValueError, "weight: expected", {"x": torch.zeros(2, 8)}),
+    ("int8_linear", TypeError, "weight: expected uint8", {"weight": WEIGHT.int()}),
+    ("int8_linear", ValueError, "weight: .*contiguous", {"weight": WEIGHT.mT.contiguous().mT}),
+    ("int8_linear", TypeError, "weight_scale: expected a torch", {"weight_scale": [1.0]}),
+    ("int8_linear", ValueError, "weight_scale: expected", {"weight_scale": SCALE[:3]}),
+    ("int8_linear", TypeError, "bias: expected float32", {"bias": SCALE.half()}),
+    ("int8_linear", ValueError, "activation: expected one of", {"activation": "tanh"}),
+    ("int8_linear", ValueError, "added: expected", {"added": ROWS}),
+    ("int8_linear", ValueError, "out: expected", {"out": ROWS}),
 ]
 SOUND: dict[str, dict[str, Any]] = {
     "rms_norm": {"x": ROWS, "weight": ROWS[0]},
     "rotary": {"x": HEADS, "rotation": HEADS[:, :, 0]},
     "log_sum_exp": {"x": ROWS},
+    "int8_linear": {"x": ROWS, "weight": WEIGHT, "weight_scale": SCALE},
 }
 
 

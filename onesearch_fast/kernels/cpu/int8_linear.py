@@ -1,0 +1,16 @@
+"""`int8_linear` in the native core: products of bytes in vector registers, own threads."""
+
+from __future__ import annotations
+
+import torch
+
+from onesearch_fast import _C
+from onesearch_fast.registry import Implementation
+
+IMPLEMENTATION = Implementation(
+    backend="cpu",
+    device_types=("cpu",),
+    dtypes=(torch.float32, torch.bfloat16, torch.float16),
+    why_not=lambda: None,
+    function=_C.int8_linear,
+)
