@@ -24,9 +24,9 @@ from onesearch_fast.files import read_json, write_json
 TEMPLATE_FOLDER = Path(__file__).parent / "prompt_templates"
 TEXT_FIELDS = frozenset({"query", "title", "category", "profile", "keywords"})
 SID_FIELDS = frozenset({"query_sid", "item_sid", "keyword_sid"})
-SIDS_FIELDS = frozenset({"recent_sids"})
+SIDS_FIELDS = frozenset({"recent_sids", "user_id"})
 # What is said of a user where there is something to say.
-OPTIONAL_FIELDS = frozenset({"profile", "recent_sids"})
+OPTIONAL_FIELDS = frozenset({"profile", "recent_sids", "user_id"})
 _PIECE = re.compile(r"(<[a-z_]+>|\{[a-z_]+\})")
 
 Codes = npt.ArrayLike  # integers [num_levels], local to their levels
@@ -45,6 +45,7 @@ class PromptConfig:
         max_keyword_tokens: a list of keywords keeps its first so many tokens.
         query_sids: write each query's own semantic ID behind it.
         profiles: write the user's profile.
+        user_ids: write who the user is by behaviour, before every event; see `data.user_ids`.
     """
 
     template: str = "compact"
@@ -54,6 +55,7 @@ class PromptConfig:
     max_keyword_tokens: int = 64
     query_sids: bool = True
     profiles: bool = True
+    user_ids: bool = False
 
     def __post_init__(self) -> None:
         for name in (one.name for one in fields(self) if one.name.startswith("max_")):
@@ -67,12 +69,14 @@ class Turn:
     """One event of a user as a prompt shows it; an event without a query has no query codes.
 
     keywords: what the teacher of a self-distillation reads of the query, and nobody else.
+    user_id: SIDs of who the user was before the event.
     """
 
     item_codes: Codes
     query: str | None = None
     query_codes: Codes | None = None
     keywords: str | None = None
+    user_id: Sequence[Codes] | None = None
 
 
 @dataclass(frozen=True)
@@ -172,18 +176,29 @@ class PromptEncoder:
         self.config = config or PromptConfig()
 
     def search_prompt(
-        self, profile: str | None, history: Sequence[Turn], query: str, query_codes: Codes | None
+        self,
+        profile: str | None,
+        history: Sequence[Turn],
+        query: str,
+        query_codes: Codes | None,
+        user_id: Sequence[Codes] | None = None,
     ) -> list[int]:
         """Token ids after which the model generates the SID of an item for `query`.
 
         history: the user's past events, oldest first; the last `max_history_events` are shown.
         query_codes: the query's own SID; needed when `config.query_sids`.
+        user_id: SIDs of who the user is now; shown when `config.user_ids`.
         """
-        return self._prompt("search", profile, history, query, query_codes)
+        return self._prompt("search", profile, history, query, query_codes, user_id)
 
-    def next_item_prompt(self, profile: str | None, history: Sequence[Turn]) -> list[int]:
+    def next_item_prompt(
+        self,
+        profile: str | None,
+        history: Sequence[Turn],
+        user_id: Sequence[Codes] | None = None,
+    ) -> list[int]:
         """Token ids after which the model generates the SID of the user's next item."""
-        return self._prompt("next_item", profile, history, None, None)
+        return self._prompt("next_item", profile, history, None, None, user_id)
 
     def training_rows(self, task: str, profile: str | None, turns: Sequence[Turn]) -> list[Row]:
         """One user's events as training sequences; the SID of every turn is learnt exactly once.
@@ -198,7 +213,10 @@ class PromptEncoder:
             row.add(self._head(task, profile), False)
             for position in range(begin, end):
                 turn = turns[position]
-                row.add(self._turn(task, turn.query, turn.query_codes, turn.keywords), False)
+                asked_by = self._turn(
+                    task, turn.query, turn.query_codes, turn.user_id, turn.keywords
+                )
+                row.add(asked_by, False)
                 asked = task != "search" or turn.query is not None
                 row.add(self._sid(turn.item_codes), position >= first_learnt and asked)
             if any(row.learnt):
@@ -250,12 +268,13 @@ class PromptEncoder:
         history: Sequence[Turn],
         query: str | None,
         query_codes: Codes | None,
+        user_id: Sequence[Codes] | None,
     ) -> list[int]:
         ids = self._head(task, profile)
         for turn in history[max(0, len(history) - self.config.max_history_events) :]:
-            ids += self._turn(task, turn.query, turn.query_codes)
+            ids += self._turn(task, turn.query, turn.query_codes, turn.user_id)
             ids += self._sid(turn.item_codes)
-        return ids + self._turn(task, query, query_codes)
+        return ids + self._turn(task, query, query_codes, user_id)
 
     def _pair(self, task: str) -> Mapping[str, Any]:
         pairs = self.templates.pairs
@@ -274,13 +293,19 @@ class PromptEncoder:
         task: str,
         query: str | None,
         query_codes: Codes | None,
+        user_id: Sequence[Codes] | None,
         keywords: str | None = None,
     ) -> list[int]:
         if not self.config.query_sids or query is None:
             query_codes = None
         elif query_codes is None:
             raise invalid("PromptEncoder", "query_codes", "the query's SID", None, "encode it")
-        fields: Fields = {"query": query, "query_sid": query_codes, "keywords": keywords}
+        fields: Fields = {
+            "query": query,
+            "query_sid": query_codes,
+            "keywords": keywords,
+            "user_id": user_id if self.config.user_ids else None,
+        }
         return self._render(self.templates.personalised[task]["turn"], fields)
 
     def _sid(self, codes: Codes) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.data.prompts import Turn
+from onesearch_fast.data.user_ids import UserId, UserIds
 from onesearch_fast.engine.requests import SearchRequest
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
@@ -41,6 +42,10 @@ class PromptWriter:
     def __init__(self, served: ServedModel, max_prompt_tokens: int) -> None:
         self._served = served
         self._max_prompt_tokens = max_prompt_tokens
+        self._user_ids: UserIds | None = None
+        if served.query_items is not None:
+            trie = served.trie
+            self._user_ids = UserIds(trie.level_sizes, trie.item_codes, served.query_items)
 
     def case(self, request: SearchRequest) -> SearchCase:
         """Checks a request and finds its items."""
@@ -75,9 +80,11 @@ class PromptWriter:
         """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
         past = self._shown(case)
         item_codes = self._served.trie.item_codes([event.row for event in past])
-        turns = [_turn(*pair, codes_of) for pair in zip(past, item_codes, strict=True)]
+        user_ids = self._ids_before(case)
+        known = zip(past, item_codes, user_ids[len(case.history) - len(past) : -1], strict=True)
+        turns = [_turn(*one, codes_of) for one in known]
         while True:
-            ids = self._render(case, turns, codes_of)
+            ids = self._render(case, turns, codes_of, user_ids[-1])
             if len(ids) <= self._max_prompt_tokens or not turns:
                 return ids
             turns = turns[len(turns) // 2 + 1 :]
@@ -87,13 +94,25 @@ class PromptWriter:
         most = self._served.prompts.config.max_history_events
         return case.history[max(0, len(case.history) - most) :]
 
+    def _ids_before(self, case: SearchCase) -> list[UserId | None]:
+        """The user's id before each past event, and now; None where prompts show none."""
+        queries = [*(event.query for event in case.history), case.query]
+        if self._user_ids is None:
+            return [None] * len(queries)
+        return self._user_ids.before_each([event.row for event in case.history], queries)
+
     def _render(
-        self, case: SearchCase, turns: Sequence[Turn], codes_of: dict[str, Codes]
+        self,
+        case: SearchCase,
+        turns: Sequence[Turn],
+        codes_of: dict[str, Codes],
+        user_id: UserId | None,
     ) -> list[int]:
         prompts = self._served.prompts
         if case.query is None:
-            return prompts.next_item_prompt(case.profile, turns)
-        return prompts.search_prompt(case.profile, turns, case.query, codes_of[case.query])
+            return prompts.next_item_prompt(case.profile, turns, user_id)
+        query_codes = codes_of[case.query]
+        return prompts.search_prompt(case.profile, turns, case.query, query_codes, user_id)
 
 
 def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
@@ -105,10 +124,9 @@ def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _turn(event: _Event, codes: Codes, codes_of: dict[str, Codes]) -> Turn:
-    if event.query is None:
-        return Turn(codes)
-    return Turn(codes, event.query, codes_of[event.query])
+def _turn(event: _Event, codes: Codes, user_id: UserId | None, codes_of: dict[str, Codes]) -> Turn:
+    query_codes = None if event.query is None else codes_of[event.query]
+    return Turn(codes, event.query, query_codes, user_id=user_id)
 
 
 def _cut(text: str | None) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 import onesearch_fast
 from onesearch_fast.data.prompts import PromptEncoder
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.data.user_ids import QueryItems
 from onesearch_fast.errors import FormatError, ServedModelError, invalid
 from onesearch_fast.files import atomic_folder, read_json, sha256, write_json
 from onesearch_fast.index.item_table import ItemTable
@@ -29,6 +30,7 @@ CODEBOOKS = "codebooks.safetensors"
 TEXT_ENCODER = "text_encoder"
 PROMPTS = "prompts.json"
 ITEMS = "items.parquet"
+QUERY_ITEMS = "query_items.json"  # only where prompts hold user ids
 MANIFEST = "manifest.json"
 
 # What no search does without; Hugging Face names the files of models and tokenizers itself.
@@ -50,6 +52,7 @@ class ServedModel:
         codebooks, text_encoder: from the text of a query to its codes.
         prompts: from query codes and a user to a prompt; holds the tokenizer.
         training_log: `TrainLog.content_hash` of what it was trained on, where its maker said it.
+        query_items: what stands for the past of a new user; where prompts hold user ids.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class ServedModel:
     text_encoder: TextEncoder
     prompts: PromptEncoder
     training_log: str | None = None
+    query_items: QueryItems | None = None
 
     @staticmethod
     def write(
@@ -70,6 +74,7 @@ class ServedModel:
         text_encoder: TextEncoder,
         prompts: PromptEncoder,
         training_log: str | None = None,
+        query_items: QueryItems | None = None,
     ) -> None:
         """Writes a folder, whole or not at all; a served model already there is replaced.
 
@@ -82,6 +87,9 @@ class ServedModel:
         """
         _refuse_other_folder(Path(folder))
         _check_parts(model, trie, items, codebooks, text_encoder, prompts)
+        if (query_items is not None) != prompts.config.user_ids:
+            expected = "clicked items of queries where, and only where, prompts hold user ids"
+            raise _unfit("query_items", expected, type(query_items))
         with atomic_folder(folder) as temporary:
             _save_model(model, temporary, prompts.tokenizer)
             prompts.tokenizer.save(temporary)
@@ -90,6 +98,8 @@ class ServedModel:
             codebooks.save(temporary / CODEBOOKS)
             text_encoder.save(temporary / TEXT_ENCODER)
             items.save(temporary / ITEMS)
+            if query_items is not None:
+                query_items.save(temporary / QUERY_ITEMS)
             _write_manifest(temporary, training_log)
 
     @classmethod
@@ -106,23 +116,35 @@ class ServedModel:
         manifest = _Manifest.read(root)
         _check_files(root, manifest, verify)
         try:
-            tokenizer = SidTokenizer.load(root)
+            prompts = PromptEncoder.load(root / PROMPTS, SidTokenizer.load(root))
+            items = ItemTable.load(root / ITEMS)
             served = cls(
                 folder=root,
                 trie=SidTrie.load(root / TRIE, verify=verify),
-                items=ItemTable.load(root / ITEMS),
+                items=items,
                 codebooks=Codebooks.load(root / CODEBOOKS),
                 text_encoder=load_text_encoder(root / TEXT_ENCODER),
-                prompts=PromptEncoder.load(root / PROMPTS, tokenizer),
+                prompts=prompts,
                 training_log=manifest.training_log,
+                query_items=_query_items(root, manifest, prompts, len(items)),
             )
         except FormatError as error:
             raise ServedModelError(f"{root}: {error}; {_REMEDY}") from error
         if served.trie.num_items != len(served.items):
             expected = f"the trie's {served.trie.num_items} items"
             raise _damaged(root, ITEMS, expected, f"{len(served.items)} rows")
-        _check_code_ranges(root, tokenizer, served.trie)
+        _check_code_ranges(root, prompts.tokenizer, served.trie)
         return served
+
+
+def _query_items(
+    root: Path, manifest: _Manifest, prompts: PromptEncoder, num_items: int
+) -> QueryItems | None:
+    if not prompts.config.user_ids:
+        return None
+    if QUERY_ITEMS not in manifest.files:
+        raise _damaged(root, MANIFEST, f"an entry for {QUERY_ITEMS}", "none")
+    return QueryItems.load(root / QUERY_ITEMS, num_items)
 
 
 def _check_parts(

@@ -26,6 +26,7 @@ from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.data.user_ids import QueryItems, UserIds
 from onesearch_fast.files import read_json, write_json
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import check_served, read_checkpoint
@@ -104,7 +105,16 @@ def run_pipeline(
         tokenizer = _tokenizer(run, split.log, config, sids)
         prompts = PromptEncoder(tokenizer, Templates.load(config.prompts.template), config.prompts)
         query_codes = _codes_of(sids, _queries(split.log))
-        inputs = StageInputs(split.log, sids.codes, query_codes, prompts)
+        query_items = QueryItems.from_log(split.log) if config.prompts.user_ids else None
+        inputs = StageInputs(
+            split.log,
+            sids.codes,
+            query_codes,
+            prompts,
+            user_ids=None
+            if query_items is None
+            else UserIds(sids.codebooks.level_sizes, sids.codes.__getitem__, query_items),
+        )
         if config.thoughts is not None:
             inputs = _with_thoughts(run, inputs, config.thoughts, sids)
         validation = _Validation(stop_cases, inputs, sids)
@@ -115,7 +125,8 @@ def run_pipeline(
         if parallel.rank() == 0:
             write_curves(run.path)
         served = run.step(
-            "served", lambda target: write_served(target, folder, sids, prompts, split.log)
+            "served",
+            lambda target: write_served(target, folder, sids, prompts, split.log, query_items),
         )
     return PipelineResult(run.path, served, tuple(run.reports))
 

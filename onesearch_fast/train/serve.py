@@ -9,6 +9,7 @@ import torch
 
 from onesearch_fast.data.prompts import PromptEncoder
 from onesearch_fast.data.split import TrainLog
+from onesearch_fast.data.user_ids import QueryItems
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_table import ItemTable
@@ -25,6 +26,7 @@ def write_served(
     sids: SemanticIds,
     prompts: PromptEncoder,
     log: TrainLog,
+    query_items: QueryItems | None = None,
 ) -> None:
     """Writes a served model; inside one SID, items with more events in the log come first."""
     trie = SidTrie.build(sids.codes, sids.codebooks.level_sizes, item_scores=log.item_popularity())
@@ -39,6 +41,7 @@ def write_served(
         sids.encoder,
         prompts,
         training_log=log.content_hash(),
+        query_items=query_items,
     )
 
 
@@ -63,4 +66,5 @@ def export_served(
         served.text_encoder,
         served.prompts,
         training_log=served.training_log,
+        query_items=served.query_items,
     )

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from onesearch_fast.data.cot import SEPARATOR, Thoughts
 from onesearch_fast.data.prompts import PromptEncoder, Row, Turn
 from onesearch_fast.data.split import TrainLog, UserHistory
+from onesearch_fast.data.user_ids import UserId, UserIds
 from onesearch_fast.errors import invalid
 
 
@@ -25,6 +26,7 @@ class StageInputs:
         query_codes: distinct query text of the log -> int32 [num_levels].
         thoughts: keywords of the log's queries and turns, where the run makes any.
         keyword_codes: keyword -> int32 [num_levels].
+        user_ids: who a user is before each event, where prompts say it.
     """
 
     log: TrainLog
@@ -33,6 +35,7 @@ class StageInputs:
     prompts: PromptEncoder
     thoughts: Thoughts | None = None
     keyword_codes: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    user_ids: UserIds | None = None
 
     def turns(self, history: UserHistory) -> list[Turn]:
         """The events of one user as prompts show them."""
@@ -41,9 +44,17 @@ class StageInputs:
                 self.item_codes[event.row],
                 event.query,
                 None if event.query is None else self.query_codes[event.query],
+                user_id=user_id,
             )
-            for event in history.events
+            for event, user_id in zip(history.events, self.ids_before(history), strict=True)
         ]
+
+    def ids_before(self, history: UserHistory, *query: str | None) -> list[UserId | None]:
+        """The user's id before each event, and before a question, if one is given."""
+        queries = [*(event.query for event in history.events), *query]
+        if self.user_ids is None:
+            return [None] * len(queries)
+        return self.user_ids.before_each([event.row for event in history.events], queries)
 
     def taught_turns(self, history: UserHistory) -> list[Turn]:
         """As `turns`, with the keywords that a teacher reads of each query."""

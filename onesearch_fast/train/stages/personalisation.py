@@ -29,13 +29,16 @@ def validation_rows(cases: Sequence[EvalCase], inputs: StageInputs) -> Iterator[
     `inputs.query_codes` must hold the queries of the cases.
     """
     for case in cases:
-        history = inputs.turns(UserHistory(case.user_id, case.profile, case.history))
+        past = UserHistory(case.user_id, case.profile, case.history)
+        history, user_id = inputs.turns(past), inputs.ids_before(past, case.query)[-1]
         row = Row()
         if case.query is not None:
             query_codes = inputs.query_codes[case.query]
-            prompt = inputs.prompts.search_prompt(case.profile, history, case.query, query_codes)
+            prompt = inputs.prompts.search_prompt(
+                case.profile, history, case.query, query_codes, user_id
+            )
         else:
-            prompt = inputs.prompts.next_item_prompt(case.profile, history)
+            prompt = inputs.prompts.next_item_prompt(case.profile, history, user_id)
         row.add(prompt, False)
         row.add(
             inputs.prompts.tokenizer.code_ids(inputs.item_codes[case.target_row]).tolist(), True
