@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import onesearch_fast as osf
 from onesearch_fast import col
 from onesearch_fast.index import LiveStore, SidTrie, Snapshot
+from onesearch_fast.ops import constrained_beam_step
 
 SIZES = (4, 3, 2)
 IDS = range(40)
@@ -297,6 +299,11 @@ BAD_UPDATES = {
     ),
     "a negative id": (lambda s: s.insert([-1], [[0, 0, 0]]), "ids of at least 0, got -1"),
     "an id past int64": (lambda s: s.delete([2**63]), "integers below 2\\^63"),
+    "insert an id past int64": (lambda s: s.insert([2**63], [[0, 0, 0]]), "integers below 2\\^63"),
+    "insert a score that is no number": (
+        lambda s: s.insert([50], [[0, 0, 0]], [float("nan")]),
+        "LiveStore.insert: scores: expected finite float32 numbers, got nan at row 0",
+    ),
     "a code out of range": (
         lambda s: s.insert([50, 51], [[0, 0, 0], [0, 3, 0]]),
         r"codes: expected integers in \[0, 3\) at level 1, got 3 at row 1",
@@ -581,6 +588,14 @@ def test_many_threads(folder: Path) -> None:
         check(store.snapshot(), ITEMS)
 
 
+def run_python(script: str, folder: Path) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.split("\n")[:-1]
+
+
 FULL_DISK = """
 import resource, signal, sys
 import numpy as np
@@ -612,11 +627,72 @@ print(store.snapshot().num_items)
 
 def test_a_full_disk(store: LiveStore, folder: Path) -> None:
     store.close()
-    run = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    held = run_python(FULL_DISK, folder)
     with LiveStore.open(folder) as store:
-        assert store.snapshot().num_items == int(run.stdout)
+        assert store.snapshot().num_items == int(held[0])
         assert store.torn_bytes == 0
         assert not (folder / "generation-2").exists()
+
+
+NO_ROOM_TO_CREATE = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+import onesearch_fast as osf
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+codes = np.zeros((3000, 3), dtype=int)
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, limit[1]))
+try:
+    osf.LiveStore.create(sys.argv[1], codes, (4, 3, 2))
+except OSError:
+    print(sorted(path.name for path in Path(sys.argv[1]).iterdir()))
+resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+print(osf.LiveStore.create(sys.argv[1], codes, (4, 3, 2)).snapshot().num_items)
+"""
+
+
+def test_a_disk_without_room_for_a_new_store(folder: Path) -> None:
+    assert run_python(NO_ROOM_TO_CREATE, folder) == ["['lock']", "3000"]
+
+
+READ_ONLY_FOLDER = """
+import os, sys
+import onesearch_fast as osf
+os.chdir(sys.argv[1] + "/..")
+store = osf.LiveStore.open("store")
+os.chmod(".", 0o755)
+os.chmod("store", 0o555)
+if os.geteuid() == 0:
+    os.setuid(65534)  # root writes anywhere
+store.insert([50], [[0, 0, 0]])
+for change in (store.compact, lambda: osf.LiveStore.create("store/new", [[0, 0, 0]], (4, 3, 2))):
+    try:
+        change()
+    except PermissionError as error:
+        print(error.filename)
+store.delete([3])
+print(store.snapshot().num_items, store.snapshot().version)
+"""
+
+
+def test_a_folder_that_became_read_only(store: LiveStore, folder: Path) -> None:
+    store.close()
+    assert run_python(READ_ONLY_FOLDER, folder) == ["store/generation-2", "store/new", "30 2"]
+    folder.chmod(0o755)
+    with LiveStore.open(folder) as store:
+        assert store.snapshot().version == 2
+
+
+def test_filters_of_another_version_are_refused(store: LiveStore) -> None:
+    old = store.snapshot()
+    store.delete([3])
+    logits, node = torch.zeros(1, 1, SIZES[0]), torch.zeros(1, 1, dtype=torch.int32)
+    for snapshot, of in ((store.snapshot(), old), (old, store.snapshot())):
+        with pytest.raises(ValueError, match="filter: expected a filter of this trie"):
+            constrained_beam_step(
+                logits, node, torch.zeros(1, 1), snapshot, 4, 0, filter=of.filter(allow=[4])
+            )
+    nothing = old.filter(allow=[])
+    step = constrained_beam_step(logits, node, torch.zeros(1, 1), old, 4, 0, filter=nothing)
+    assert step.count.tolist() == [0]
