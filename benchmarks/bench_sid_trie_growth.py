@@ -1,10 +1,10 @@
 """How time and memory of the trie grow with the catalogue, and those of its rivals.
 
-    python benchmarks/bench_sid_trie_growth.py OUT.json [--max-items 1e8] [--threads 2]
+    python benchmarks/bench_sid_trie_growth.py OUT.json [--max-items 1e8] [--threads 2] [--plot SVG]
 
 A script: memory is that of a process, so each point is measured in one of its own, which holds the
 codes (uint16, even, unsorted) before it begins. Rivals must find the nodes (marisa-trie: the number
-of SIDs) that our build finds. `plot_sid_trie_growth.py` draws the results.
+of SIDs) that our build finds. `plot_sid_trie_growth.py` draws the results, as `--plot` does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from plot_sid_trie_growth import SHAPE, draw
 from static_reference import StaticIndex
 from trie_rivals import even_codes, marisa_keys, marisa_trie_of, nodes_of_dict_trie
 
@@ -256,6 +257,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--max-items", type=float, default=1e6)
     parser.add_argument("--threads", type=int, default=2, help="of our second build")
+    parser.add_argument("--plot", type=Path, help="a picture (.svg or .png) of the results")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--scratch-folder", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -266,6 +268,12 @@ def main() -> None:
         parser.error("OUT.json is missing")
     else:
         grow(arguments.out, int(arguments.max_items), arguments.threads)
+        if arguments.plot is not None:
+            draw(
+                json.loads(arguments.out.read_text(encoding="utf-8"))["points"],
+                SHAPE,
+                arguments.plot,
+            )
 
 
 if __name__ == "__main__":

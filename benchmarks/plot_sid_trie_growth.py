@@ -18,6 +18,7 @@ NAMES = {
     "marisa": "marisa-trie",
     "dicts": "dict of dicts",
 }
+SHAPE = "4096-1024-512-256-256"
 Line = list[tuple[int, float]]
 
 
@@ -67,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--shape", default="4096-1024-512-256-256")
+    parser.add_argument("--shape", default=SHAPE)
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text(encoding="utf-8"))
     draw(results["points"], arguments.shape, arguments.out)
