@@ -309,7 +309,7 @@ class Load:
 
 
 LOADS = [
-    *(Load(batch=batch) for batch in (100, 1000, 10_000)),
+    *(Load(batch=batch) for batch in (100, 1000, 4000, 10_000)),
     Load(bound=False),
     Load(compactions=True),
     Load(search=whole),

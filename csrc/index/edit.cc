@@ -70,7 +70,12 @@ void Edit::add(Update* update) {
   const std::vector<Place> places = places_of(update);
   if (update->columns != nullptr) append_columns(*update);
   std::vector<BaseNodes> base_nodes;
-  if (update->kind == RecordKind::kInsert) base_nodes = base_nodes_of(*update);
+  std::vector<OverlayItem> base_items;
+  if (update->kind == RecordKind::kInsert) {
+    base_nodes = base_nodes_of(*update);
+  } else if (update->kind != RecordKind::kDelete) {
+    base_items = base_items_at(places);
+  }
   for (size_t row = 0; row < places.size(); ++row) {
     if (update->kind == RecordKind::kInsert) {
       put(new_item(*update, row, base_nodes[row]), places[row]);
@@ -78,7 +83,7 @@ void Edit::add(Update* update) {
     } else if (update->kind == RecordKind::kDelete) {
       remove(update->ids[row], places[row]);
     } else {
-      change(*update, row, places[row]);
+      change(*update, row, places[row], base_items[row]);
     }
   }
 }
@@ -116,26 +121,35 @@ std::vector<BaseNodes> Edit::base_nodes_of(const Update& update) const {
   return nodes;
 }
 
-OverlayItem Edit::item_of_base(uint32_t position) const {
-  OverlayItem item{};
-  item.id = base_.item_id(position);
-  item.score = base_.item_scores == nullptr ? 0.0f : base_.item_scores[position];
-  uint32_t node = base_.item_partition[base_.num_levels].part_of(position);
-  for (int level = base_.num_levels; level > 0; --level) {
-    item.sid.set_code(level - 1, base_.token(level - 1, node));
-    item.base_nodes[level - 1] = static_cast<int32_t>(node);
-    node = base_.parent(level, node);
+// The items at those places that are of the base; level by level, too.
+std::vector<OverlayItem> Edit::base_items_at(const std::vector<Place>& places) const {
+  std::vector<OverlayItem> items(places.size());
+  std::vector<uint32_t> nodes(places.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (places[i].where != Place::kBase) continue;
+    const uint32_t position = places[i].index;
+    items[i].id = base_.item_id(position);
+    items[i].score = base_.item_scores == nullptr ? 0.0f : base_.item_scores[position];
+    nodes[i] = base_.item_partition[base_.num_levels].part_of(position);
   }
-  return item;
+  for (int level = base_.num_levels; level > 0; --level) {
+    for (size_t i = 0; i < places.size(); ++i) {
+      if (places[i].where != Place::kBase) continue;
+      items[i].sid.set_code(level - 1, base_.token(level - 1, nodes[i]));
+      items[i].base_nodes[level - 1] = static_cast<int32_t>(nodes[i]);
+      nodes[i] = base_.parent(level, nodes[i]);
+    }
+  }
+  return items;
 }
 
-void Edit::change(const Update& update, size_t row, Place place) {
+void Edit::change(const Update& update, size_t row, Place place, const OverlayItem& base_item) {
   size_t index = place.index;
   if (place.where != Place::kAdded) {
     const bool in_base = place.where == Place::kBase;
     index = added_.size();
     (in_base ? dead_base_ : dead_overlay_).push_back(place.index);
-    put(in_base ? item_of_base(place.index) : before_.overlay->item(place.index), place);
+    put(in_base ? base_item : before_.overlay->item(place.index), place);
   }
   if (update.kind == RecordKind::kUpdateScores) added_[index].score = update.scores[row];
   set_attributes(update, row, index);
