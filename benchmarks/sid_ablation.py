@@ -60,13 +60,15 @@ class Step:
     paper_icr: float | None = None
 
 
-BALANCED = {"balance_slack": SLACK}
+BALANCED = {"balance_slack": SLACK, "balance_by_first_code": True}
 STEPS = (
     Step("plain", "plain", paper_icr=40.54),
     Step("+ keywords", "keywords", paper_icr=43.32),
     Step("+ L3 balanced", "keywords", BALANCED, paper_icr=68.08),
     Step("+ OPQ", "keywords", BALANCED, opq=True, paper_icr=91.91),
-    Step("+ alignment", "aligned", BALANCED, opq=True),
+    Step("+ PRQ", "keywords", BALANCED | {"prq": True}, opq=True),
+    Step("+ OPQ, aligned", "aligned", BALANCED, opq=True),
+    Step("+ OPQ, no keywords", "plain", BALANCED, opq=True),
 )
 
 
@@ -200,6 +202,12 @@ def measure(catalogue: Catalogue, sizes: str, num_seeds: int) -> Iterator[dict[s
         yield {"step": step.name, "paper_icr_percent": step.paper_icr, "figures": row}
 
 
+TABLE_HEAD = (
+    "| step | ICR in the paper | CUR 1 | CUR 2 | CUR 3 | icr_sid | icr_item "
+    f"| neighbour recall@{K} | query recall@{K} | query mrr@{K} |\n{'|---' * 10}|"
+)
+
+
 def table_line(entry: dict[str, Any]) -> str:
     figures, paper = entry["figures"], entry["paper_icr_percent"]
     cells = [entry["step"], f"{paper:.1f} %" if paper else "-"]
@@ -229,7 +237,10 @@ def main() -> None:
         catalogue = load_catalogue(name, dataset, encoder, arguments.cache)
         tables = {}
         for sizes in SIZES:
-            print(f"{name}, {encoder}, {sizes}, {len(catalogue.cases)} queries", flush=True)
+            print(
+                f"{name}, {encoder}, {sizes}, {len(catalogue.cases)} queries\n{TABLE_HEAD}",
+                flush=True,
+            )
             tables[sizes] = []
             for entry in measure(catalogue, sizes, arguments.seeds):
                 print(table_line(entry), flush=True)
