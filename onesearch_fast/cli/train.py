@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="run_folder", type=Path, required=True, help="run folder, made or resumed"
     )
-    parser.add_argument("--config", type=Path, help="JSON of settings; default: chosen for the log")
+    chosen = "JSON or YAML of settings; default: chosen for the log"
+    parser.add_argument("--config", type=Path, help=chosen)
     parser.add_argument("--order", help="order of the log, where the data has several")
     parser.add_argument("--minutes", type=float, help="training time, shared out over the stages")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -23,16 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
     from onesearch_fast.data.split import leave_last_out
-    from onesearch_fast.files import read_json
-    from onesearch_fast.train.config import PipelineConfig, check_minutes
+    from onesearch_fast.train.config import check_minutes, read_config
     from onesearch_fast.train.pipeline import run_pipeline
     from onesearch_fast.train.progress import ConsoleProgress
     from onesearch_fast.train.suggest import suggest_config
 
     # A slip in the settings should not wait for the data to be read.
-    given = (
-        None if arguments.config is None else PipelineConfig.from_json(read_json(arguments.config))
-    )
+    given = None if arguments.config is None else read_config(arguments.config)
     check_minutes(arguments.minutes)
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
     config = given or suggest_config(split.log)

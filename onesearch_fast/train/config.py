@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.tokenizer import SMALLEST_VOCABULARY
-from onesearch_fast.errors import invalid
+from onesearch_fast.errors import FormatError, invalid
+from onesearch_fast.files import read_json
 from onesearch_fast.sid.build import SidConfig
 from onesearch_fast.train.losses.distillation import Distillation
 from onesearch_fast.train.losses.fgm import Fgm
@@ -294,6 +297,18 @@ class PipelineConfig:
             for stage, limit in zip(self.stages, limits, strict=True)
         )
         return replace(self, stages=tuple(stages))
+
+
+def read_config(path: str | os.PathLike[str]) -> PipelineConfig:
+    """A config file, JSON or YAML by its ending (.yaml, .yml)."""
+    if Path(path).suffix not in (".yaml", ".yml"):
+        return PipelineConfig.from_json(read_json(path))
+    import yaml
+
+    try:
+        return PipelineConfig.from_json(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise FormatError(f"{path}: expected YAML: {error}") from error
 
 
 def check_minutes(minutes: float | None) -> None:

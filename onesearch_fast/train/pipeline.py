@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.rewards.composite import CompositeReward
 from onesearch_fast.train.rewards.relevance import CategoryRelevance
 from onesearch_fast.train.rows import TokenRows
-from onesearch_fast.train.run_folder import RunFolder, StepReport
+from onesearch_fast.train.run_folder import RUN_FILE, RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
 from onesearch_fast.train.stages import Stage, StageInputs, find_stage
 from onesearch_fast.train.stages.personalisation import validation_rows
@@ -75,6 +75,7 @@ def run_pipeline(
     run_dir: str | os.PathLike[str],
     resume: bool = True,
     progress: Progress | None = None,
+    fork_from: Sequence[str | os.PathLike[str]] = (),
 ) -> PipelineResult:
     """Trains a model on `split.log` and writes its served folder, `run_dir/served`.
 
@@ -87,6 +88,10 @@ def run_pipeline(
     Several processes (`torchrun --nproc-per-node=2 -m -- onesearch_fast.cli.main train ...`, on
     machines that share `run_dir`) train together: each runs its share of every step.
 
+    Args:
+        fork_from: other runs on the same data; steps that they made by the same settings are linked
+            instead of made again.
+
     Raises:
         ValueError: the folder holds a run of other data or another config (the message names what
             differs), or any run at all with `resume=False`; a stage or task that does not exist,
@@ -95,11 +100,13 @@ def run_pipeline(
     parallel.join()
     stages = [(stage, find_stage(stage.name, stage.tasks)) for stage in config.stages]
     stop_cases = list(_stop_cases(split))
-    run = RunFolder(Path(run_dir), progress or Silent())
+    identity = _identity(split, config, stop_cases)
+    donors = _donors([Path(folder) for folder in fork_from], identity, config)
+    run = RunFolder(Path(run_dir), progress or Silent(), donors)
     if config.model.checkpoint is not None:
         # What cannot be served in the end is refused before anything is trained.
         check_served(read_checkpoint(config.model.checkpoint).config)
-    run.claim(_identity(split, config, stop_cases), _versions(), resume)
+    run.claim(identity, _versions(), resume)
     with quiet_transformers():
         sids = _semantic_ids(run, split.log, config)
         tokenizer = _tokenizer(run, split.log, config, sids)
@@ -142,6 +149,41 @@ def _identity(
         "data_name": split.name,
         "validation": hashlib.sha256(targets.encode()).hexdigest(),
     }
+
+
+def _donors(
+    runs: Iterable[Path], identity: Mapping[str, Any], config: PipelineConfig
+) -> dict[str, Path]:
+    """Step -> a finished one of another run that was made by the same settings of the same data."""
+    donors: dict[str, Path] = {}
+    for run in runs:
+        found = read_json(run / RUN_FILE)
+        if any(found.get(key) != identity.get(key) for key in ("data", "validation", "template")):
+            continue
+        other = PipelineConfig.from_json(found["config"])
+        for name in _shared_steps(config, other):
+            if (run / "steps" / f"{name}.json").is_file():
+                donors.setdefault(name, run)
+    return donors
+
+
+def _shared_steps(one: PipelineConfig, other: PipelineConfig) -> Iterator[str]:
+    """Names of the steps that two configs make alike."""
+    if one.sid != other.sid:
+        return
+    yield "semantic_ids"
+    if (one.model, one.prompts) != (other.model, other.prompts):
+        return
+    yield "tokenizer"
+    if one.thoughts == other.thoughts:
+        yield "thoughts"
+    if (one.seed, one.precision) != (other.seed, other.precision):
+        return
+    yield "initial_model"
+    for number, (stage, same) in enumerate(zip(one.stages, other.stages, strict=False), start=1):
+        if stage != same or one.thoughts != other.thoughts:
+            return
+        yield f"stage_{number}_{stage.name}"
 
 
 def _own_template(name_or_path: str) -> dict[str, Any]:

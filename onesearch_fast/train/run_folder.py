@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import sys
@@ -37,9 +38,13 @@ class StepReport:
 class RunFolder:
     """The steps of a run. A step is made in a temporary folder and renamed when it is whole."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
+    def __init__(
+        self, path: Path, progress: Progress, donors: Mapping[str, Path] | None = None
+    ) -> None:
+        """donors: step -> another run that has made the very same one."""
         self.path = path
         self.progress = progress
+        self.donors = donors or {}
         self.reports: list[StepReport] = []
 
     def claim(self, identity: Mapping[str, Any], versions: Mapping[str, str], resume: bool) -> None:
@@ -98,16 +103,31 @@ class RunFolder:
         if parallel.rank() == 0:
             self._remove_torn(folder.name)
             with atomic_folder(folder) as temporary:
-                make(temporary)
-            write_json(cost_file, {"seconds": time.monotonic() - began, "peak_mib": peak_mib()})
-        elif in_every_process:
+                if folder.name in self.donors:
+                    _link(self.donors[folder.name] / folder.name, temporary)
+                else:
+                    make(temporary)
+            seconds = time.monotonic() - began
+            write_json(cost_file, self._cost(folder.name, seconds))
+        elif in_every_process and folder.name not in self.donors:
             with TemporaryDirectory() as unused:
                 make(Path(unused))
+
+    def _cost(self, name: str, seconds: float) -> dict[str, float]:
+        """What a step cost; one that is linked, what it cost the run that made it."""
+        if name in self.donors:
+            cost: dict[str, float] = read_json(self.donors[name] / "steps" / f"{name}.json")
+            return cost
+        return {"seconds": seconds, "peak_mib": peak_mib()}
 
     def _remove_torn(self, name: str) -> None:
         """Removes what a kill left of earlier attempts at a step."""
         for torn in self.path.glob(f".{name}.*"):
             shutil.rmtree(torn)
+
+
+def _link(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, copy_function=os.link, dirs_exist_ok=True)
 
 
 def peak_mib() -> float:

@@ -10,6 +10,7 @@ import onesearch_fast
 from onesearch_fast.cli import main as cli
 
 EXPECTED_VERBS = {
+    "ablate",
     "align-embeddings",
     "bench",
     "build-sids",

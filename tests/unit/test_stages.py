@@ -14,6 +14,7 @@ from onesearch_fast.train.config import (
     PipelineConfig,
     StageConfig,
     demo_config,
+    read_config,
     real_config,
     smoke_config,
 )
@@ -285,3 +286,16 @@ def test_a_suggested_config_asks_only_for_what_the_log_has(inputs):
     silent = TrainLog((Item("a", "x"),), (UserHistory("u", None, (Event(1, 0, "click", None),)),))
     tasks = {task for stage in suggest_config(silent).stages for task in stage.tasks}
     assert tasks == {"title_to_sid", "next_item"}
+
+
+def test_a_config_may_be_yaml(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: 3\nstages:\n  - {name: alignment, tasks: {title_to_sid: 1}}\n")
+    config = read_config(path)
+    assert config.seed == 3 and config.stages[0].tasks == {"title_to_sid": 1.0}
+    path.write_text("sead: 3\n")
+    with pytest.raises(ValueError, match="did you mean seed"):
+        read_config(path)
+    path.write_text("seed: [")
+    with pytest.raises(ValueError, match="expected YAML"):
+        read_config(path)

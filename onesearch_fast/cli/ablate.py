@@ -1,0 +1,153 @@
+"""`onesearch-fast ablate`: what each part of the training is worth, row by row."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onesearch_fast.cli.main import Verb
+
+if TYPE_CHECKING:
+    from onesearch_fast.data.split import EvalCase, Split
+    from onesearch_fast.evaluate.ablation import RowValues
+    from onesearch_fast.train.config import PipelineConfig
+    from onesearch_fast.train.progress import Progress
+
+_SEEDS = 3
+_NUM_BEAMS = 64
+# Of the synthetic catalogue: what all rows and seeds get through in two hours on two cores.
+_ITEMS, _USERS = 8_000, 4_000
+_SMALL_ITEMS, _SMALL_USERS = 200, 60
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, help="data folder; default: a synthetic catalogue")
+    parser.add_argument("--order", help="order of the log, where the data has several")
+    parser.add_argument("--out", type=Path, required=True, help="folder of all runs and the table")
+    parser.add_argument("--config", type=Path, help="JSON or YAML of what every row starts from")
+    parser.add_argument("--seeds", type=int, default=_SEEDS, help=f"runs of each row ({_SEEDS})")
+    parser.add_argument("--num-beams", type=int, default=_NUM_BEAMS, help="beams of the search")
+    parser.add_argument("--small", action="store_true", help="a minute of everything, for tests")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.data.split import SEARCH
+    from onesearch_fast.errors import invalid
+    from onesearch_fast.evaluate.ablation import (
+        as_json,
+        as_text,
+        compare_rows,
+        hard_cases,
+        of_cases,
+    )
+    from onesearch_fast.files import write_json
+    from onesearch_fast.train.progress import ConsoleProgress
+
+    if arguments.seeds < 1:
+        raise invalid("ablate", "--seeds", "at least 1", arguments.seeds)
+    config = _config(arguments)
+    split = _split(arguments)
+    cases = [case for case in split.cases[SEARCH] if case.group == "report"]
+    if not cases:
+        raise invalid("ablate", "--data", "a log with held-out searches", "none")
+    rows = _all_rows(split, cases, config, arguments, ConsoleProgress())
+    parts = {"all queries": list(range(len(cases))), "hard queries": hard_cases(cases)}
+    tables: dict[str, Any] = {}
+    for name, places in parts.items():
+        if places:
+            shown = [cases[place] for place in places]
+            compared = compare_rows(of_cases(rows, places), shown)
+            tables[name] = {"cases": len(places), "rows": as_json(compared)}
+            print(as_text(f"{name}: {len(places):,} cases, {arguments.seeds} seeds", compared))
+            print()
+    write_json(arguments.out / "ablation.json", tables)
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> PipelineConfig:
+    from onesearch_fast.train.ablation import ablation_config, small_ablation_config
+    from onesearch_fast.train.config import read_config
+
+    if arguments.config is not None:
+        return read_config(arguments.config)
+    return small_ablation_config() if arguments.small else ablation_config()
+
+
+def _split(arguments: argparse.Namespace) -> Split:
+    from onesearch_fast.data.readers import read_dataset
+    from onesearch_fast.data.split import leave_last_out
+    from onesearch_fast.data.synthetic import make_synthetic
+
+    if arguments.data is not None:
+        return leave_last_out(read_dataset(arguments.data, order=arguments.order))
+    items, users = (_SMALL_ITEMS, _SMALL_USERS) if arguments.small else (_ITEMS, _USERS)
+    return leave_last_out(make_synthetic(num_items=items, num_users=users).dataset)
+
+
+def _all_rows(
+    split: Split,
+    cases: list[EvalCase],
+    config: PipelineConfig,
+    arguments: argparse.Namespace,
+    progress: Progress,
+) -> list[RowValues]:
+    """Trains and ranks every row with every seed; what is done already is kept."""
+    import numpy as np
+
+    from onesearch_fast.evaluate.ablation import METRICS, RowValues
+    from onesearch_fast.train.ablation import ablation_rows
+    from onesearch_fast.train.pipeline import run_pipeline
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    made: list[Path] = []
+    for seed in range(arguments.seeds):
+        for row in ablation_rows(replace(config, seed=config.seed + seed)):
+            folder = arguments.out / f"seed_{seed}" / row.name.replace("+ ", "").replace(" ", "_")
+            progress.say(f"{row.name}, seed {seed}")
+            # The newest first: it shares the most.
+            result = run_pipeline(
+                split, row.config, folder, progress=progress, fork_from=made[::-1]
+            )
+            made.append(folder)
+            minutes = sum(step.seconds for step in result.steps) / 60
+            values = _values(folder, split, cases, arguments.num_beams, progress)
+            found.setdefault(row.name, []).append({**values, "minutes": minutes})
+    return [
+        RowValues(
+            name,
+            {metric: np.array([run[metric] for run in runs]) for metric in METRICS},
+            float(np.mean([run["valid_sid_rate"] for run in runs])),
+            float(np.mean([run["minutes"] for run in runs])),
+        )
+        for name, runs in found.items()
+    ]
+
+
+def _values(
+    folder: Path, split: Split, cases: list[EvalCase], num_beams: int, progress: Progress
+) -> dict[str, Any]:
+    """Each metric of each case, kept in the run."""
+    import numpy as np
+
+    from onesearch_fast.engine.searcher import Searcher
+    from onesearch_fast.evaluate.ablation import METRICS
+    from onesearch_fast.evaluate.generative import VALID_SID_RATE, GenerativeRanker
+    from onesearch_fast.evaluate.metrics import ranking_metrics
+    from onesearch_fast.files import read_json, write_json
+
+    path = folder / f"values_{num_beams}.json"
+    if not path.is_file():
+        searcher = Searcher.load(folder / "served")
+        ranker = GenerativeRanker(searcher, split.log.items, num_beams, say=progress.say)
+        targets = np.array([case.target_row for case in cases])
+        metrics = ranking_metrics(ranker.rank(cases, 10), targets, (10,))
+        rates = ranker.case_values(cases)[VALID_SID_RATE]
+        values: dict[str, Any] = {metric: metrics[metric].tolist() for metric in METRICS}
+        write_json(path, {**values, "valid_sid_rate": float(np.nanmean(rates))})
+    kept: dict[str, Any] = read_json(path)
+    return kept
+
+
+VERB = Verb("ablate", "Train and compare rows that add one thing at a time.", add_arguments, run)
