@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from onesearch_fast.data.records import EVENTS, item_text
 from onesearch_fast.data.split import TrainLog
@@ -16,6 +16,9 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.sid.alignment import AlignmentPairs, similar_pairs
 from onesearch_fast.sid.analyzer import analyze
 from onesearch_fast.sid.nearest import check_seed
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -115,6 +118,8 @@ def mine_pairs(
 
 def incidence(groups: Iterable[Sequence[int]], num_things: int) -> sparse.csr_array:
     """Sparse 0/1 [num_groups, num_things]: which things the last 200 entries of a group hold."""
+    from scipy import sparse
+
     rows = [sorted(set(group[-MAX_GROUP:])) for group in groups]
     row = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
     column = np.array([thing for one in rows for thing in one], np.int64)
@@ -127,6 +132,8 @@ def item_cf(groups: sparse.csr_array) -> sparse.csr_array:
     n_i counts the groups of i: co-occurrence, in which long groups say less.
     Source: Breese et al. 1998 (inverse user frequency). Cost: the pairs within the groups.
     """
+    from scipy import sparse
+
     sizes = np.asarray(groups.sum(axis=1)).ravel()
     weight = np.divide(1.0, np.log1p(sizes), out=np.zeros_like(sizes), where=sizes > 0)
     scale = 1.0 / np.sqrt(np.maximum(np.asarray(groups.sum(axis=0)).ravel(), 1.0))
@@ -144,6 +151,8 @@ def swing(groups: sparse.csr_array, alpha: float = 1.0) -> sparse.csr_array:
     items that they share. An item's 300 smallest groups count.
     Source: Yang et al. 2020, arXiv 2010.05525. Cost: sum over items of groups^2 x their sizes.
     """
+    from scipy import sparse
+
     sizes = np.asarray(groups.sum(axis=1)).ravel()
     columns = groups.tocsc()
     found = []
