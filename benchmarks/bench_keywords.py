@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.keyword_encoder import KeywordEncoder
 from onesearch_fast.sid.keywords import Keyword, KeywordDictionary
+from onesearch_fast.sid.levels import Level
 from onesearch_fast.sid.text_encoder import normalize_rows
 
 DIM = 128
@@ -71,8 +72,8 @@ def test_query_to_sid(
     benchmark: Callable[..., None], sizes: tuple[tuple[int, ...], tuple[int, ...]]
 ) -> None:
     """A query whose embedding is given: keywords, fusion, codes; the same as in a batch."""
-    books = [[unit_rows(size, seed) for seed, size in enumerate(of)] for of in sizes]
-    book = Codebooks(books[0], books[1], normalize_residuals=True)
+    levels = [[Level(unit_rows(size, seed)) for seed, size in enumerate(of)] for of in sizes]
+    book = Codebooks(*levels)
     encoder = KeywordEncoder(GivenVectors(), dictionary(NUM_KEYWORDS))
     vectors = unit_rows(64, 7)
 

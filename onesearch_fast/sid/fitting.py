@@ -17,8 +17,9 @@ from onesearch_fast.sid.balance import balance_centroids, capacity, raise_prices
 from onesearch_fast.sid.codebooks import MAX_LEVEL_SIZE, MAX_LEVELS, Codebooks
 from onesearch_fast.sid.fit_state import FitState
 from onesearch_fast.sid.levels import Level, LevelFit
+from onesearch_fast.sid.matching import match_codes
 from onesearch_fast.sid.nearest import FloatArray, IntArray, check_seed
-from onesearch_fast.sid.opq import fit_opq, parting_directions
+from onesearch_fast.sid.opq import fit_opq, improve_opq, parting_directions
 from onesearch_fast.sid.residual_kmeans import MAX_ROWS_PER_CENTROID, KMeans
 from onesearch_fast.sid.vectors import VectorSource
 
@@ -85,14 +86,23 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Codebooks to begin with: levels before `level` stay, the others move from where they are."""
+
+    book: Codebooks
+    level: int
+
+
+@dataclass(frozen=True)
 class Fitting:
-    """One fit: what it is fitted to, how, and where it is remembered."""
+    """One fit: what it is fitted to, how, where it is remembered, and what it begins with."""
 
     settings: FitSettings
     source: VectorSource
     device: str
     state: str | os.PathLike[str] | None
     say: Callable[[str], None]
+    start: Start | None = None
 
     def run(self) -> Codebooks:
         """The fitted codebooks. BLAS runs on one thread, so that the input decides every bit."""
@@ -116,35 +126,75 @@ class Fitting:
     def _fingerprint(self, num_rows: int, sample: FloatArray) -> str:
         digest = hashlib.sha256(f"{self.settings} {num_rows} {sample.shape}".encode())
         digest.update(sample.data)
+        if self.start is not None:
+            digest.update(f"from level {self.start.level}".encode())
+            for level in self.start.book.levels:
+                digest.update(np.ascontiguousarray(level.centroids).data)
         return digest.hexdigest()
 
     def _fit_levels(self, sample: FloatArray, num_rows: int, state: FitState) -> Codebooks:
         settings = self.settings
-        mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32) if settings.prq else None
+        mean = self._mean(sample)
         book = Codebooks((), (), settings.normalize_residuals, mean)
         rest = book.without_mean(sample, self.device)
+        before = self._codes_before(sample)
         codes: list[IntArray] = []
         for number in range(len(settings.level_sizes)):
             level = state.load(number)
             if level is None:
                 level = self._fit_residual_level(book, rest, codes, num_rows)
+                level = self._keep_ids(level, number, rest, codes, before)
                 state.save(number, level)
             first = codes[0] if codes else None
             codes.append(level.encode(rest, first, self.device))
             rest = level.leave(rest, codes[-1], settings.normalize_residuals, self.device)
             book = Codebooks((*book.levels, level), (), settings.normalize_residuals, mean)
-        opq = self._fit_opq(rest, np.stack(codes, axis=1), state) if settings.opq else []
+        opq = self._fit_opq(rest, codes, before, state) if settings.opq else []
         return Codebooks(book.levels, opq, settings.normalize_residuals, mean)
+
+    def _mean(self, sample: FloatArray) -> FloatArray | None:
+        if self.start is not None:
+            return self.start.book.mean
+        if not self.settings.prq:
+            return None
+        mean: FloatArray = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def _codes_before(self, sample: FloatArray) -> list[IntArray]:
+        if self.start is None:
+            return []
+        return [codes for _, codes in self.start.book.walk(sample, self.device)]
+
+    def _keep_ids(
+        self,
+        level: Level,
+        number: int,
+        rest: FloatArray,
+        codes: Sequence[IntArray],
+        before: Sequence[IntArray],
+    ) -> Level:
+        """`level` with its codes numbered so that most rows keep the one they had before."""
+        if self.start is None or number < self.start.level:
+            return level
+        now = level.encode(rest, codes[0] if codes else None, self.device)
+        order = match_codes(now, before[number], level.size)
+        prices = None if level.prices is None else level.prices[..., order]
+        return replace(level, centroids=level.centroids[order], prices=prices)
 
     def _fit_residual_level(
         self, book: Codebooks, rest: FloatArray, codes: Sequence[IntArray], num_rows: int
     ) -> Level:
         settings, number = self.settings, book.num_levels
         size = settings.level_sizes[number]
+        known = None
+        if self.start is not None:
+            if number < self.start.level:
+                return self.start.book.levels[number]
+            known = self.start.book.levels[number].centroids
         self.say(f"level {number + 1}: {size} codes by k-means")
         kmeans = settings.kmeans(number, self.device)
         level = Level(
-            kmeans.fit(rest, size, f"level_sizes[{number}]"),
+            kmeans.fit(rest, size, f"level_sizes[{number}]", known),
             project=settings.prq and number < min(_PRQ_LEVELS, len(settings.level_sizes) - 1),
         )
         if settings.balance_slack is None or number != len(settings.level_sizes) - 1:
@@ -207,23 +257,34 @@ class Fitting:
                 begin += len(chunk)
             yield rest, first
 
-    def _fit_opq(self, rest: FloatArray, codes: IntArray, state: FitState) -> list[Level]:
-        settings = self.settings
-        numbers = range(len(settings.level_sizes), len(settings.level_sizes) + len(settings.opq))
-        known = [state.load(number) for number in numbers]
-        if all(level is not None for level in known):
-            return [level for level in known if level is not None]
-        self.say(f"levels by OPQ of what is left: {settings.opq} codes")
-        kmeans = settings.kmeans(_PRQ_LEVELS, self.device)
-        if settings.opq_directions is None or settings.opq_directions >= rest.shape[1]:
-            tables = fit_opq(rest, settings.opq, kmeans)
-        else:
-            onto = parting_directions(rest, codes, settings.opq_directions)
-            tables = [table @ onto.T for table in fit_opq(rest @ onto, settings.opq, kmeans)]
-        levels = [Level(np.ascontiguousarray(table)) for table in tables]
+    def _fit_opq(
+        self,
+        rest: FloatArray,
+        codes: Sequence[IntArray],
+        before: Sequence[IntArray],
+        state: FitState,
+    ) -> list[Level]:
+        numbers = range(len(codes), len(codes) + len(self.settings.opq))
+        known = [level for number in numbers if (level := state.load(number)) is not None]
+        if len(known) == len(numbers):
+            return known
+        self.say(f"levels by OPQ of what is left: {self.settings.opq} codes")
+        levels = [Level(np.ascontiguousarray(table)) for table in self._opq_tables(rest, codes)]
         for number, level in zip(numbers, levels, strict=True):
-            state.save(number, level)
+            levels[number - len(codes)] = self._keep_ids(level, number, rest, codes, before)
+            state.save(number, levels[number - len(codes)])
         return levels
+
+    def _opq_tables(self, rest: FloatArray, codes: Sequence[IntArray]) -> list[FloatArray]:
+        settings = self.settings
+        kmeans = settings.kmeans(_PRQ_LEVELS, self.device)
+        if self.start is not None:
+            tables = [level.centroids for level in self.start.book.levels[len(codes) :]]
+            return improve_opq(rest, tables, kmeans)
+        if settings.opq_directions is None or settings.opq_directions >= rest.shape[1]:
+            return fit_opq(rest, settings.opq, kmeans)
+        onto = parting_directions(rest, np.stack(codes, axis=1), settings.opq_directions)
+        return [table @ onto.T for table in fit_opq(rest @ onto, settings.opq, kmeans)]
 
     def _measure(self, book: Codebooks, sample: FloatArray) -> Codebooks:
         fitted = [

@@ -21,7 +21,8 @@ from onesearch_fast.sid.residual_kmeans import (
 
 # Lloyd rounds between two rotations; the codebooks go on from where they stood.
 _ROUNDS_PER_ROTATION = 1
-# Weight of the scatter of all vectors beside that within SIDs, where the latter says nothing.
+# Weight of the scatter of all vectors beside that within SIDs, where the latter says nothing; and
+# the part of a table's extent below which it does not extend at all.
 _LITTLE = 1e-3
 
 
@@ -57,6 +58,20 @@ def fit_opq(x: FloatArray, sizes: Sequence[int], kmeans: KMeans) -> list[FloatAr
         use_every_centroid(x @ rotation[:, part], codebook, kmeans.device) @ rotation[:, part].T
         for part, codebook in zip(slices, codebooks, strict=True)
     ]
+
+
+def improve_opq(x: FloatArray, tables: Sequence[FloatArray], kmeans: KMeans) -> list[FloatArray]:
+    """Lloyd's iterations on x [n, dim] from the tables of `fit_opq`, in the subspaces they have."""
+    improved = []
+    for table in tables:
+        check_distinct(x, len(table), "opq")
+        _, lengths, axes = np.linalg.svd(table, full_matrices=False)
+        onto = np.ascontiguousarray(axes[lengths > _LITTLE * lengths.max(initial=0.0)].T)
+        part = x @ onto
+        rows = draw_rows(part, MAX_ROWS_PER_CENTROID * len(table), kmeans.seed)
+        centroids = kmeans.improve(rows, table @ onto)
+        improved.append(use_every_centroid(part, centroids, kmeans.device) @ onto.T)
+    return improved
 
 
 def parting_directions(x: FloatArray, codes: IntArray, count: int) -> FloatArray:

@@ -37,16 +37,20 @@ class KMeans:
     batch_rows: int | None = None
     device: str = "cpu"
 
-    def fit(self, x: FloatArray, k: int, argument: str) -> FloatArray:
+    def fit(
+        self, x: FloatArray, k: int, argument: str, start: FloatArray | None = None
+    ) -> FloatArray:
         """k centroids of x [n, dim] -> [k, dim]; every one is the nearest of some row.
 
-        At most `MAX_ROWS_PER_CENTROID` rows a centroid, drawn by `seed`, enter the iterations.
+        At most `MAX_ROWS_PER_CENTROID` rows a centroid, drawn by `seed`, enter the iterations,
+        which begin at `start` [k, dim], or at some of these rows.
         Raises ValueError, naming `argument`, when x has fewer than k distinct rows. Equal seeds
         give equal bits, whatever the threads and the device.
         """
         check_distinct(x, k, argument)
         rows = draw_rows(x, MAX_ROWS_PER_CENTROID * k, self.seed)
-        return use_every_centroid(x, self.improve(rows, self.start(rows, k)), self.device)
+        start = self.start(rows, k) if start is None else start
+        return use_every_centroid(x, self.improve(rows, start), self.device)
 
     def start(self, x: FloatArray, k: int) -> FloatArray:
         """k rows of x, drawn by `seed`."""
