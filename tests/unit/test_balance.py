@@ -71,10 +71,50 @@ def test_identical_vectors_share_a_code_and_widen_its_capacity(
     assert sizes_of(x, centroids, prices).max() <= capacity(x, k, room)
 
 
+def adversarial(kind: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(100, 500))
+    x = rng.normal(size=(n, 8))
+    if kind == "all equal":
+        x[:] = x[0]
+    elif kind == "one huge cluster":
+        x[: 9 * n // 10] = x[0] + 1e-3 * rng.normal(size=(9 * n // 10, 8))
+    elif kind == "half equal":
+        x[: n // 2] = x[0]
+    elif kind == "many duplicates":
+        x = x[:60][np.minimum(rng.zipf(1.5, n) - 1, 59)]
+    elif kind == "one line":
+        x = np.outer(rng.normal(size=n), x[0])
+    return x.astype(np.float32)
+
+
+KINDS = ("all equal", "one huge cluster", "half equal", "many duplicates", "one line")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), slack=st.floats(0.05, 1))
+def test_the_bound_holds_on_hostile_vectors(kind: str, seed: int, slack: float) -> None:
+    """Or the error says so: groups of identical vectors may not fit together."""
+    x = adversarial(kind, seed)
+    sizes = (1, 1, 1) if kind == "all equal" else (3, 1, 5)
+    normalize = kind != "one line"  # there, only a sign would be left
+    try:
+        book = Codebooks.fit(x, sizes, (), normalize, iterations=4, balance_slack=slack)
+    except ValueError as error:
+        assert kind == "many duplicates" and "allow more slack, 0.667 at most" in str(error)
+        return
+    *_, (rest, codes) = book.walk(x)
+    assert np.bincount(codes).max() <= capacity(rest, sizes[-1], slack)
+    np.testing.assert_array_equal(codes[:20], book.encode(x[:20])[:, -1])
+
+
 def test_groups_that_cannot_be_packed_are_an_error() -> None:
     # Three groups of three into two codes of five.
     x = np.repeat(np.eye(3, dtype=np.float32), 3, axis=0)
-    with pytest.raises(ValueError, match=r"balance_slack.*codes of 5.*allow more slack"):
+    with pytest.raises(
+        ValueError, match=r"balance_slack.*codes of 5.*allow more slack, 0.667 at most"
+    ):
         balance_centroids(x, x[[0, 3]], 0.01, 0)
 
 
