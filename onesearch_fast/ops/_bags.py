@@ -36,10 +36,10 @@ def mean_scales(codes: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     return 1 / count[edges].diff().clamp(min=1).float()
 
 
-def bag_of_item(offsets: torch.Tensor) -> torch.Tensor:
+def bag_of_item(offsets: torch.Tensor, num_items: int) -> torch.Tensor:
     """int64 [item]: the bag of each item."""
     bags = torch.arange(len(offsets) - 1, device=offsets.device)
-    return bags.repeat_interleave(offsets.diff())
+    return bags.repeat_interleave(offsets.diff(), output_size=num_items)
 
 
 def _check_integers(operator: Operator, argument: str, tensor: torch.Tensor, num_axes: int) -> None:

@@ -121,6 +121,7 @@ def sid_embedding_bag(
         ValueError: a wrong shape, stride or device; a code, side id or offset out of range.
         BackendUnavailable: the named backend cannot run here; the message says why.
 
+    On a GPU values are not looked at: a code out of range reads what is not there.
     Differentiable in `table` (unless int8), `weights` and `side_table`, once. Sums and gradients
     have the same bits whatever the number of threads, on one backend.
     Cost: 64 bags are summed together. A level that they look up 8 times a row or more is copied
@@ -215,4 +216,4 @@ def _grad_weights(
     gradient = grad_out.float()
     if items.bag_scales is not None:
         gradient = gradient * items.bag_scales[:, None]
-    return (embeddings * gradient[bag_of_item(items.offsets)]).sum(-1)
+    return (embeddings * gradient[bag_of_item(items.offsets, len(embeddings))]).sum(-1)

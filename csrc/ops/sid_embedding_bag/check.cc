@@ -26,7 +26,7 @@ void check_bags(const ItemBags& bags, int64_t num_items) {
     kCheck.refuse("offsets", "[bag + 1]", shape_text(bags.offsets));
   }
   kCheck.tensor(bags.offsets, "offsets", DType::kInt64, {{"bag + 1", bags.size() + 1}});
-  check_offsets(bags, num_items);
+  if (bags.offsets.device == Device::kCpu) check_offsets(bags, num_items);
   if (bags.weights != nullptr) {
     kCheck.tensor(*bags.weights, "weights", DType::kFloat32, {{"item", num_items}});
   }
@@ -60,7 +60,7 @@ void check_items(const ItemRows& items, int64_t num_items, const char* argument 
   if (items.num_rows() > INT32_MAX) {
     kCheck.refuse("level_sizes", "at most 2^31 - 1 rows", std::to_string(items.num_rows()));
   }
-  check_codes(items, argument);
+  if (items.codes.device == Device::kCpu) check_codes(items, argument);
 }
 
 void check_table(const RowTable& table, int64_t dim, const char* argument) {
@@ -82,6 +82,15 @@ void check_table(const RowTable& table, int64_t dim, const char* argument) {
 void check_sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables,
                              const TensorView& out) {
   const int64_t num_items = tables.front().items.codes.shape[0];
+  kCheck.one_device({{&tables.front().rows, "table"},
+                     {&tables.front().items.codes, "codes"},
+                     {&bags.offsets, "offsets"},
+                     {bags.weights, "weights"},
+                     {bags.bag_scales, "bag_scales"},
+                     {tables.front().row_scales, "row_scales"},
+                     {&tables.back().items.codes, "side_ids"},
+                     {&tables.back().rows, "side_table"},
+                     {&out, "out"}});
   check_bags(bags, num_items);
   kCheck.floats(out, "out", 2);
   const int64_t dim = out.shape[1];
@@ -98,6 +107,12 @@ void check_sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& 
 void check_sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
                                       const TensorView& grad_out, const TensorView& grad_table) {
   const int64_t num_items = items.codes.shape[0];
+  kCheck.one_device({{&grad_out, "grad_out"},
+                     {&items.codes, "codes"},
+                     {&bags.offsets, "offsets"},
+                     {bags.weights, "weights"},
+                     {bags.bag_scales, "bag_scales"},
+                     {&grad_table, "out"}});
   check_bags(bags, num_items);
   check_items(items, num_items);
   kCheck.floats(grad_out, "grad_out", 2);

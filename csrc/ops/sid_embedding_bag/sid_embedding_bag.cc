@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/tensor_check.h"
 #include "cpu/thread_pool.h"
 #include "ops/sid_embedding_bag/term_lists.h"
 
@@ -193,6 +194,7 @@ AlignedFloats packed_gradient(const ItemBags& bags, const TensorView& grad_out) 
 void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables,
                        const TensorView& out) {
   check_sid_embedding_bag(bags, tables, out);
+  TensorCheck("sid_embedding_bag").on_cpu(out, "table");
   const int64_t num_groups = parts_of(bags.size(), kBagsPerGroup);
   std::vector<Group> groups(static_cast<size_t>(num_groups));
   parallel_for(num_groups, 1, [&](int64_t begin, int64_t end) {
@@ -213,6 +215,7 @@ void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables
 void sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
                                 const TensorView& grad_out, const TensorView& grad_table) {
   check_sid_embedding_bag_backward(bags, items, grad_out, grad_table);
+  TensorCheck("sid_embedding_bag").on_cpu(grad_out, "grad_out");
   const int64_t dim = grad_out.shape[1];
   const int64_t num_rows = items.num_rows();
   const TermLists terms(bags, items, levels_of(items), 0, bags.size(), num_rows,

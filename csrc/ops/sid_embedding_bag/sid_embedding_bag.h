@@ -49,7 +49,8 @@ void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables
 void sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
                                 const TensorView& grad_out, const TensorView& grad_table);
 
-// Throw what the functions above would throw, and compute nothing.
+// Throw what the functions above would throw, and compute nothing. Tensors may lie on a GPU, where
+// the values of codes and offsets are not looked at.
 void check_sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables,
                              const TensorView& out);
 void check_sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,

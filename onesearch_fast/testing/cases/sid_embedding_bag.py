@@ -116,9 +116,9 @@ CASES = (
     Case("plain", _plain()),
     *(Case(f"dim-{dim}", _plain(dim=dim)) for dim in (1, 15, 16, 17, 127, 128, 129, 300)),
     # Levels that a group of 64 bags looks up often are tiled, the others are not.
-    Case("tiled", _plain(items_of=(50,) * 70, level_sizes=(500, 130, 64, 63), dim=144)),
-    Case("tiled_weights", _altered(_weigh, items_of=(90,) * 9, level_sizes=(99, 9), dim=20)),
-    Case("tiled_positions", _altered(_add_positions, items_of=(200,) * 9, dim=33)),
+    Case("tiled", _plain(items_of=(17,) * 70, level_sizes=(500, 130, 64, 63), dim=144)),
+    Case("tiled_weights", _altered(_weigh, items_of=(90,) * 4, level_sizes=(99, 9), dim=20)),
+    Case("tiled_positions", _altered(_add_positions, items_of=(190,) * 9, dim=33)),
     Case("long_and_short", _plain(items_of=(1000, 0, 1, 0), level_sizes=(64, 4096, 1))),
     Case("items", _altered(_make_items_bags, items_of=(100,), dim=130)),
     Case("weights", _altered(_weigh)),
