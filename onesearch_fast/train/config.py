@@ -157,15 +157,44 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True)
+class TowersConfig:
+    """Sizes, training, and the weights of score = a ctr + b cvr + c ctcvr + 10 d relevance / 3."""
+
+    hidden_size: int = 64
+    epochs: int = 3
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    seed: int = 0
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 0.1)
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise invalid("TowersConfig", name, "at least 1", getattr(self, name))
+        if len(self.weights) != 4:
+            expected = "four: ctr, cvr, ctcvr, relevance"
+            raise invalid("TowersConfig", "weights", expected, self.weights)
+
+
+@dataclass(frozen=True)
 class DpoConfig:
-    """List-wise DPO, in place of the loss of labels; at most `rejected` items a prompt."""
+    """List-wise DPO, in place of the loss of labels.
+
+    Attributes:
+        rejected: at most so many items a prompt.
+        towers: a reward model whose preferences over `candidates` generated items are learnt; None
+            learns from logged behaviour.
+    """
 
     loss: ListWiseDpo = field(default_factory=ListWiseDpo)
     rejected: int = 8
+    towers: TowersConfig | None = None
+    candidates: int = 64
 
     def __post_init__(self) -> None:
-        if self.rejected < 1:
-            raise invalid("DpoConfig", "rejected", "at least 1", self.rejected)
+        for name in ("rejected", "candidates"):
+            if getattr(self, name) < 1:
+                raise invalid("DpoConfig", name, "at least 1", getattr(self, name))
 
 
 @dataclass(frozen=True)

@@ -34,14 +34,20 @@ from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train import parallel
 from onesearch_fast.train.backbones import Backbone
-from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig
+from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig, TowersConfig
 from onesearch_fast.train.curves import write_curves
 from onesearch_fast.train.model import extended_model, new_model, open_model
 from onesearch_fast.train.objectives import Objective
-from onesearch_fast.train.preference import DirectPreference, PolicyGradient, preference_cases
+from onesearch_fast.train.preference import (
+    DirectPreference,
+    PolicyGradient,
+    PreferenceCase,
+    preference_cases,
+)
 from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.rewards.composite import CompositeReward
-from onesearch_fast.train.rewards.relevance import CategoryRelevance
+from onesearch_fast.train.rewards.relevance import CategoryRelevance, RelevanceModel
+from onesearch_fast.train.rewards.towers import RewardModel
 from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.run_folder import RUN_FILE, RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
@@ -321,24 +327,52 @@ def _task_rows(stage: Stage, task: str, settings: StageConfig, inputs: StageInpu
 
 
 def _objective_maker(
-    settings: StageConfig, inputs: StageInputs
+    settings: StageConfig, inputs: StageInputs, sids: SemanticIds
 ) -> Callable[[Backbone], Objective] | None:
     """What a stage that learns from rewards minimises; None for the others."""
-    if settings.dpo is not None:
-        cases = preference_cases(inputs)
-        return partial(DirectPreference, config=settings.dpo, cases=cases, inputs=inputs)
-    if settings.policy is None:
+    if settings.dpo is None and settings.policy is None:
         return None
-    popularity = inputs.log.item_popularity()
+    cases, log = preference_cases(inputs), inputs.log
     sizes = inputs.prompts.tokenizer.level_sizes
+    trie = SidTrie.build(inputs.item_codes, sizes, item_scores=log.item_popularity())
+    relevance = CategoryRelevance(log)
+    if settings.dpo is not None:
+        towers = settings.dpo.towers
+        model = None if towers is None else _reward_model(log, cases, sids, relevance, towers)
+        return partial(
+            DirectPreference,
+            config=settings.dpo,
+            cases=cases,
+            inputs=inputs,
+            trie=trie,
+            model=model,
+        )
+    assert settings.policy is not None, "one of both"
+    reward = CompositeReward(log, relevance)
     return partial(
         PolicyGradient,
         config=settings.policy,
-        cases=preference_cases(inputs),
+        cases=cases,
         inputs=inputs,
-        trie=SidTrie.build(inputs.item_codes, sizes, item_scores=popularity),
-        reward=CompositeReward(inputs.log, CategoryRelevance(inputs.log)),
+        trie=trie,
+        reward=reward,
     )
+
+
+def _reward_model(
+    log: TrainLog,
+    cases: Sequence[PreferenceCase],
+    sids: SemanticIds,
+    relevance: RelevanceModel,
+    config: TowersConfig,
+) -> RewardModel:
+    """Three towers over the text encoder's vectors, fitted on the log."""
+    sessions = [case.session for case in cases]
+    queries = sorted({session.query for session in sessions})
+    vectors = dict(zip(queries, sids.encoder.encode(queries), strict=True))
+    model = RewardModel(log, sids.embeddings, vectors, relevance, config)
+    model.fit(sessions)
+    return model
 
 
 def _train(
@@ -362,7 +396,7 @@ def _train(
         pad_id = inputs.prompts.tokenizer.pad_id
         options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
         scored = validation.rows(settings.tasks)
-        objective = _objective_maker(settings, inputs)
+        objective = _objective_maker(settings, inputs, validation.sids)
         curves = train_stage(model, rows, settings, options, work, scored, run.progress, objective)
         model.save_pretrained(folder)
         write_json(folder / "curves.json", asdict(curves))

@@ -23,6 +23,8 @@ from onesearch_fast.train.losses.policy_gradient import policy_gradient, referen
 from onesearch_fast.train.rewards.behaviour import QuerySession, query_sessions
 from onesearch_fast.train.rewards.calibration import ItemCounts
 from onesearch_fast.train.rewards.composite import CompositeReward
+from onesearch_fast.train.rewards.guidance import Guidance
+from onesearch_fast.train.rewards.towers import RewardModel
 from onesearch_fast.train.stages import StageInputs
 from onesearch_fast.train.steps import Step
 
@@ -105,6 +107,17 @@ class _Preference:
         return step.num_labels // int(self._inputs.item_codes.shape[1])
 
 
+def _engine(backbone: Backbone, inputs: StageInputs, trie: SidTrie) -> Engine:
+    """The weights as they are, in the engine that serves them."""
+    return Engine.from_pretrained(
+        backbone.model,
+        trie,
+        device=backbone.model.device,
+        dtype="float32",
+        code_token_offsets=inputs.prompts.tokenizer.code_token_offsets,
+    )
+
+
 class PolicyGradient(_Preference):
     """GRPO or TPMA-GRPO over rollouts of the served engine.
 
@@ -129,13 +142,7 @@ class PolicyGradient(_Preference):
         self._trie = trie
         self._reward = reward
         self._is_stale = False
-        self._engine = Engine.from_pretrained(
-            backbone.model,
-            trie,
-            device=backbone.model.device,
-            dtype="float32",
-            code_token_offsets=inputs.prompts.tokenizer.code_token_offsets,
-        )
+        self._engine = _engine(backbone, inputs, trie)
         if config.reference_kl:
             self._freeze_reference()
 
@@ -205,9 +212,9 @@ class PolicyGradient(_Preference):
 
 
 class DirectPreference(_Preference):
-    """List-wise DPO on logged behaviour: what was wanted against what was not.
+    """List-wise DPO: what was wanted against what was not, by the log or by a reward model.
 
-    A pair weighs by the gap of 2 level ctr cvr / (ctr + cvr), see `ItemCounts.quality`.
+    By the log, a pair weighs by the gap of 2 level ctr cvr / (ctr + cvr), see `ItemCounts.quality`.
     """
 
     def __init__(
@@ -216,16 +223,31 @@ class DirectPreference(_Preference):
         config: DpoConfig,
         cases: Sequence[PreferenceCase],
         inputs: StageInputs,
+        trie: SidTrie,
+        model: RewardModel | None = None,
     ) -> None:
+        """model: whose preferences over generated items to learn, in place of the logged ones."""
         super().__init__(backbone, cases, inputs)
         self._config = config
         self._quality = ItemCounts.of(inputs.log).quality()
         self._freeze_reference()
+        self._guidance: Guidance | None = None
+        if model is not None:
+            self._quality = np.ones_like(self._quality)  # the model's scores say it all
+            self._guidance = Guidance(_engine(backbone, inputs, trie), model, config.candidates)
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        if self._guidance is not None and self._reference is not None:
+            self._guidance.engine.update_weights(self._reference.model)
 
     def losses(self, step: Step) -> Iterator[torch.Tensor]:
         cases = [self._cases[index] for index in step.chosen.tolist()]
         prompts = [case.prompt for case in cases]
-        rows, rewards, is_rejected = self._lists(cases)
+        sessions = [case.session for case in cases]
+        if self._guidance is not None:
+            sessions = self._guidance(prompts, sessions)
+        rows, rewards, is_rejected = self._lists(sessions)
         targets = self._token_ids(self._inputs.item_codes[rows])
         log_probs = self._backbone.branch_log_probs(prompts, targets).sum(-1)
         reference = self._reference_log_probs(prompts, targets).sum(-1)
@@ -235,14 +257,14 @@ class DirectPreference(_Preference):
         yield losses.sum() / self._num_cases(step)
 
     def _lists(
-        self, cases: Sequence[PreferenceCase]
+        self, sessions: Sequence[QuerySession]
     ) -> tuple[npt.NDArray[np.int64], torch.Tensor, torch.Tensor]:
         """Rows [cases, 1 + rejected], their rewards, and which of the rejected there are."""
         most = self._config.rejected
-        rows = np.zeros((len(cases), 1 + most), dtype=np.int64)
+        rows = np.zeros((len(sessions), 1 + most), dtype=np.int64)
         rewards = np.zeros(rows.shape)
-        for place, case in enumerate(cases):
-            chosen, unwanted = case.session.wanted[0], case.session.unwanted[:most]
+        for place, session in enumerate(sessions):
+            chosen, unwanted = session.wanted[0], session.unwanted[:most]
             rows[place] = chosen.row  # stands for those there are not
             for at, one in enumerate((chosen, *unwanted)):
                 rows[place, at] = one.row

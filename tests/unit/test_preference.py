@@ -11,11 +11,18 @@ from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.train.config import DpoConfig, ModelConfig, PolicyConfig, StageConfig
+from onesearch_fast.train.config import (
+    DpoConfig,
+    ModelConfig,
+    PolicyConfig,
+    StageConfig,
+    TowersConfig,
+)
 from onesearch_fast.train.model import new_model
 from onesearch_fast.train.preference import DirectPreference, PolicyGradient, preference_cases
 from onesearch_fast.train.rewards.composite import CompositeReward
 from onesearch_fast.train.rewards.relevance import CategoryRelevance
+from onesearch_fast.train.rewards.towers import RewardModel
 from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.stages import StageInputs, find_stage
 from onesearch_fast.train.steps import TaskRows
@@ -35,6 +42,7 @@ HISTORIES = tuple(
     )
     for n in range(6)
 )
+TRIE = SidTrie.build(CODES, SIZES)
 SHOWN = tuple(Impression(f"u{n}", 8000, 7, "second kind") for n in range(6))
 
 
@@ -162,11 +170,41 @@ def test_dpo_prefers_what_was_wanted(inputs, tmp_path):
     cases = preference_cases(inputs)
 
     def make(backbone):
-        return DirectPreference(backbone, DpoConfig(rejected=3), cases, inputs)
+        return DirectPreference(backbone, DpoConfig(rejected=3), cases, inputs, TRIE)
 
     curves = train(inputs, model, make, tmp_path)
     assert curves.points[-1]["loss"] < curves.points[0]["loss"]
     assert chance_of_wanted(inputs, model) > before
+
+
+def test_a_reward_model_guides(inputs, tmp_path):
+    """Its preferences over generated items take the place of the logged ones."""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((8, 4)).astype(np.float32)
+    queries = {query: vectors[n] for n, query in enumerate(inputs.query_codes)}
+    config = TowersConfig(hidden_size=8, epochs=30, batch_size=4, learning_rate=1e-2)
+    relevance = CategoryRelevance(inputs.log)
+    cases = preference_cases(inputs)
+    reward = RewardModel(inputs.log, vectors, queries, relevance, config)
+    reward.fit([case.session for case in cases])
+    seen = []
+
+    def make(backbone):
+        dpo = DpoConfig(rejected=3, candidates=8)
+        objective = DirectPreference(backbone, dpo, cases, inputs, TRIE, reward)
+        prompts, sessions = [case.prompt for case in cases], [case.session for case in cases]
+        seen.extend(zip(sessions, objective._guidance(prompts, sessions), strict=True))
+        return objective
+
+    curves = train(inputs, model_for(inputs), make, tmp_path, epochs=2)
+    assert all(np.isfinite(point["loss"]) for point in curves.points)
+    for before, after in seen:
+        taken = {one.row for one in before.wanted}
+        assert taken <= {one.row for one in after.wanted}
+        assert not taken & {one.row for one in after.unwanted}
+        levels = [one.level for one in after.wanted]
+        assert levels == sorted(levels, reverse=True)
+    assert any(after.unwanted for _, after in seen)
 
 
 def test_a_case_without_rejected_items_is_sound(inputs, tmp_path):
@@ -177,7 +215,7 @@ def test_a_case_without_rejected_items_is_sound(inputs, tmp_path):
     curves = train(
         inputs,
         model_for(inputs),
-        lambda backbone: DirectPreference(backbone, DpoConfig(), cases, inputs),
+        lambda backbone: DirectPreference(backbone, DpoConfig(), cases, inputs, TRIE),
         tmp_path,
         epochs=1,
     )
