@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from onesearch_fast.errors import invalid
@@ -29,6 +31,19 @@ def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
 
 def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
     """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
+    try:
+        for tensor in tensors.values():
+            if tensor is not None and (tensor.requires_grad or tensor.is_neg()):
+                break
+        else:
+            return
+    except AttributeError:
+        pass  # no tensor
+    _refuse_values(operator, tensors)
+
+
+def _refuse_values(operator: Operator, tensors: Mapping[str, torch.Tensor | None]) -> None:
+    """Says which; apart, so that a call that is sound pays for no names."""
     for argument, tensor in tensors.items():
         if tensor is None:
             continue

@@ -107,8 +107,15 @@ def int8_linear(
     """
     check_main(OPERATOR, "x", x)
     if torch.is_grad_enabled():
-        check_values(OPERATOR, x=x, weight_scale=weight_scale, bias=bias, out=out)
-        check_values(OPERATOR, added=added, factor=factor)
+        check_values(
+            OPERATOR,
+            x=x,
+            weight_scale=weight_scale,
+            bias=bias,
+            added=added,
+            factor=factor,
+            out=out,
+        )
     if activation not in ACTIVATIONS:
         expected = f"one of {', '.join(ACTIVATIONS)}"
         raise invalid("int8_linear", "activation", expected, activation)
