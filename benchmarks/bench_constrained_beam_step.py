@@ -1,8 +1,9 @@
 """The trie step alone: all levels of one search, one thread, the model left out.
 
-The rival of the native step is STATIC's algorithm (static_reference.py). Both choose from the same
-beams and logits, both take the log-sum-exp over the level, and every level's survivors are compared
-before anything is timed. "given" is the native step with the log-sum-exp taken beforehand.
+The rival of the native step is STATIC's algorithm (static_reference.py) in two forms, with one
+dense level and with two. All choose from the same beams and logits and take the log-sum-exp over
+the level, and every level's survivors are compared before anything is timed. "given" is the native
+step with the log-sum-exp taken beforehand.
 """
 
 from __future__ import annotations
@@ -107,10 +108,10 @@ class Search:
 
         return run
 
-    def by_static(self) -> list[Survivors]:
-        """All levels by STATIC's algorithm."""
-        return [
-            self.static.step(level.logits, level.state, level.beam_scores, self.num_beams, i)[:3]
+    def by_static(self, index: StaticIndex) -> Callable[[], list[Survivors]]:
+        """A function that runs all levels by STATIC's algorithm."""
+        return lambda: [
+            index.step(level.logits, level.state, level.beam_scores, self.num_beams, i)[:3]
             for i, level in enumerate(self.levels)
         ]
 
@@ -135,6 +136,9 @@ def test_all_levels(race: Callable[..., None], name: str, shape: tuple[int, int]
     rivals = {
         "cpu": search.ours("cpu"),
         "cpu, log-sum-exp given": search.ours("cpu", "vocab"),
-        "STATIC's algorithm": search.by_static,
+        "STATIC's algorithm": search.by_static(search.static),
+        "STATIC's algorithm, two dense levels": search.by_static(
+            search.static.with_two_dense_levels()
+        ),
     }
     race(rivals, assert_same_survivors)

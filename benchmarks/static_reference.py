@@ -2,13 +2,14 @@
 
 STATIC (Su et al. 2026, arXiv 2602.22647) keeps the trie as a sparse transition matrix in CSR form,
 so that a step is a gather of fixed shape: K slots for every beam, K being the largest number of
-children of any node of the level. This is not its authors' code. Differences that favour it here:
+children of any node of the level. The first level, or the first two as its paper has it, are dense
+instead: a row over all tokens. This is not its authors' code. Differences that favour it here:
 pointers are int32, and every child is kept (exact search).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ class StaticIndex:
         edges: [num_edges + vocab, 2] int32, pairs (token, next state).
         max_children: the largest number of children per level, K.
         nodes_per_level: number of distinct prefixes of each length.
+        dense_next: [vocab, vocab] int32, the state after two tokens, -1 where there is none; None
+            where the second level is in CSR form too.
     """
 
     vocab: int
@@ -33,6 +36,7 @@ class StaticIndex:
     edges: torch.Tensor
     max_children: tuple[int, ...]
     nodes_per_level: tuple[int, ...]
+    dense_next: torch.Tensor | None = None
 
     @classmethod
     def build(cls, codes: np.ndarray, vocab: int) -> StaticIndex:
@@ -70,6 +74,15 @@ class StaticIndex:
             nodes_per_level=tuple(len(parent) for parent in parents),
         )
 
+    def with_two_dense_levels(self) -> StaticIndex:
+        """The same index, its second level dense."""
+        rows = self.row_begin[1 : self.vocab + 2]
+        first = torch.repeat_interleave(torch.arange(self.vocab), rows.diff())
+        second, state = self.edges[rows[0] : rows[-1]].unbind(1)
+        dense = torch.full((self.vocab, self.vocab), -1, dtype=torch.int32)
+        dense[first, second.long()] = state
+        return replace(self, dense_next=dense)
+
     def state_of(self, level: int, token: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
         """The states, after `level` tokens, of `SidTrie` nodes whose last token is `token`."""
         if level == 1:
@@ -104,6 +117,10 @@ class StaticIndex:
         if level == 0:
             tokens = torch.arange(self.vocab).expand_as(log_probs)
             return log_probs.masked_fill(~self.start_mask, -torch.inf), tokens, tokens + 1
+        if level == 1 and self.dense_next is not None:
+            tokens, reached = torch.arange(self.vocab), self.dense_next[state - 1]
+            scores = log_probs.masked_fill(reached < 0, -torch.inf)
+            return scores, tokens.expand_as(scores), reached.long()
         begin = self.row_begin[state]
         num_children = self.row_begin[state + 1] - begin
         slots = torch.arange(self.max_children[level], dtype=torch.int32)
