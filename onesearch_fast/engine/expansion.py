@@ -38,8 +38,9 @@ class ExpansionRule:
 
     Attributes:
         items_per_sid: most items of one SID; None for all.
-        last: bool by item id: these come after the others of their SID.
-        dropped: bool by item id: these are left out.
+        last: bool by item id: these come after the others of their SID. Ids past its end, of items
+            that a live store has since taken in, do not.
+        dropped: likewise: these are left out.
         removed: [batch, any] item ids to leave out of each request, padded with -1.
     """
 
@@ -68,7 +69,7 @@ def expand(
     allowed = items_allowed(filters, row // beams, ids)
     if rule.last is not None:
         # Stable in both keys, so each half keeps the catalogue's order.
-        order = np.lexsort((rule.last[ids], row))
+        order = np.lexsort((_named(rule.last, ids), row))
         row, ids = row[order], ids[order]
         allowed = None if allowed is None else allowed[order]
     kept = _kept(row // beams, ids, allowed, rule)
@@ -88,10 +89,16 @@ def expand(
 def _kept(request: Ints, ids: Ints, allowed: Bools | None, rule: ExpansionRule) -> Bools:
     kept = np.ones(len(ids), dtype=np.bool_) if allowed is None else allowed
     if rule.dropped is not None:
-        kept = kept & ~rule.dropped[ids]
+        kept = kept & ~_named(rule.dropped, ids)
     if rule.removed is not None:
         kept = kept & ~_among(request, ids, rule.removed)
     return kept
+
+
+def _named(mask: Bools, ids: Ints) -> Bools:
+    """mask[ids], False past its end."""
+    named: Bools = np.take(mask, ids, mode="clip") & (ids < len(mask))
+    return named
 
 
 def _among(request: Ints, ids: Ints, rows: Ints) -> Bools:

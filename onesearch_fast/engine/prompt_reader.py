@@ -144,14 +144,6 @@ def _rows_by_length(known: Sequence[Sequence[Block]]) -> Iterator[list[int]]:
         yield [row for row, blocks in enumerate(known) if len(blocks) == number]
 
 
-def _zeros(model: DecoderModel, prompts: PromptBatch) -> ContextKV:
-    """Nothing is read where prompts are shorter than the longest, and that must not be NaN."""
-    context = ContextKV.empty(model, prompts.lengths, int(prompts.lengths.max()))
-    context.keys.zero_()
-    context.values.zero_()
-    return context
-
-
 def _put(context: ContextKV, row: int, begin: int, block: Block) -> None:
     tokens = slice(begin, begin + block.keys.shape[2])
     context.keys[:, row, :, tokens] = block.keys
@@ -167,7 +159,7 @@ def _merged(
     model: DecoderModel, prompts: PromptBatch, parts: Sequence[tuple[list[int], Prefilled]]
 ) -> Prefilled:
     """One batch out of parts that were read apart."""
-    context = _zeros(model, prompts)
+    context = ContextKV.empty(model, prompts.lengths, int(prompts.lengths.max()))
     hidden = parts[0][1].hidden.new_empty(len(prompts), *parts[0][1].hidden.shape[1:])
     for rows, part in parts:
         length = part.context.keys.shape[3]
@@ -197,7 +189,7 @@ def _read_encoded(
     keys, lengths = _keys(prompts, None), prompts.lengths.tolist()
     known = [cache.find(key) for key in keys]
     unread = [row for row, blocks in enumerate(known) if not blocks]
-    encoded = _zeros(model, prompts)
+    encoded = ContextKV.empty(model, prompts.lengths, int(prompts.lengths.max()))
     if unread:
         fresh = encode(model, encoder, prompts.rows(unread))
         for number, row in enumerate(unread):

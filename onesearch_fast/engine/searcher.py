@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from onesearch_fast.engine.catalogues import latest
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
@@ -47,7 +48,7 @@ class _Question:
     case: SearchCase
     prompt: list[int]
     num_beams: int
-    filter: ItemFilter | None
+    filter: FilterLike | None
     deadline: Deadline
 
 
@@ -68,6 +69,10 @@ class Searcher:
     SIDs are expanded to items: SIDs in beam order; within one, items in stock first, then by prior;
     at most `items_per_sid` of each. An item has one SID, so none comes twice. A `Reranker` may then
     re-order the best of them.
+
+    Its engine may search a `LiveStore` that was made of the folder's catalogue: conditions then
+    hold for the latest snapshot, and an item inserted since, of which `items` says nothing, is
+    named by its number in the store.
     """
 
     def __init__(
@@ -238,6 +243,7 @@ class Searcher:
     ) -> npt.NDArray[np.int32]:
         """Rows of `items`, as the search has ranked them: int32 [request, k], padded with -1.
 
+        An item that a live store has taken in since, being in no row, is -1 as well.
         The way to put tens of thousands of requests: it makes no object per hit, and asks no
         `Reranker`.
         """
@@ -246,7 +252,8 @@ class Searcher:
         rows = np.full((len(questions), k), -1, dtype=np.int32)
         for found in self._find(questions, k, remove_history):
             width = found.items.item_ids.shape[1]
-            rows[found.positions, :width] = found.items.item_ids
+            known = found.items.item_ids < len(self.items)
+            rows[found.positions, :width] = np.where(known, found.items.item_ids, -1)
         return rows
 
     def why_not(
@@ -340,7 +347,8 @@ class Searcher:
                 dropped=self._unavailable if self._out_of_stock == "drop" else None,
                 removed=history_rows([one.case for one in batch]) if remove_history else None,
             )
-            items = beams.ranked_items(min(need, len(self.items)), rule)
+            catalogue = latest("Searcher", self._engine.trie)
+            items = beams.ranked_items(min(need, catalogue.num_items), rule)
             yield _Found(positions, beams, items, time.perf_counter() - begin)
 
     def _ranked(self, request: SearchRequest, found: _Found, line: int) -> tuple[list[Hit], float]:
@@ -368,9 +376,9 @@ class Searcher:
             yield order[begin : begin + size]
             begin += size
 
-    def _filter(self, filter: FilterLike | None) -> ItemFilter | None:
-        """Columns are made when the first condition comes."""
-        if filter is None or isinstance(filter, ItemFilter):
+    def _filter(self, filter: FilterLike | None) -> FilterLike | None:
+        """Columns are made when the first condition comes; a live store brings its own."""
+        if filter is None or isinstance(filter, ItemFilter) or self._engine.trie is not self.trie:
             return filter
         return self._filters.make(filter, self.trie)
 
@@ -403,7 +411,12 @@ def _hits(found: _Found, line: int, item_ids: Sequence[str]) -> list[Hit]:
         for column in (found.beams.codes, found.beams.scores, found.beams.rank)
     )
     return [
-        Hit(item_ids[row], scores[beam], tuple(codes[beam]), ranks[beam])
+        Hit(
+            item_ids[row] if row < len(item_ids) else str(row),
+            scores[beam],
+            tuple(codes[beam]),
+            ranks[beam],
+        )
         for row, beam in zip(rows, beams, strict=True)
     ]
 

@@ -17,6 +17,7 @@ from onesearch_fast.data.records import Item
 from onesearch_fast.engine.requests import Hit, PastEvent, SearchRequest, UserContext
 from onesearch_fast.engine.search_prompts import MAX_CHARACTERS
 from onesearch_fast.engine.searcher import Searcher
+from onesearch_fast.engine.served_model import ServedModel
 
 BEAMS = 40
 PAST = [PastEvent("item-3", "red lamp"), PastEvent("item-40"), PastEvent("item-9", "white mug")]
@@ -416,3 +417,33 @@ def test_json_that_is_no_request_is_refused(value: Any, named: str | None) -> No
     else:
         with pytest.raises(ValueError, match=named):
             SearchRequest.from_json(value)
+
+
+def test_a_live_store_shows_what_the_table_does_not_hold(
+    served_folder: Path, served_parts: dict[str, Any], tmp_path: Path, searcher: Searcher
+) -> None:
+    trie = served_parts["trie"]
+    ranks = np.arange(trie.num_sids)
+    item_ids, begin = trie.items(ranks)
+    codes = np.repeat(trie.codes(ranks), np.diff(begin), axis=0)
+    columns = {"price": np.arange(len(item_ids), dtype=np.float64)}
+    with osf.LiveStore.create(
+        tmp_path / "store", codes, trie.level_sizes, item_ids=item_ids, columns=columns
+    ) as store:
+        engine = osf.Engine.from_pretrained(served_folder, store, dtype="float32")
+        live = Searcher(ServedModel.load(served_folder), engine)
+        before = live.search(REQUESTS, k=9, num_beams=BEAMS)
+        assert list(map(ids, before)) == list(
+            map(ids, searcher.search(REQUESTS, k=9, num_beams=BEAMS))
+        )
+        best, number = before[1][0], 10**12
+        new = np.array([best.sid])
+        store.insert([number], new, [1e6], columns={"price": [1e6]})
+        after = live.search(REQUESTS, k=9, num_beams=BEAMS)
+        assert {str(number), best.item_id} <= set(ids(after[1]))
+        kept = live.search(REQUESTS, k=9, num_beams=BEAMS, filter="price < 1e5")
+        assert str(number) not in {one for hits in kept for one in ids(hits)}
+        rows = live.search_rows(REQUESTS[1:2], 9, num_beams=BEAMS)
+        assert rows.dtype == np.int32 and -1 in rows[0, : ids(after[1]).index(str(number)) + 1]
+        store.delete([number])
+        assert list(map(ids, live.search(REQUESTS, k=9, num_beams=BEAMS))) == list(map(ids, before))
