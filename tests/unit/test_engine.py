@@ -209,10 +209,11 @@ def test_sids_outside_the_trie_have_scores_but_no_children(
     assert (engine.score(PROMPTS[:1], absent[None], "children") == -math.inf).all()
 
 
-def test_weights_that_are_not_numbers_give_no_beams(trie: osf.SidTrie) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_numbers_give_no_beams(trie: osf.SidTrie, value: float) -> None:
     module = random_model("qwen3", VOCAB)
     with torch.no_grad():
-        module.model.layers[1].mlp.up_proj.weight[0, 0] = torch.nan
+        module.model.layers[1].mlp.up_proj.weight[0, 0] = value
     engine = osf.Engine.from_pretrained(module, trie, dtype="float32", code_token_offsets=OFFSETS)
     for normalizer in ("level", "children", "none", "vocab"):
         out = engine.generate(PROMPTS, num_beams=5, normalizer=normalizer)
