@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from onesearch_fast.cli._sid_folder import refuse_other_folders, write_sid_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
-from onesearch_fast.data.records import Item, item_text
+from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
-from onesearch_fast.errors import invalid
-from onesearch_fast.files import atomic_folder, write_json
 from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
-from onesearch_fast.sid.quality import SidQuality
 from onesearch_fast.sid.report import (
     SidReport,
     describe_buckets,
@@ -26,10 +23,6 @@ from onesearch_fast.sid.report import (
     query_recall,
 )
 
-_ENCODER_FOLDER = "text_encoder"
-_CODEBOOKS_FILE = "codebooks.safetensors"
-_SIDS_FILE = "sids.parquet"
-_QUALITY_FILE = "quality.json"
 _RECALL_AT = 10
 
 
@@ -95,11 +88,12 @@ def _sizes(text: str) -> tuple[int, ...]:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
-    _refuse_other_folders(arguments.out)
+    refuse_other_folders("build-sids", arguments.out)
     split = leave_last_out(read_dataset(arguments.data))
     sids = _build(split.log, arguments)
     report = _report(split, sids, arguments.report is not None)
-    _write(arguments.out, split.log.items, sids, report.quality)
+    out, items = arguments.out, split.log.items
+    write_sid_folder(out, items, sids.codes, sids.encoder, sids.codebooks, report.quality)
     if arguments.report is not None:
         from onesearch_fast.sid.report_output import write_report
 
@@ -111,15 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.as_text())
         print(f"written to {arguments.out}")
     return 0
-
-
-def _refuse_other_folders(out: Path) -> None:
-    """The folder is replaced as a whole, so it must be new, empty, or our own."""
-    own = (out / _CODEBOOKS_FILE).is_file() and (out / _SIDS_FILE).is_file()
-    if out.exists() and not own and (not out.is_dir() or any(out.iterdir())):
-        raise invalid(
-            "build-sids", "--out", "a new folder, or an earlier one of this verb", str(out)
-        )
 
 
 def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
@@ -140,19 +125,6 @@ def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
     texts = [item_text(item) for item in log.items]
     with Console(stderr=True).status("reading") as status:
         return build_semantic_ids(texts, config, status.update, keywords)
-
-
-def _write(out: Path, items: Sequence[Item], sids: SemanticIds, measured: SidQuality) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    codes = pa.array(sids.codes.tolist(), pa.list_(pa.int32(), sids.codebooks.num_levels))
-    table = pa.table({"item_id": pa.array([item.item_id for item in items]), "codes": codes})
-    with atomic_folder(out) as folder:
-        sids.encoder.save(folder / _ENCODER_FOLDER)
-        sids.codebooks.save(folder / _CODEBOOKS_FILE)
-        pq.write_table(table, folder / _SIDS_FILE)
-        write_json(folder / _QUALITY_FILE, measured.as_dict())
 
 
 def _report(split: Split, sids: SemanticIds, whole: bool) -> SidReport:

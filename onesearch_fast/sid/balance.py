@@ -63,7 +63,8 @@ def raise_prices(
     offsets = np.einsum("kd,kd->k", wide, wide)
 
     def costs(rows: npt.NDArray[np.intp]) -> FloatArray:
-        return offsets - 2 * (x[rows].astype(np.float64) @ wide.T)
+        found: FloatArray = offsets - 2 * (x[rows].astype(np.float64) @ wide.T)
+        return found
 
     def choose(rows: npt.NDArray[np.intp] | slice, with_prices: FloatArray) -> IntArray:
         return nearest(x[rows], centroids, with_prices)
