@@ -1,0 +1,6 @@
+"""Modules over the operators, to build models from."""
+
+from onesearch_fast.nn.history_former import HISTORIES, LongHistoryQFormer, insert_vectors
+from onesearch_fast.nn.sid_embedding import SidEmbedding
+
+__all__ = ["HISTORIES", "LongHistoryQFormer", "SidEmbedding", "insert_vectors"]
