@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onesearch_fast.sid.levels import Level, LevelFit
-from onesearch_fast.sid.nearest import FloatArray, IntArray, residual
+from onesearch_fast.sid.nearest import FloatArray, IntArray, check_device, residual
 from onesearch_fast.sid.vectors import VectorSource
 
 MAX_LEVELS = 8
@@ -147,6 +147,7 @@ class Codebooks:
             prq=prq,
             batch_rows=batch_rows,
         )
+        check_device("Codebooks.fit", device)
         source = VectorSource("Codebooks.fit", "embeddings", embeddings)
         return Fitting(settings, source, device, state, on_level or (lambda _: None)).run()
 
@@ -162,6 +163,7 @@ class Codebooks:
 
     def encode_chunks(self, x: Any, device: str = "cpu") -> Iterator[IntArray]:
         """As `encode`, chunk by chunk, for more rows than memory holds codes of."""
+        check_device("Codebooks.encode", device)
         source = VectorSource("Codebooks.encode", "x", x, self.dim)
         for chunk in source.chunks():
             yield np.stack([codes for _, codes in self.walk(chunk, device)], axis=1)

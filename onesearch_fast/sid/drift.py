@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.levels import LevelFit
+from onesearch_fast.sid.nearest import check_device
 from onesearch_fast.sid.vectors import VectorSource
 
 
@@ -60,6 +61,7 @@ def measure_drift(book: Codebooks, x: Any, device: str = "cpu") -> Drift:
     if book.fitted is None:
         remedy = "fit them with Codebooks.fit"
         raise invalid("measure_drift", "book", "codebooks that know their fit", "others", remedy)
+    check_device("measure_drift", device)
     source = VectorSource("measure_drift", "x", x, book.dim)
     num_vectors = 0
     distortions = np.zeros(book.num_levels)

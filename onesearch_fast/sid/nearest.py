@@ -87,6 +87,13 @@ def check_seed(where: str, seed: int) -> None:
         raise invalid(where, "seed", f"an integer in [0, {_SEED_LIMIT})", seed)
 
 
+def check_device(where: str, device: str) -> None:
+    """Raises ValueError unless torch can compute there."""
+    if device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available()):
+        return
+    raise invalid(where, "device", '"cpu", or "cuda" where torch sees a GPU', device)
+
+
 def count_distinct(x: FloatArray) -> int:
     """Number of distinct rows of x [n, dim], 0.0 and -0.0 alike."""
     return len(group_sizes(x))

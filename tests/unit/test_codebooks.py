@@ -326,6 +326,10 @@ def test_integers_are_refused(book: Codebooks) -> None:
         ({"opq": (0, 4)}, "opq"),
         ({"opq": (2,) * 6}, "sub-vectors"),
         ({"iterations": 0}, "iterations"),
+        ({"batch_rows": 0}, "batch_rows"),
+        ({"opq": (2, 2), "opq_directions": 1}, "opq_directions"),
+        ({"balance_by_first_code": True}, "balance_by_first_code"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], argument: str) -> None:
@@ -486,3 +490,12 @@ def test_iterators_and_bad_rows_in_later_chunks_are_refused() -> None:
         Codebooks.fit(Chunks(bad, 50), (4,), ())
     with pytest.raises(ValueError, match=r"shape \[n, 19\], got shape \[9, 18\]"):
         Codebooks.fit([X, X[:9, :18]], (4,), ())
+
+
+@pytest.mark.parametrize(
+    "device", ["gpu", "meta", *(() if torch.cuda.is_available() else ("cuda",))]
+)
+def test_devices_that_are_not_there_are_refused(book: Codebooks, device: str) -> None:
+    for attempt in (book.encode, lambda x, device: Codebooks.fit(x, (2,), (), device=device)):
+        with pytest.raises(ValueError, match=r"device: .*where torch sees a GPU"):
+            attempt(X, device=device)
