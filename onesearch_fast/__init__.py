@@ -43,6 +43,7 @@ _SUBPACKAGES = (
     "index",
     "integrations",
     "models",
+    "nn",
     "ops",
     "runtime",
     "sid",

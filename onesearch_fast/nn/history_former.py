@@ -89,9 +89,9 @@ class LongHistoryQFormer(nn.Module):
         seen = self.project(seen) + self.kind
         questions = self.queries.expand(len(codes), -1, -1)
         answers, _ = self.attention(self.query_norm(questions), seen, seen, need_weights=False)
-        vectors: torch.Tensor = questions + answers
-        vectors = vectors + self.feed_forward(vectors)
-        return vectors
+        vectors = questions + answers
+        told: torch.Tensor = vectors + self.feed_forward(vectors)
+        return told
 
     def sums(self, codes: torch.Tensor) -> torch.Tensor:
         """float32 [user, history * level, dim]: m, level by level within each history."""
@@ -103,7 +103,7 @@ class LongHistoryQFormer(nn.Module):
         bags = users * len(HISTORIES)
         items = codes[..., :levels].reshape(bags * slots, levels)
         offsets = torch.arange(bags + 1, device=codes.device) * slots
-        tables = torch.split(self.centroids, self.level_sizes)
+        tables = torch.split(self.centroids, list(self.level_sizes))
         pooled = [
             sid_embedding_bag(items[:, level : level + 1], table, (len(table),), offsets=offsets)
             for level, table in enumerate(tables)
