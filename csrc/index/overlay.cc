@@ -105,6 +105,7 @@ class OverlayMerge {
         attributes_(attributes),
         after_(new Overlay(before.view_, attributes.num_columns)) {
     for (uint32_t word = 0; word * 64 < old_.num_items; ++word) add_dead(word, ~live.word(word));
+    find_sids_of_dead();
     for (const OverlayItem& item : added_) steps_.push_back({item.sid, &item, 0});
     std::sort(steps_.begin(), steps_.end(),
               [](const Step& a, const Step& b) { return a.sid < b.sid; });
@@ -143,8 +144,36 @@ class OverlayMerge {
     for (; dead != 0; dead &= dead - 1) {
       const uint32_t position = word * 64 + static_cast<uint32_t>(lowest_bit(dead));
       if (position >= old_.num_items) return;
-      steps_.push_back({before_.item(position).sid, nullptr, position});
+      steps_.push_back({{}, nullptr, position});
     }
+  }
+
+  // Level by level: the nodes of ascending positions ascend, so each is near the one before.
+  void find_sids_of_dead() {
+    std::vector<uint32_t> nodes;
+    nodes.reserve(steps_.size());
+    for (const Step& step : steps_) nodes.push_back(step.position);
+    for (int level = num_levels_; level > 0; --level) {
+      uint32_t parent = 0;
+      for (size_t i = 0; i < nodes.size(); ++i) {
+        parent = part_from(before_.child_begin_[level], parent, nodes[i]);
+        steps_[i].sid.set_code(level - 1, old_.token(level - 1, parent));
+        nodes[i] = parent;
+      }
+    }
+  }
+
+  // The part that holds the element, which is not in one before `part`.
+  static uint32_t part_from(const std::vector<uint32_t>& begin, uint32_t part, uint32_t element) {
+    size_t step = 1;
+    while (part + step < begin.size() && begin[part + step] <= element) {
+      part += static_cast<uint32_t>(step);
+      step *= 2;
+    }
+    const auto end =
+        begin.begin() + static_cast<std::ptrdiff_t>(std::min(part + step, begin.size()));
+    return static_cast<uint32_t>(std::upper_bound(begin.begin() + part, end, element) -
+                                 begin.begin() - 1);
   }
 
   // Children of a node, of items for one of the last level; an empty range where there is no node.
