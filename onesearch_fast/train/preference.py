@@ -54,8 +54,9 @@ def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
     for session in query_sessions(inputs.log):
         history: UserHistory = inputs.log.histories[session.user]
         codes = inputs.query_codes[session.query]
-        past = turns[session.user][: session.begin]
-        prompt = inputs.prompts.search_prompt(history.profile, past, session.query, codes)
+        past, since = turns[session.user][: session.begin], turns[session.user][session.begin :]
+        user_id = next(turn.user_id for turn in since if turn.query == session.query)
+        prompt = inputs.prompts.search_prompt(history.profile, past, session.query, codes, user_id)
         cases.append(PreferenceCase(prompt, session))
     return cases
 
