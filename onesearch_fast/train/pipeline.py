@@ -5,57 +5,42 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tokenizers
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 
 import onesearch_fast
 from onesearch_fast.data.keyword_mining import open_keywords
 from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
-from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, Split, TrainLog
+from onesearch_fast.data.split import EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
-from onesearch_fast.data.user_ids import QueryItems, UserIds
 from onesearch_fast.files import read_json, write_json
-from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train import parallel
-from onesearch_fast.train.backbones import Backbone
-from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig, TowersConfig
-from onesearch_fast.train.curves import write_curves
-from onesearch_fast.train.model import extended_model, new_model, open_model
-from onesearch_fast.train.objectives import Objective
-from onesearch_fast.train.preference import (
-    DirectPreference,
-    PolicyGradient,
-    PreferenceCase,
-    preference_cases,
-)
+from onesearch_fast.train.config import PipelineConfig
+from onesearch_fast.train.model import extended_model, new_model
 from onesearch_fast.train.progress import Progress, Silent
-from onesearch_fast.train.rewards.composite import CompositeReward
-from onesearch_fast.train.rewards.relevance import CategoryRelevance, RelevanceModel
-from onesearch_fast.train.rewards.towers import RewardModel
-from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.run_folder import RUN_FILE, RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
-from onesearch_fast.train.stages import Stage, StageInputs, find_stage
-from onesearch_fast.train.stages.personalisation import validation_rows
-from onesearch_fast.train.steps import TaskRows
-from onesearch_fast.train.thoughts import load_thoughts, make_thoughts, save_thoughts
-from onesearch_fast.train.trainer import RunOptions, quiet_transformers, train_stage
+from onesearch_fast.train.stage_runs import (
+    Validation,
+    make_inputs,
+    run_stages,
+    with_thoughts,
+)
+from onesearch_fast.train.stages import find_stage
+from onesearch_fast.train.trainer import quiet_transformers
 
 _VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
 
@@ -104,7 +89,8 @@ def run_pipeline(
             or a task for which the log has no rows.
     """
     parallel.join()
-    stages = [(stage, find_stage(stage.name, stage.tasks)) for stage in config.stages]
+    for stage in config.stages:
+        find_stage(stage.name, stage.tasks)
     stop_cases = list(_stop_cases(split))
     identity = _identity(split, config, stop_cases)
     donors = _donors([Path(folder) for folder in fork_from], identity, config)
@@ -117,30 +103,12 @@ def run_pipeline(
         sids = _semantic_ids(run, split.log, config)
         tokenizer = _tokenizer(run, split.log, config, sids)
         prompts = PromptEncoder(tokenizer, Templates.load(config.prompts.template), config.prompts)
-        query_codes = _codes_of(sids, _queries(split.log))
-        query_items = QueryItems.from_log(split.log) if config.prompts.user_ids else None
-        inputs = StageInputs(
-            split.log,
-            sids.codes,
-            query_codes,
-            prompts,
-            user_ids=None
-            if query_items is None
-            else UserIds(sids.codebooks.level_sizes, sids.codes.__getitem__, query_items),
-        )
+        inputs = make_inputs(split.log, sids, prompts)
         if config.thoughts is not None:
-            inputs = _with_thoughts(run, inputs, config.thoughts, sids)
-        validation = _Validation(stop_cases, inputs, sids)
+            inputs = with_thoughts(run, inputs, config.thoughts, sids)
         folder = _initial_model(run, split.log, config, tokenizer, sids)
-        for number, (settings, stage) in enumerate(stages, start=1):
-            name = f"stage_{number}_{stage.name}"
-            folder = _train(run, name, config, settings, stage, inputs, validation, folder)
-        if parallel.rank() == 0:
-            write_curves(run.path)
-        served = run.step(
-            "served",
-            lambda target: write_served(target, folder, sids, prompts, split.log, query_items),
-        )
+        folder = run_stages(run, config, inputs, Validation(stop_cases, inputs, sids), folder)
+        served = run.step("served", lambda target: write_served(target, folder, sids, inputs))
     return PipelineResult(run.path, served, tuple(run.reports))
 
 
@@ -248,29 +216,6 @@ def _texts(log: TrainLog) -> Iterator[str]:
         yield from (event.query for event in history.events if event.query is not None)
 
 
-def _queries(log: TrainLog) -> set[str]:
-    events = (event for history in log.histories for event in history.events)
-    return {event.query for event in events if event.query is not None}
-
-
-def _codes_of(sids: SemanticIds, texts: Iterable[str]) -> dict[str, npt.NDArray[np.int32]]:
-    ordered = sorted(texts)
-    return dict(zip(ordered, sids.encode(ordered), strict=True)) if ordered else {}
-
-
-def _with_thoughts(
-    run: RunFolder, inputs: StageInputs, config: ThoughtConfig, sids: SemanticIds
-) -> StageInputs:
-    answers = run.path / "work" / "answers.jsonl"
-
-    def make(folder: Path) -> None:
-        save_thoughts(make_thoughts(inputs.log, config, answers), folder)
-
-    thoughts = load_thoughts(run.step("thoughts", make))
-    codes = _codes_of(sids, thoughts.all_keywords())
-    return replace(inputs, thoughts=thoughts, keyword_codes=codes)
-
-
 def _initial_model(
     run: RunFolder,
     log: TrainLog,
@@ -292,116 +237,7 @@ def _initial_model(
     return run.step("initial_model", make)
 
 
-@dataclass(frozen=True, eq=False)
-class _Validation:
-    """The stopping users' cases; nothing of them reaches the inputs of a stage."""
-
-    cases: list[EvalCase]
-    inputs: StageInputs
-    sids: SemanticIds
-
-    def rows(self, tasks: Mapping[str, float]) -> TokenRows | None:
-        """Prompts with targets of the personalised tasks that are trained; None without any."""
-        cases = [case for case in self.cases if _task_of(case) in tasks]
-        queries = {case.query for case in cases if case.query is not None}
-        codes = {**self.inputs.query_codes, **_codes_of(self.sids, queries)}
-        inputs = replace(self.inputs, query_codes=codes)
-        return TokenRows.pack(validation_rows(cases, inputs)) if cases else None
-
-
-def _task_of(case: EvalCase) -> str:
-    return NEXT_ITEM if case.query is None else SEARCH
-
-
 def _stop_cases(split: Split) -> Iterator[EvalCase]:
     for task in sorted(split.cases):
         stop = [case for case in split.cases[task] if case.group == "stop"]
         yield from stop[:_VALIDATION_CASES]
-
-
-def _task_rows(stage: Stage, task: str, settings: StageConfig, inputs: StageInputs) -> TaskRows:
-    student = TokenRows.pack(stage.tasks[task](inputs))
-    if settings.objective.distillation is None or task not in stage.teachers:
-        return TaskRows(student)
-    return TaskRows(student, TokenRows.pack(stage.teachers[task](inputs)))
-
-
-def _objective_maker(
-    settings: StageConfig, inputs: StageInputs, sids: SemanticIds
-) -> Callable[[Backbone], Objective] | None:
-    """What a stage that learns from rewards minimises; None for the others."""
-    if settings.dpo is None and settings.policy is None:
-        return None
-    cases, log = preference_cases(inputs), inputs.log
-    sizes = inputs.prompts.tokenizer.level_sizes
-    trie = SidTrie.build(inputs.item_codes, sizes, item_scores=log.item_popularity())
-    relevance = CategoryRelevance(log)
-    if settings.dpo is not None:
-        towers = settings.dpo.towers
-        model = None if towers is None else _reward_model(log, cases, sids, relevance, towers)
-        return partial(
-            DirectPreference,
-            config=settings.dpo,
-            cases=cases,
-            inputs=inputs,
-            trie=trie,
-            model=model,
-        )
-    assert settings.policy is not None, "one of both"
-    reward = CompositeReward(log, relevance)
-    return partial(
-        PolicyGradient,
-        config=settings.policy,
-        cases=cases,
-        inputs=inputs,
-        trie=trie,
-        reward=reward,
-    )
-
-
-def _reward_model(
-    log: TrainLog,
-    cases: Sequence[PreferenceCase],
-    sids: SemanticIds,
-    relevance: RelevanceModel,
-    config: TowersConfig,
-) -> RewardModel:
-    """Three towers over the text encoder's vectors, fitted on the log."""
-    sessions = [case.session for case in cases]
-    queries = sorted({session.query for session in sessions})
-    vectors = dict(zip(queries, sids.encoder.encode(queries), strict=True))
-    model = RewardModel(log, sids.embeddings, vectors, relevance, config)
-    model.fit(sessions)
-    return model
-
-
-def _train(
-    run: RunFolder,
-    name: str,
-    config: PipelineConfig,
-    settings: StageConfig,
-    stage: Stage,
-    inputs: StageInputs,
-    validation: _Validation,
-    start: Path,
-) -> Path:
-    work = run.path / "work" / name
-
-    def make(folder: Path) -> None:
-        rows = {task: _task_rows(stage, task, settings, inputs) for task in sorted(settings.tasks)}
-        for task, packed in rows.items():
-            said = f"{len(packed.student):,} rows, {packed.student.ids.size:,} tokens"
-            run.progress.say(f"  {task}: {said}")
-        model: PreTrainedModel = open_model(start)
-        pad_id = inputs.prompts.tokenizer.pad_id
-        options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
-        scored = validation.rows(settings.tasks)
-        objective = _objective_maker(settings, inputs, validation.sids)
-        curves = train_stage(model, rows, settings, options, work, scored, run.progress, objective)
-        model.save_pretrained(folder)
-        write_json(folder / "curves.json", asdict(curves))
-
-    folder = run.step(name, make, in_every_process=True)
-    if parallel.rank() == 0:
-        shutil.rmtree(work, ignore_errors=True)
-    return folder

@@ -7,41 +7,30 @@ from pathlib import Path
 
 import torch
 
-from onesearch_fast.data.prompts import PromptEncoder
-from onesearch_fast.data.split import TrainLog
-from onesearch_fast.data.user_ids import QueryItems
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_table import ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train.model import open_model
+from onesearch_fast.train.stages import StageInputs
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def write_served(
-    folder: Path,
-    model_folder: Path,
-    sids: SemanticIds,
-    prompts: PromptEncoder,
-    log: TrainLog,
-    query_items: QueryItems | None = None,
-) -> None:
+def write_served(folder: Path, model_folder: Path, sids: SemanticIds, inputs: StageInputs) -> None:
     """Writes a served model; inside one SID, items with more events in the log come first."""
-    trie = SidTrie.build(sids.codes, sids.codebooks.level_sizes, item_scores=log.item_popularity())
-    model = open_model(model_folder)
-    items = ItemTable.build(log.items)
+    log, sizes = inputs.log, sids.codebooks.level_sizes
     ServedModel.write(
         folder,
-        model,
-        trie,
-        items,
+        open_model(model_folder),
+        SidTrie.build(sids.codes, sizes, item_scores=log.item_popularity()),
+        ItemTable.build(log.items),
         sids.codebooks,
         sids.encoder,
-        prompts,
+        inputs.prompts,
         training_log=log.content_hash(),
-        query_items=query_items,
+        query_items=None if inputs.user_ids is None else inputs.user_ids.query_items,
     )
 
 

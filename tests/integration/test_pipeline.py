@@ -26,7 +26,7 @@ from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.train import pipeline as pipeline_module
+from onesearch_fast.train import stage_runs
 from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import smoke_config
 from onesearch_fast.train.model import open_model
@@ -115,21 +115,21 @@ def test_transformers_opens_the_served_folder_as_it_is(finished):
 
 
 def test_calling_again_returns_what_is_there(finished, split, monkeypatch):
-    monkeypatch.setattr(pipeline_module, "train_stage", None)  # nothing may be trained again
+    monkeypatch.setattr(stage_runs, "train_stage", None)  # nothing may be trained again
     again = run_pipeline(split, smoke_config(), finished.run_folder)
     assert all(step.reused for step in again.steps)
     assert again.served_folder == finished.served_folder
 
 
 def test_a_run_killed_between_steps_ends_alike(finished, split, tmp_path, monkeypatch):
-    original = pipeline_module.train_stage
+    original = stage_runs.train_stage
 
     def killed(model, tasks, config, *args, **kwargs):
         if config.name == "cooccurrence":
             raise KeyboardInterrupt
         return original(model, tasks, config, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline_module, "train_stage", killed)
+    monkeypatch.setattr(stage_runs, "train_stage", killed)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(split, smoke_config(), tmp_path)
     assert not (tmp_path / "stage_2_cooccurrence").exists()
