@@ -23,6 +23,7 @@ from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.errors import invalid
 from onesearch_fast.files import read_json, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
@@ -39,7 +40,7 @@ from onesearch_fast.train.stage_runs import (
     run_stages,
     with_thoughts,
 )
-from onesearch_fast.train.stages import find_stage
+from onesearch_fast.train.stages import WITHOUT_QUERIES, find_stage
 from onesearch_fast.train.trainer import quiet_transformers
 
 _VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
@@ -89,8 +90,7 @@ def run_pipeline(
             or a task for which the log has no rows.
     """
     parallel.join()
-    for stage in config.stages:
-        find_stage(stage.name, stage.tasks)
+    _check_tasks(split.log, config)
     stop_cases = list(_stop_cases(split))
     identity = _identity(split, config, stop_cases)
     donors = _donors([Path(folder) for folder in fork_from], identity, config)
@@ -110,6 +110,18 @@ def run_pipeline(
         folder = run_stages(run, config, inputs, Validation(stop_cases, inputs, sids), folder)
         served = run.step("served", lambda target: write_served(target, folder, sids, inputs))
     return PipelineResult(run.path, served, tuple(run.reports))
+
+
+def _check_tasks(log: TrainLog, config: PipelineConfig) -> None:
+    """What a stage cannot learn from this log is refused before any time is spent."""
+    asked = any(e.query is not None for history in log.histories for e in history.events)
+    for stage in config.stages:
+        find_stage(stage.name, stage.tasks)
+        if not asked and not WITHOUT_QUERIES.issuperset(stage.tasks):
+            needing = sorted(set(stage.tasks) - WITHOUT_QUERIES)
+            remedy = f"without queries, {sorted(WITHOUT_QUERIES)} can be learnt"
+            expected = "a log with queries"
+            raise invalid(f"stage {stage.name!r}", f"tasks {needing}", expected, "none", remedy)
 
 
 def _identity(

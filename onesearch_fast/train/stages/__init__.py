@@ -16,6 +16,11 @@ from onesearch_fast.data.split import TrainLog, UserHistory
 from onesearch_fast.data.user_ids import UserId, UserIds
 from onesearch_fast.errors import invalid
 
+# Tasks that a log of clicks without a single query can teach.
+WITHOUT_QUERIES = frozenset(
+    {"next_item", "title_to_sid", "sid_to_title", "title_to_category", "sid_to_category"}
+)
+
 
 @dataclass(frozen=True, eq=False)
 class StageInputs:
