@@ -246,6 +246,42 @@ def check_constrained_beam_step(
     options: object | None,
     out: object | None,
 ) -> None: ...
+
+# What of a catalogue or a filter goes to a device in one transfer; `pack` gives the bytes that are
+# to stand at an address there, and `beam_step_slots` what refers to them, one row per request.
+class DeviceImage:
+    @staticmethod
+    def of_trie(catalogue: Catalogue) -> DeviceImage: ...
+    @staticmethod
+    def of_changes(catalogue: Catalogue) -> DeviceImage: ...
+    @staticmethod
+    def of_filter(filter: ItemFilter) -> DeviceImage: ...
+    @property
+    def nbytes(self) -> int: ...
+    def pack(self, address: int) -> npt.NDArray[np.uint8]: ...
+
+def base_of(catalogue: Catalogue) -> int: ...
+def beam_step_slots(
+    requests: list[tuple[DeviceImage, DeviceImage, DeviceImage | None]],
+) -> npt.NDArray[np.uint8]: ...
+def plan_beam_step(logits: object, num_beams: int) -> tuple[int, bool, int]: ...
+def constrained_beam_step_cuda(
+    logits: object,
+    node: object,
+    beam_scores: object,
+    trie: object,
+    num_beams: object,
+    level: object,
+    normalizer: str,
+    log_normalizer: object | None,
+    filter: object | None,
+    options: object | None,
+    out: object,
+    slots: object,
+    shares: int,
+    cluster: bool,
+    memory: object,
+) -> None: ...
 def rms_norm(x: object, weight: object, eps: float, out: object) -> None: ...
 def check_rms_norm(x: object, weight: object, eps: float, out: object) -> None: ...
 def rotary(

@@ -28,6 +28,10 @@ class DataError(ValueError):
     """A catalogue or a log breaks the record schema; the message names file and line."""
 
 
+class CudaError(RuntimeError):
+    """A CUDA call of the native library failed; the message gives the driver's own words."""
+
+
 class BackendUnavailable(RuntimeError):  # noqa: N818 (a public name, fixed by the design)
     """A backend was asked for by name and cannot run here; the message says why."""
 

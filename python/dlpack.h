@@ -65,7 +65,8 @@ struct ExchangeApi {
   void* managed_tensor_to_py_object;
   // Fills a view that lives as long as the object; returns nonzero with a Python error set.
   int (*tensor_from_py_object)(void* py_object, Tensor* out);
-  void* current_work_stream;
+  // The stream that the caller's framework works on; returns nonzero with a Python error set.
+  int (*current_work_stream)(int32_t device_type, int32_t device_id, void** out);
 };
 
 }  // namespace onesearch::dlpack

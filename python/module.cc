@@ -1,5 +1,6 @@
 #include <cerrno>
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include "bindings.h"
@@ -16,7 +17,7 @@ py::object text_of(const std::string& bytes) {
       PyUnicode_DecodeFSDefaultAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
 }
 
-void raise_format_error(const FormatError& error, const char* name) {
+void raise_named(const std::runtime_error& error, const char* name) {
   const py::object kind = py::module_::import("onesearch_fast.errors").attr(name);
   const py::object sentence = text_of(error.what());
   if (sentence) PyErr_SetObject(kind.ptr(), sentence.ptr());
@@ -39,11 +40,13 @@ void register_errors() {
     } catch (const TypeMismatch& error) {
       PyErr_SetString(PyExc_TypeError, error.what());
     } catch (const ColumnsFormatError& error) {
-      raise_format_error(error, "FormatError");
+      raise_named(error, "FormatError");
     } catch (const StoreFormatError& error) {
-      raise_format_error(error, "LiveStoreFormatError");
+      raise_named(error, "LiveStoreFormatError");
     } catch (const FormatError& error) {
-      raise_format_error(error, "TrieFormatError");
+      raise_named(error, "TrieFormatError");
+    } catch (const CudaError& error) {
+      raise_named(error, "CudaError");
     } catch (const IoError& error) {
       raise_os_error(error);
     }

@@ -192,4 +192,14 @@ BorrowedTensor borrow_values(py::handle object, const char* where, const char* a
   return borrowed;
 }
 
+void* current_stream(py::handle object, const TensorView& view) {
+  const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()));
+  if (api == nullptr || view.device != Device::kCuda) return nullptr;
+  void* stream = nullptr;
+  if (api->current_work_stream(dlpack::kCuda, view.device_index, &stream) != 0) {
+    throw py::error_already_set();
+  }
+  return stream;
+}
+
 }  // namespace onesearch::bindings

@@ -1,5 +1,5 @@
 // Exceptions of the native core. The binding layer maps them to ValueError, TypeError,
-// TrieFormatError, FormatError, LiveStoreFormatError and OSError.
+// TrieFormatError, FormatError, LiveStoreFormatError, CudaError and OSError.
 #pragma once
 
 #include <stdexcept>
@@ -30,6 +30,12 @@ class ColumnsFormatError : public FormatError {
 class StoreFormatError : public FormatError {
  public:
   using FormatError::FormatError;
+};
+
+// A CUDA call failed; the device may need a new process.
+class CudaError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 class IoError : public std::runtime_error {

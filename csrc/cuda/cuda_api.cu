@@ -4,12 +4,15 @@
 #include <cstring>
 
 #include "cuda/cuda_api.h"
+#include "cuda/status.cuh"
 
 namespace {
 
 thread_local char last_error[512] = "";
 
-int record(cudaError_t status) {
+}  // namespace
+
+int onesearch::record(cudaError_t status) {
   if (status == cudaSuccess) return 0;
   std::snprintf(last_error, sizeof last_error, "%s (%s)", cudaGetErrorString(status),
                 cudaGetErrorName(status));
@@ -18,9 +21,7 @@ int record(cudaError_t status) {
   return static_cast<int>(status);
 }
 
-}  // namespace
-
-#define ONESEARCH_EXPORT __attribute__((visibility("default")))
+using onesearch::record;
 
 ONESEARCH_EXPORT int onesearch_cuda_abi(void) { return ONESEARCH_CUDA_ABI; }
 

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this header; a library of another number is not used. */
-#define ONESEARCH_CUDA_ABI 1
+#define ONESEARCH_CUDA_ABI 2
 
 typedef struct {
   char name[256];
@@ -27,6 +27,9 @@ int onesearch_cuda_versions(int* driver, int* runtime);
 int onesearch_cuda_device_count(int* count);
 int onesearch_cuda_device(int index, OnesearchCudaDevice* device);
 const char* onesearch_cuda_last_error(void);
+
+/* Enqueues one step on a stream of the device; `device_step` is an onesearch::DeviceBeamStep. */
+int onesearch_cuda_constrained_beam_step(const void* device_step, int device, void* stream);
 
 #ifdef __cplusplus
 }

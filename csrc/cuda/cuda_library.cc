@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include "core/error.h"
+
 namespace onesearch {
 namespace {
 
@@ -13,6 +15,7 @@ struct CudaLibrary {
   decltype(&onesearch_cuda_device_count) device_count = nullptr;
   decltype(&onesearch_cuda_device) device = nullptr;
   decltype(&onesearch_cuda_last_error) last_error = nullptr;
+  decltype(&onesearch_cuda_constrained_beam_step) constrained_beam_step = nullptr;
 };
 
 // The folder of the shared object that this code was linked into.
@@ -39,11 +42,13 @@ CudaLibrary open_library() {
     return library;
   }
   decltype(&onesearch_cuda_abi) abi = nullptr;
-  const bool whole = resolve(handle, "onesearch_cuda_abi", abi) && abi() == ONESEARCH_CUDA_ABI &&
-                     resolve(handle, "onesearch_cuda_versions", library.versions) &&
-                     resolve(handle, "onesearch_cuda_device_count", library.device_count) &&
-                     resolve(handle, "onesearch_cuda_device", library.device) &&
-                     resolve(handle, "onesearch_cuda_last_error", library.last_error);
+  const bool whole =
+      resolve(handle, "onesearch_cuda_abi", abi) && abi() == ONESEARCH_CUDA_ABI &&
+      resolve(handle, "onesearch_cuda_versions", library.versions) &&
+      resolve(handle, "onesearch_cuda_device_count", library.device_count) &&
+      resolve(handle, "onesearch_cuda_device", library.device) &&
+      resolve(handle, "onesearch_cuda_last_error", library.last_error) &&
+      resolve(handle, "onesearch_cuda_constrained_beam_step", library.constrained_beam_step);
   if (!whole) library.why_not = path + " belongs to another build";
   return library;
 }
@@ -65,10 +70,15 @@ void find_devices(const CudaLibrary& library, CudaInfo& info) {
   if (count == 0) info.why_not = "the driver reports no GPU";
 }
 
+const CudaLibrary& cuda_library() {
+  static const CudaLibrary library = open_library();
+  return library;
+}
+
 }  // namespace
 
 CudaInfo cuda_info() {
-  static const CudaLibrary library = open_library();
+  const CudaLibrary& library = cuda_library();
   CudaInfo info;
   info.why_not = library.why_not;
   if (!info.why_not.empty()) return info;
@@ -80,6 +90,13 @@ CudaInfo cuda_info() {
     find_devices(library, info);
   }
   return info;
+}
+
+void launch_constrained_beam_step(const DeviceBeamStep& step, int device, void* stream) {
+  const CudaLibrary& library = cuda_library();
+  if (!library.why_not.empty()) throw CudaError("constrained_beam_step: " + library.why_not);
+  if (library.constrained_beam_step(&step, device, stream) == 0) return;
+  throw CudaError("constrained_beam_step: " + std::string(library.last_error()));
 }
 
 }  // namespace onesearch

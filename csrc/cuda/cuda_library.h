@@ -17,4 +17,9 @@ struct CudaInfo {
 
 CudaInfo cuda_info();
 
+struct DeviceBeamStep;
+
+// Enqueues a step on a stream of a device that cuda_info() names. Throws CudaError.
+void launch_constrained_beam_step(const DeviceBeamStep& step, int device, void* stream);
+
 }  // namespace onesearch

@@ -9,9 +9,11 @@
 
 #include "bindings.h"
 #include "core/error.h"
+#include "cuda/cuda_library.h"
 #include "index/catalogue.h"
 #include "index/item_filter.h"
 #include "ops/constrained_beam_step/check.h"
+#include "ops/constrained_beam_step/device_step.h"
 #include "tensors.h"
 
 namespace py = pybind11;
@@ -260,6 +262,54 @@ void check_constrained_beam_step(py::handle logits, py::handle node, py::handle 
   onesearch::check_constrained_beam_step(call.input(), tensors.view());
 }
 
+const OnesearchCudaDevice& device_of(const TensorView& tensor) {
+  static const CudaInfo info = cuda_info();
+  const auto index = static_cast<size_t>(tensor.device_index);
+  if (tensor.device == Device::kCuda && index < info.devices.size()) return info.devices[index];
+  throw InvalidArgument(complaint(kWhere, "logits", "a tensor on a CUDA device", "another",
+                                  info.why_not.empty() ? "" : info.why_not));
+}
+
+// How the CUDA backend cuts a step: shares, whether they are a cluster, and bytes of memory.
+py::tuple plan_beam_step(py::handle logits, int64_t num_beams) {
+  const BorrowedTensor borrowed = borrow_tensor(logits, kWhere, "logits");
+  const TensorView& view = borrowed.view;
+  const OnesearchCudaDevice& device = device_of(view);
+  DeviceBeamStep step;
+  step.dtype = view.dtype;
+  step.batch = static_cast<uint32_t>(view.shape[0]);
+  step.beams = static_cast<uint32_t>(view.shape[1]);
+  step.codes = static_cast<uint32_t>(view.shape[2]);
+  step.num_beams = static_cast<uint32_t>(num_beams);
+  plan_shares(static_cast<uint32_t>(device.num_sms), device.major >= 9, &step);
+  return py::make_tuple(step.shares, step.cluster, list_bytes(step));
+}
+
+// Enqueues the step on the current stream. `slots` [batch, bytes] and `memory` lie on the device.
+void constrained_beam_step_cuda(py::handle logits, py::handle node, py::handle beam_scores,
+                                py::handle trie, py::handle num_beams, py::handle level,
+                                py::handle normalizer, py::object log_normalizer, py::handle filter,
+                                py::handle options, py::handle out, py::handle slots,
+                                uint32_t shares, bool cluster, py::handle memory) {
+  const Call call(logits, node, beam_scores, trie, num_beams, level, normalizer,
+                  std::move(log_normalizer), filter, options);
+  const py::object handle = handle_of(out);
+  const BeamStepOutput& output =
+      native<ResultTensors>(handle, out, "out", "a BeamStepResult").view();
+  onesearch::check_constrained_beam_step(call.input(), output);
+  device_of(call.input().logits);
+  const BorrowedTensor slot_table = borrow_tensor(slots, kWhere, "slots");
+  const BorrowedTensor lists = borrow_tensor(memory, kWhere, "memory");
+  DeviceBeamStep step =
+      device_step(call.input(), output, static_cast<const BeamStepSlot*>(slot_table.view.data));
+  step.shares = shares;
+  step.cluster = cluster;
+  place_lists(lists.view.data, &step);
+  void* const stream = current_stream(logits, call.input().logits);
+  const py::gil_scoped_release release;
+  launch_constrained_beam_step(step, call.input().logits.device_index, stream);
+}
+
 template <class Function>
 void define(py::module_& module, const char* name, Function function) {
   module.def(name, function, py::arg("logits"), py::arg("node"), py::arg("beam_scores"),
@@ -280,6 +330,12 @@ void bind(py::module_& module) {
            py::arg("count"), py::arg("best_dropped"), py::arg("perturbed"));
   define(module, "constrained_beam_step", &constrained_beam_step);
   define(module, "check_constrained_beam_step", &check_constrained_beam_step);
+  module.def("plan_beam_step", &plan_beam_step, py::arg("logits"), py::arg("num_beams"));
+  module.def("constrained_beam_step_cuda", &constrained_beam_step_cuda, py::arg("logits"),
+             py::arg("node"), py::arg("beam_scores"), py::arg("trie"), py::arg("num_beams"),
+             py::arg("level"), py::arg("normalizer"), py::arg("log_normalizer"), py::arg("filter"),
+             py::arg("options"), py::arg("out"), py::arg("slots"), py::arg("shares"),
+             py::arg("cluster"), py::arg("memory"));
 }
 
 const Registration registration(&bind);

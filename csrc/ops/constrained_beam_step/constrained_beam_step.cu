@@ -1,0 +1,154 @@
+#include <cooperative_groups.h>
+
+#include "cuda/block.cuh"
+#include "cuda/cuda_api.h"
+#include "cuda/status.cuh"
+#include "ops/constrained_beam_step/device_step.h"
+
+namespace onesearch {
+namespace {
+
+using Select = BlockSelect<CudaBlock>;
+
+__device__ BlockCandidates candidates(const DeviceBeamStep& step, uint32_t capacity) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  return BlockCandidates::in(shared, capacity, step.limit());
+}
+
+// Each share's best, to its list in memory.
+template <class T>
+__global__ void __launch_bounds__(kStepThreads, 1)
+    constrained_beam_step_walk_kernel(const __grid_constant__ DeviceBeamStep step,
+                                      uint32_t capacity) {
+  const CudaBlock block;
+  Select best(block, candidates(step, capacity));
+  BlockStep<CudaBlock, T>(block, step, blockIdx.y).walk(blockIdx.x, &best);
+  const uint32_t size = best.finish();
+  const int64_t list = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
+  for (uint32_t i = threadIdx.x; i < size; i += blockDim.x) {
+    step.lists.key[list * step.limit() + i] = best.all().key[i];
+    step.lists.node[list * step.limit() + i] = best.all().node[i];
+  }
+  if (threadIdx.x == 0) step.lists.size[list] = size;
+#if __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
+// A block a request. Its launch overlaps the end of the walk.
+__global__ void __launch_bounds__(kStepThreads, 1)
+    constrained_beam_step_merge_kernel(const __grid_constant__ DeviceBeamStep step,
+                                       uint32_t capacity) {
+  const CudaBlock block;
+  Select best(block, candidates(step, capacity));
+#if __CUDA_ARCH__ >= 900
+  cudaGridDependencySynchronize();
+#endif
+  const BlockStep<CudaBlock, float> request(block, step, blockIdx.x);
+  for (uint32_t share = 0; share < step.shares; ++share) {
+    const int64_t list = int64_t{blockIdx.x} * step.shares + share;
+    request.merge(step.lists.key + list * step.limit(), step.lists.node + list * step.limit(),
+                  step.lists.size[list], &best);
+  }
+  request.write(&best);
+}
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+#define ONESEARCH_CLUSTERS
+#endif
+
+// A cluster of blocks a request: the first reads the lists of the others from their shared memory.
+template <class T>
+__global__ void __launch_bounds__(kStepThreads, 1)
+    constrained_beam_step_cluster_kernel(const __grid_constant__ DeviceBeamStep step,
+                                         uint32_t capacity) {
+#if defined(ONESEARCH_CLUSTERS) && defined(__CUDA_ARCH__)
+  const auto cluster = cooperative_groups::this_cluster();
+  const CudaBlock block;
+  Select best(block, candidates(step, capacity));
+  const BlockStep<CudaBlock, T> request(block, step, blockIdx.y);
+  request.walk(blockIdx.x, &best);
+  best.finish();
+  cluster.sync();
+  if (cluster.block_rank() == 0) {
+    const BlockCandidates& own = best.all();
+    for (uint32_t share = 1; share < step.shares; ++share) {
+      const uint32_t* scalar = cluster.map_shared_rank(own.scalar, share);
+      request.merge(cluster.map_shared_rank(own.key, share),
+                    cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize],
+                    &best);
+    }
+    request.write(&best);
+  }
+  cluster.sync();  // shared memory goes with its block
+#endif
+}
+
+struct Launch {
+  cudaLaunchConfig_t config{};
+  cudaLaunchAttribute attribute{};
+
+  Launch(dim3 grid, size_t shared_bytes, void* stream) {
+    config.gridDim = grid;
+    config.blockDim = kStepThreads;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+  }
+
+  cudaLaunchAttribute& add(cudaLaunchAttributeID id) {
+    attribute.id = id;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    return attribute;
+  }
+};
+
+template <class Kernel>
+cudaError_t launch(const Launch& how, Kernel kernel, const DeviceBeamStep& step,
+                   uint32_t capacity) {
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(how.config.dynamicSmemBytes));
+  return status != cudaSuccess ? status : cudaLaunchKernelEx(&how.config, kernel, step, capacity);
+}
+
+template <class T>
+cudaError_t run(const DeviceBeamStep& step, bool dependent_launch, void* stream) {
+  const uint32_t offered = max(kStepThreads, kStepThreads / 32 * kStepChunk);
+  const uint32_t capacity = step_capacity(step.limit(), offered);
+  const size_t bytes = BlockCandidates::bytes(capacity, step.limit());
+  Launch walk(dim3(step.shares, step.batch), bytes, stream);
+  if (step.cluster) {
+    walk.add(cudaLaunchAttributeClusterDimension).val.clusterDim = {step.shares, 1, 1};
+    return launch(walk, constrained_beam_step_cluster_kernel<T>, step, capacity);
+  }
+  const cudaError_t status = launch(walk, constrained_beam_step_walk_kernel<T>, step, capacity);
+  if (status != cudaSuccess) return status;
+  Launch merge(dim3(step.batch), bytes, stream);
+  if (dependent_launch) {
+    merge.add(cudaLaunchAttributeProgrammaticStreamSerialization)
+        .val.programmaticStreamSerializationAllowed = 1;
+  }
+  return launch(merge, constrained_beam_step_merge_kernel, step, capacity);
+}
+
+}  // namespace
+}  // namespace onesearch
+
+ONESEARCH_EXPORT int onesearch_cuda_constrained_beam_step(const void* device_step, int device,
+                                                          void* stream) {
+  using namespace onesearch;
+  const auto& step = *static_cast<const DeviceBeamStep*>(device_step);
+  const OnDevice current(device);
+  if (current.status != cudaSuccess) return record(current.status);
+  int major = 0;
+  const cudaError_t status =
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (status != cudaSuccess) return record(status);
+  const bool dependent_launch = major >= 9;
+  if (step.dtype == DType::kFloat32) return record(run<float>(step, dependent_launch, stream));
+  if (step.dtype == DType::kBFloat16) {
+    return record(run<BFloat16>(step, dependent_launch, stream));
+  }
+  return record(run<Float16>(step, dependent_launch, stream));
+}

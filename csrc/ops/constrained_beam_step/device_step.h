@@ -1,0 +1,296 @@
+// constrained_beam_step as blocks of threads compute it on a GPU: what crosses to the device, and
+// the algorithm of a block, which the tests run on the host as well.
+//
+// The beams of a request are cut into shares, a block each. A warp reads a row, takes its
+// log-sum-exp and offers its children; the block keeps the best num_beams + 1 that its warps offer.
+// The shares of a request are then merged by one block: keys are unique and the best of them are
+// one set, so the bits do not depend on who was faster.
+#pragma once
+
+#include <cstdint>
+
+#include "core/block_select.h"
+#include "core/dtype.h"
+#include "core/ranking.h"
+#include "index/allowed_nodes.h"
+#include "index/child_union.h"
+#include "ops/constrained_beam_step/constrained_beam_step.h"
+
+namespace onesearch {
+
+// What a request searches: views of device memory, in device memory. A search that changes them
+// between two steps needs no other launch, so that a graph survives updates of the index.
+struct BeamStepSlot {
+  CatalogueView catalogue;
+  CatalogueFilterView filter;
+};
+
+// A matrix by its strides.
+template <class T>
+struct DeviceMatrix {
+  T* data = nullptr;
+  int64_t row = 0;
+  int64_t column = 0;
+
+  ONESEARCH_HD T* at(int64_t i, int64_t j) const { return data + i * row + j * column; }
+};
+
+// The best candidates of every share, in any order.
+struct ShareLists {
+  uint64_t* key = nullptr;   // [batch, shares, num_beams + 1]
+  uint32_t* node = nullptr;  // [batch, shares, num_beams + 1]
+  uint32_t* size = nullptr;  // [batch, shares]
+};
+
+struct DeviceBeamStep {
+  static constexpr uint32_t kMostBeams = 4096;  // what shared memory holds
+
+  const void* logits = nullptr;
+  int64_t logits_strides[3] = {};
+  DType dtype = DType::kFloat32;
+  DeviceMatrix<const int32_t> node;
+  DeviceMatrix<const float> beam_scores;
+  DeviceMatrix<const float> log_normalizer;
+  const BeamStepSlot* slots = nullptr;   // [batch]
+  const int32_t* beam_widths = nullptr;  // [batch], or null
+  int64_t beam_widths_stride = 0;
+  uint32_t batch = 0;
+  uint32_t beams = 0;
+  uint32_t codes = 0;
+  uint32_t num_beams = 0;
+  int level = 0;
+  Normalizer normalizer = Normalizer::kLevel;
+  uint32_t shares = 1;
+  bool cluster = false;  // the shares of a request are one cluster of blocks; no lists in memory
+  ShareLists lists;      // without clusters
+
+  DeviceMatrix<float> scores;
+  DeviceMatrix<int32_t> parent_beam;
+  DeviceMatrix<int32_t> tokens;
+  DeviceMatrix<int32_t> node_out;
+  int32_t* count = nullptr;
+  int64_t count_stride = 0;
+  float* best_dropped = nullptr;
+  int64_t best_dropped_stride = 0;
+
+  // One more than survive: the best that does not is part of the answer.
+  ONESEARCH_HD uint32_t limit() const { return num_beams + 1; }
+};
+
+// Everything but shares and lists. Throws InvalidArgument for what a GPU does not compute; the rest
+// is as check.h wants it. `slots` [batch] lie on the device.
+DeviceBeamStep device_step(const BeamStepInput& input, const BeamStepOutput& output,
+                           const BeamStepSlot* slots);
+
+// How the requests are cut, for a device of so many multiprocessors. Where a request's logits are
+// small, one kernel with a cluster of up to eight blocks a request: launches then take longer than
+// the work. Else as many blocks as there is room for, merged by a second kernel.
+void plan_shares(uint32_t num_sms, bool has_clusters, DeviceBeamStep* step);
+
+// Memory for the lists of shares; 8-byte aligned.
+uint64_t list_bytes(const DeviceBeamStep& step);
+void place_lists(void* memory, DeviceBeamStep* step);
+
+// Threads of a block, and children that a warp offers before the block looks whether it must cut.
+constexpr uint32_t kStepThreads = 512;
+constexpr uint32_t kStepChunk = 64;
+
+// Candidates that a block has room for; `offered` between two looks.
+ONESEARCH_HD uint32_t step_capacity(uint32_t limit, uint32_t offered) {
+  return limit + (limit > 2 * offered ? limit : 2 * offered);
+}
+
+// Sixteen bytes of a row.
+template <class T>
+struct alignas(16) RowPacket {
+  static constexpr uint32_t kSize = 16 / sizeof(T);
+  T at[kSize];
+};
+
+ONESEARCH_HD bool is_finite(float x) { return (bits_from_float(x) & 0x7f800000u) != 0x7f800000u; }
+
+// A running log-sum-exp. NaN and +inf poison it for good: both leave NaN in the sum.
+struct RunningSum {
+  float maximum;
+  float total;
+
+  ONESEARCH_HD static float minus_infinity() { return float_from_bits(0xff800000u); }
+  ONESEARCH_HD static RunningSum empty() { return {minus_infinity(), 0.0f}; }
+
+  // So that -inf less -inf is never taken.
+  ONESEARCH_HD static float shift_of(float maximum) {
+    return maximum == minus_infinity() ? 0.0f : maximum;
+  }
+
+  template <class Block, uint32_t n>
+  ONESEARCH_HD void add(const float (&x)[n]) {
+    float higher = maximum;
+    for (uint32_t i = 0; i < n; ++i) higher = x[i] > higher ? x[i] : higher;
+    const float shift = shift_of(higher);
+    total *= Block::exp(maximum - shift);
+    for (uint32_t i = 0; i < n; ++i) total += Block::exp(x[i] - shift);
+    maximum = higher;
+  }
+
+  template <class Block>
+  ONESEARCH_HD float of_warp(const Block& block) const {
+    const float top = block.max_of_lanes(maximum);
+    const float shift = shift_of(top);
+    const float sum = block.sum_of_lanes(total * Block::exp(maximum - shift));
+    return top + Block::log(sum);
+  }
+};
+
+template <class Block, class T>
+class BlockStep {
+ public:
+  ONESEARCH_HD BlockStep(const Block& block, const DeviceBeamStep& step, uint32_t request)
+      : block_(block),
+        step_(step),
+        request_(request),
+        catalogue_(step.slots[request].catalogue),
+        live_(catalogue_, nullptr),
+        allowed_(catalogue_, &step.slots[request].filter) {}
+
+  // Offers the children of the beams share, share + shares, share + 2 shares, ...
+  ONESEARCH_HD void walk(uint32_t share, BlockSelect<Block>* best) const {
+    uint32_t beam = share + block_.warp() * step_.shares;
+    Row row = read(beam);
+    uint32_t offered = 0;
+    bool busy = true;
+    while (block_.any(busy)) {
+      best->make_room(block_.warps() * kStepChunk);
+      while (offered >= row.size && beam < step_.beams) {
+        beam += block_.warps() * step_.shares;
+        row = read(beam);
+        offered = 0;
+      }
+      offer(row, beam, offered, best);
+      offered += kStepChunk;
+      busy = offered < row.size || beam < step_.beams;
+    }
+  }
+
+  // Adds a list of another share.
+  ONESEARCH_HD void merge(const uint64_t* key, const uint32_t* node, uint32_t size,
+                          BlockSelect<Block>* best) const {
+    for (uint32_t begin = 0; begin < size; begin += block_.threads()) {
+      best->make_room(block_.threads());
+      const uint32_t i = begin + block_.thread();
+      if (i < size && key[i] > best->floor()) best->add(key[i], node[i]);
+    }
+  }
+
+  // Writes the survivors, best first.
+  ONESEARCH_HD void write(BlockSelect<Block>* best) const {
+    const uint32_t size = best->finish_sorted();
+    const int64_t width = step_.beam_widths == nullptr
+                              ? step_.num_beams
+                              : step_.beam_widths[request_ * step_.beam_widths_stride];
+    const uint32_t count = size < width ? size : static_cast<uint32_t>(width);
+    const BlockCandidates& all = best->all();
+    for (uint32_t i = block_.thread(); i < step_.num_beams; i += block_.threads()) {
+      const bool alive = i < count;
+      const uint64_t key = alive ? all.key[i] : 0;
+      *step_.scores.at(request_, i) = alive ? score_of(key) : RunningSum::minus_infinity();
+      *step_.parent_beam.at(request_, i) = alive ? static_cast<int32_t>(parent_of(key)) : -1;
+      *step_.tokens.at(request_, i) = alive ? static_cast<int32_t>(token_of(key)) : -1;
+      *step_.node_out.at(request_, i) = alive ? static_cast<int32_t>(all.node[i]) : -1;
+    }
+    if (block_.thread() != 0) return;
+    step_.count[request_ * step_.count_stride] = static_cast<int32_t>(count);
+    step_.best_dropped[request_ * step_.best_dropped_stride] =
+        count < size ? score_of(all.key[count]) : RunningSum::minus_infinity();
+  }
+
+ private:
+  // A beam's row and children; size 0 for a dead beam.
+  struct Row {
+    const T* logits;
+    float beam_score;
+    float normalizer;
+    ChildUnion children;
+    uint32_t size;
+  };
+
+  ONESEARCH_HD float logit(const T* row, uint32_t token) const {
+    return to_float(row[token * step_.logits_strides[2]]);
+  }
+
+  ONESEARCH_HD Row read(uint32_t beam) const {
+    const bool exists = beam < step_.beams;
+    const int64_t node = exists ? *step_.node.at(request_, beam) : -1;
+    Row row{static_cast<const T*>(step_.logits) + request_ * step_.logits_strides[0] +
+                (exists ? beam : 0) * step_.logits_strides[1],
+            exists ? *step_.beam_scores.at(request_, beam) : 0.0f, 0.0f,
+            ChildUnion(catalogue_, step_.level, node), 0};
+    if (row.children.size() == 0 || !is_finite(row.beam_score)) return row;
+    row.normalizer = normalizer_of(row, beam);
+    row.size = is_finite(row.normalizer) ? row.children.size() : 0;
+    return row;
+  }
+
+  ONESEARCH_HD float normalizer_of(const Row& row, uint32_t beam) const {
+    if (step_.normalizer == Normalizer::kVocab) return *step_.log_normalizer.at(request_, beam);
+    const float whole = log_sum_exp_of(row.logits);
+    // NaN and +inf anywhere in the row kill the beam, whatever it is normalised by.
+    const bool poisoned = !is_finite(whole) && whole != RunningSum::minus_infinity();
+    if (poisoned || step_.normalizer == Normalizer::kLevel) return whole;
+    return step_.normalizer == Normalizer::kNone ? 0.0f : log_sum_exp_of(row.logits, row.children);
+  }
+
+  ONESEARCH_HD float log_sum_exp_of(const T* row) const {
+    constexpr uint32_t kSize = RowPacket<T>::kSize;
+    const bool packed = step_.logits_strides[2] == 1 && reinterpret_cast<uintptr_t>(row) % 16 == 0;
+    const uint32_t packets = packed ? step_.codes / kSize : 0;
+    RunningSum sum = RunningSum::empty();
+    for (uint32_t i = block_.lane(); i < packets; i += block_.lanes()) {
+      const RowPacket<T> packet = reinterpret_cast<const RowPacket<T>*>(row)[i];
+      float x[kSize];
+      for (uint32_t j = 0; j < kSize; ++j) x[j] = to_float(packet.at[j]);
+      sum.template add<Block>(x);
+    }
+    for (uint32_t i = packets * kSize + block_.lane(); i < step_.codes; i += block_.lanes()) {
+      const float x[1] = {logit(row, i)};
+      sum.template add<Block>(x);
+    }
+    return sum.of_warp(block_);
+  }
+
+  // Over the children with a live item below, before filters.
+  ONESEARCH_HD float log_sum_exp_of(const T* row, const ChildUnion& children) const {
+    RunningSum sum = RunningSum::empty();
+    for (uint32_t i = block_.lane(); i < children.size(); i += block_.lanes()) {
+      uint32_t token, node;
+      if (!children.child(i, &token, &node)) continue;
+      if (!live_.is_everything() && !live_.any(step_.level + 1, node)) continue;
+      const float x[1] = {logit(row, token)};
+      sum.template add<Block>(x);
+    }
+    return sum.of_warp(block_);
+  }
+
+  ONESEARCH_HD void offer(const Row& row, uint32_t beam, uint32_t first,
+                          BlockSelect<Block>* best) const {
+    const uint32_t last = first + kStepChunk < row.size ? first + kStepChunk : row.size;
+    for (uint32_t i = first + block_.lane(); i < last; i += block_.lanes()) {
+      uint32_t token, node;
+      if (!row.children.child(i, &token, &node)) continue;
+      const float score = row.beam_score + (logit(row.logits, token) - row.normalizer);
+      if (!is_finite(score)) continue;
+      const uint64_t key = candidate_key(score, beam, token);
+      if (key <= best->floor()) continue;
+      if (!allowed_.is_everything() && !allowed_.any(step_.level + 1, node)) continue;
+      best->add(key, node);
+    }
+  }
+
+  const Block& block_;
+  const DeviceBeamStep& step_;
+  uint32_t request_;
+  const CatalogueView& catalogue_;
+  AllowedNodes live_;
+  AllowedNodes allowed_;
+};
+
+}  // namespace onesearch

@@ -1,0 +1,1 @@
+"""CUDA kernels of the native library, enqueued on torch's current stream."""

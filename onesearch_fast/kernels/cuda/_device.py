@@ -1,0 +1,101 @@
+"""What the CUDA backend needs to run, and what it keeps on a device: tries, changes, filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import torch
+
+from onesearch_fast import _C
+from onesearch_fast.registry import gpu_why_not
+
+if TYPE_CHECKING:
+    from onesearch_fast.index.item_filter import ItemFilter
+    from onesearch_fast.index.sid_trie import SidTrie
+
+
+@cache
+def why_not() -> str | None:
+    """None when the native kernels can run here."""
+    return gpu_why_not() or _C.cuda_info()["why_not"]
+
+
+@dataclass(frozen=True, eq=False)
+class Uploaded:
+    """An image and the device memory that holds its bytes."""
+
+    image: _C.DeviceImage
+    memory: torch.Tensor
+
+    @classmethod
+    def upload(cls, image: _C.DeviceImage, device: torch.device) -> Uploaded:
+        """One transfer."""
+        memory = torch.empty(image.nbytes, dtype=torch.uint8, device=device)
+        memory.copy_(torch.from_numpy(image.pack(memory.data_ptr())))
+        return cls(image, memory)
+
+
+# Tries by their content: the snapshots of one generation share theirs.
+_tries: WeakValueDictionary[tuple[int, torch.device], Uploaded] = WeakValueDictionary()
+# By native catalogue or filter, as long as that lives.
+_of_owner: WeakKeyDictionary[Any, dict[torch.device, tuple[Uploaded, ...]]] = WeakKeyDictionary()
+
+Searched = tuple["SidTrie", "ItemFilter | None"]
+
+
+def slots_on(requests: Sequence[Searched], device: torch.device) -> torch.Tensor:
+    """uint8 [batch, bytes], on the device: what each request searches, as the kernel reads it.
+
+    The same tensor for the same requests while they are among the last 64 kinds.
+    """
+    handles = tuple((trie._handle, own and own._handle) for trie, own in requests)
+    return _slots_of(handles, device).slots
+
+
+@dataclass(frozen=True)
+class _Slots:
+    slots: torch.Tensor
+    keeps: tuple[Uploaded, ...]  # what the slots point to
+
+
+@lru_cache(maxsize=64)
+def _slots_of(
+    handles: tuple[tuple[_C.Catalogue, _C.ItemFilter | None], ...], device: torch.device
+) -> _Slots:
+    images: list[tuple[_C.DeviceImage, _C.DeviceImage, _C.DeviceImage | None]] = []
+    keeps: tuple[Uploaded, ...] = ()
+    for catalogue, item_filter in handles:
+        trie, changes = _uploaded(catalogue, device, _upload_catalogue)
+        keeps += (trie, changes)
+        allowed = None
+        if item_filter is not None:
+            (own,) = _uploaded(item_filter, device, _upload_filter)
+            keeps += (own,)
+            allowed = own.image
+        images.append((trie.image, changes.image, allowed))
+    return _Slots(torch.from_numpy(_C.beam_step_slots(images)).to(device), keeps)
+
+
+def _uploaded(
+    owner: Any, device: torch.device, upload: Callable[[Any, torch.device], tuple[Uploaded, ...]]
+) -> tuple[Uploaded, ...]:
+    of_device = _of_owner.setdefault(owner, {})
+    if device not in of_device:
+        of_device[device] = upload(owner, device)
+    return of_device[device]
+
+
+def _upload_catalogue(catalogue: _C.Catalogue, device: torch.device) -> tuple[Uploaded, ...]:
+    base = (_C.base_of(catalogue), device)
+    trie = _tries.get(base)
+    if trie is None:
+        trie = _tries[base] = Uploaded.upload(_C.DeviceImage.of_trie(catalogue), device)
+    return trie, Uploaded.upload(_C.DeviceImage.of_changes(catalogue), device)
+
+
+def _upload_filter(item_filter: _C.ItemFilter, device: torch.device) -> tuple[Uploaded, ...]:
+    return (Uploaded.upload(_C.DeviceImage.of_filter(item_filter), device),)

@@ -1,0 +1,209 @@
+"""`beam_attention` in Triton: the beams and heads that read one KV head are the rows of a product.
+
+A program takes a tile of those rows over the whole context, read once for all of them, and then
+over each row's own tokens, so that nothing is left to merge.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from onesearch_fast import _C
+from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, INTERPRETED, why_not
+from onesearch_fast.registry import Implementation
+
+_LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def _rescaled(maximum, scores, scale):
+    """The new maximum, the one to take off, which is never -inf, and what earlier sums shrink by.
+
+    Scores are scaled once their maximum is off: large ones then lose no more than they must.
+    """
+    higher = tl.maximum(maximum, scores)
+    shift = tl.where(higher == float("-inf"), 0.0, higher)
+    return higher, shift, tl.exp2(scale * (maximum - shift))
+
+
+@triton.jit
+def _beam_attention_kernel(
+    query_ptr,
+    context_key_ptr,
+    context_value_ptr,
+    context_length_ptr,
+    own_key_ptr,
+    own_value_ptr,
+    ancestry_ptr,
+    out_ptr,
+    scale,
+    rows,
+    group,
+    kv_heads,
+    head_dim,
+    prompt,
+    steps,
+    stride_query_batch,
+    stride_query_beam,
+    stride_query_head,
+    stride_context_key_batch,
+    stride_context_key_head,
+    stride_context_key_prompt,
+    stride_context_value_batch,
+    stride_context_value_head,
+    stride_context_value_prompt,
+    stride_context_length_batch,
+    stride_own_key_batch,
+    stride_own_key_step,
+    stride_own_key_beam,
+    stride_own_key_head,
+    stride_own_value_batch,
+    stride_own_value_step,
+    stride_own_value_beam,
+    stride_own_value_head,
+    stride_ancestry_batch,
+    stride_ancestry_beam,
+    stride_ancestry_step,
+    stride_out_batch,
+    stride_out_beam,
+    DOT_IN_F32: tl.constexpr,
+    BLOCK_ROW: tl.constexpr,
+    BLOCK_KEY: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+):
+    request = (tl.program_id(1) // kv_heads).to(tl.int64)
+    kv_head = tl.program_id(1) % kv_heads
+    row = tl.program_id(0) * BLOCK_ROW + tl.arange(0, BLOCK_ROW)
+    beam = (row // group).to(tl.int64)
+    head = kv_head * group + row % group
+    dim = tl.arange(0, BLOCK_DIM)
+    inside = (row < rows)[:, None] & (dim < head_dim)[None, :]
+    at = request * stride_query_batch + beam * stride_query_beam + head * stride_query_head
+    query = tl.load(query_ptr + at[:, None] + dim[None, :], mask=inside, other=0.0)
+    if DOT_IN_F32:
+        query = query.to(tl.float32)
+    maximum = tl.full([BLOCK_ROW], float("-inf"), tl.float32)
+    total = tl.zeros([BLOCK_ROW], tl.float32)
+    mixed = tl.zeros([BLOCK_ROW, BLOCK_DIM], tl.float32)
+    length = prompt
+    if context_length_ptr is not None:
+        length = tl.load(context_length_ptr + request * stride_context_length_batch)
+    if context_key_ptr is not None:
+        context_key_ptr += request * stride_context_key_batch + kv_head * stride_context_key_head
+        context_value_ptr += (
+            request * stride_context_value_batch + kv_head * stride_context_value_head
+        )
+        for begin in range(0, length, BLOCK_KEY):
+            key_at = (begin + tl.arange(0, BLOCK_KEY)).to(tl.int64)
+            seen = key_at < length
+            mask = seen[:, None] & (dim < head_dim)[None, :]
+            key_offset = key_at[:, None] * stride_context_key_prompt + dim[None, :]
+            key = tl.load(context_key_ptr + key_offset, mask=mask, other=0.0)
+            value_offset = key_at[:, None] * stride_context_value_prompt + dim[None, :]
+            value = tl.load(context_value_ptr + value_offset, mask=mask, other=0.0)
+            if DOT_IN_F32:
+                key = key.to(tl.float32)
+                value = value.to(tl.float32)
+            scores = tl.dot(query, tl.trans(key), input_precision="ieee")
+            scores = tl.where(seen[None, :], scores, float("-inf"))
+            maximum, shift, shrunk = _rescaled(maximum, tl.max(scores, axis=1), scale)
+            weights = tl.exp2(scale * (scores - shift[:, None]))
+            total = total * shrunk + tl.sum(weights, axis=1)
+            mixed = mixed * shrunk[:, None]
+            mixed = tl.dot(weights.to(value.dtype), value, mixed, input_precision="ieee")
+    if own_key_ptr is not None:
+        own_key_ptr += request * stride_own_key_batch + kv_head * stride_own_key_head
+        own_value_ptr += request * stride_own_value_batch + kv_head * stride_own_value_head
+        ancestry_ptr += request * stride_ancestry_batch + beam * stride_ancestry_beam
+        for step in range(0, steps):
+            ancestor_ptr = ancestry_ptr + step * stride_ancestry_step
+            ancestor = tl.load(ancestor_ptr, mask=row < rows, other=0).to(tl.int64)
+            made_at = step * stride_own_key_step + ancestor * stride_own_key_beam
+            key = tl.load(own_key_ptr + made_at[:, None] + dim[None, :], mask=inside, other=0.0)
+            made_at = step * stride_own_value_step + ancestor * stride_own_value_beam
+            value = tl.load(own_value_ptr + made_at[:, None] + dim[None, :], mask=inside, other=0.0)
+            score = tl.sum(query.to(tl.float32) * key.to(tl.float32), axis=1)
+            maximum, shift, shrunk = _rescaled(maximum, score, scale)
+            weight = tl.exp2(scale * (score - shift))
+            total = total * shrunk + weight
+            mixed = mixed * shrunk[:, None] + weight[:, None] * value.to(tl.float32)
+    # Without a key the answer is zeros; with keys, a sum of zero is a NaN of the inputs.
+    nothing = (length == 0) & (steps == 0)
+    mixed = tl.where(nothing, 0.0, mixed / tl.where(nothing, 1.0, total)[:, None])
+    at = request * stride_out_batch + beam * stride_out_beam + head * head_dim
+    narrow = mixed.to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + at[:, None] + dim[None, :], narrow, mask=inside)
+
+
+def beam_attention(
+    query: torch.Tensor,
+    context_key: torch.Tensor | None,
+    context_value: torch.Tensor | None,
+    context_length: torch.Tensor | None,
+    own_key: torch.Tensor | None,
+    own_value: torch.Tensor | None,
+    ancestry: torch.Tensor | None,
+    scale: float,
+    out: torch.Tensor,
+) -> None:
+    """Writes softmax(scale * query keys^T) values of every beam and head into `out`."""
+    context = (context_key, context_value, context_length)
+    own = (own_key, own_value, ancestry)
+    _C.check_beam_attention(query, *context, *own, scale, out)
+    if query.numel() == 0:
+        return
+    batch, beams, heads, head_dim = query.shape
+    if context_key is not None:
+        kv_heads, prompt = context_key.shape[1:3]
+    else:
+        assert own_key is not None  # checked
+        kv_heads, prompt = own_key.shape[3], 0
+    group = heads // kv_heads
+    block_dim = triton.next_power_of_2(max(head_dim, 32))
+    # What the accumulator and two stages of keys and values leave room for.
+    block_row, block_key = (
+        (64, 64) if block_dim <= 128 else (32, 32) if block_dim == 256 else (16, 32)
+    )
+    grid = (triton.cdiv(beams * group, block_row), batch * kv_heads)
+    _beam_attention_kernel[grid](
+        query,
+        *context,
+        *own,
+        out,
+        scale * _LOG2_E,
+        beams * group,
+        group,
+        kv_heads,
+        head_dim,
+        prompt,
+        0 if own_key is None else own_key.shape[1],
+        *query.stride()[:3],
+        *_strides(context_key, 3),
+        *_strides(context_value, 3),
+        *_strides(context_length, 1),
+        *_strides(own_key, 4),
+        *_strides(own_value, 4),
+        *_strides(ancestry, 3),
+        *out.stride()[:2],
+        DOT_IN_F32=INTERPRETED,
+        BLOCK_ROW=block_row,
+        BLOCK_KEY=block_key,
+        BLOCK_DIM=block_dim,
+        num_warps=4,
+        num_stages=1 if query.dtype == torch.float32 else 2,
+    )
+
+
+def _strides(tensor: torch.Tensor | None, axes: int) -> tuple[int, ...]:
+    return (0,) * axes if tensor is None else tensor.stride()[:axes]
+
+
+IMPLEMENTATION = Implementation(
+    backend="triton",
+    device_types=DEVICE_TYPES,
+    dtypes=DTYPES,
+    why_not=why_not,
+    function=beam_attention,
+)
