@@ -83,6 +83,14 @@ class StaticIndex:
         dense[first, second.long()] = state
         return replace(self, dense_next=dense)
 
+    def to(self, device: str) -> StaticIndex:
+        """The same index with its tensors there."""
+        names = ("start_mask", "row_begin", "edges", "dense_next")
+        tensors = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: t if t is None else t.to(device) for name, t in tensors.items()}
+        )
+
     def state_of(self, level: int, token: torch.Tensor, node: torch.Tensor) -> torch.Tensor:
         """The states, after `level` tokens, of `SidTrie` nodes whose last token is `token`."""
         if level == 1:
@@ -115,15 +123,17 @@ class StaticIndex:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Scores, tokens and next states of K slots per beam; slots without a child score -inf."""
         if level == 0:
-            tokens = torch.arange(self.vocab).expand_as(log_probs)
+            tokens = torch.arange(self.vocab, device=log_probs.device).expand_as(log_probs)
             return log_probs.masked_fill(~self.start_mask, -torch.inf), tokens, tokens + 1
         if level == 1 and self.dense_next is not None:
-            tokens, reached = torch.arange(self.vocab), self.dense_next[state - 1]
+            tokens = torch.arange(self.vocab, device=log_probs.device)
+            reached = self.dense_next[state - 1]
             scores = log_probs.masked_fill(reached < 0, -torch.inf)
             return scores, tokens.expand_as(scores), reached.long()
         begin = self.row_begin[state]
         num_children = self.row_begin[state + 1] - begin
-        slots = torch.arange(self.max_children[level], dtype=torch.int32)
+        most = self.max_children[level]
+        slots = torch.arange(most, dtype=torch.int32, device=log_probs.device)
         pairs = self.edges[(begin[..., None] + slots).clamp(max=len(self.edges) - 1)]
         tokens = pairs[..., 0].long().clamp(0, self.vocab - 1)
         valid = slots < num_children[..., None]

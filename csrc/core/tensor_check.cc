@@ -39,6 +39,7 @@ void TensorCheck::tensor(const TensorView& tensor, const char* argument, DType d
                                  "convert it with .to(dtype)"));
   }
   if (!has_shape(tensor, axes)) refuse(argument, axes_text(axes), shape_text(tensor));
+  if (devices_ == kCpuOnly) on_cpu(tensor, argument);
 }
 
 void TensorCheck::floats(const TensorView& tensor, const char* argument, int num_axes) const {
@@ -50,6 +51,7 @@ void TensorCheck::floats(const TensorView& tensor, const char* argument, int num
   if (tensor.ndim != num_axes) {
     refuse(argument, std::to_string(num_axes) + " axes", shape_text(tensor));
   }
+  if (devices_ == kCpuOnly) on_cpu(tensor, argument);
 }
 
 void TensorCheck::contiguous_rows(const TensorView& tensor, const char* argument) const {

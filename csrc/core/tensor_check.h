@@ -12,7 +12,11 @@ namespace onesearch {
 // entry that refuses nothing costs nanoseconds.
 class TensorCheck {
  public:
-  explicit TensorCheck(const char* where) : where_(where) {}
+  enum Devices { kCpuOnly, kAnyDevice };
+
+  // An operator with kernels for a GPU takes any device, and calls one_device and on_cpu.
+  explicit TensorCheck(const char* where, Devices devices = kCpuOnly)
+      : where_(where), devices_(devices) {}
 
   // A size by its axis: {"batch", 8}
   struct Axis {
@@ -26,7 +30,7 @@ class TensorCheck {
     const char* argument;
   };
 
-  // Throws TypeMismatch for another dtype, InvalidArgument for another shape.
+  // Throws TypeMismatch for another dtype, InvalidArgument for another shape or device.
   void tensor(const TensorView& tensor, const char* argument, DType dtype,
               std::initializer_list<Axis> axes) const;
 
@@ -49,6 +53,7 @@ class TensorCheck {
 
  private:
   const char* where_;
+  Devices devices_;
 };
 
 }  // namespace onesearch

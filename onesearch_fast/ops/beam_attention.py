@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from onesearch_fast.ops import _library
 from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
@@ -83,6 +84,12 @@ def beam_attention(
     Source: shared-prefix attention after Juravsky et al. 2024 (arXiv 2402.05099), running softmax
     after Milakov and Gimelshein 2018 (arXiv 1805.02867); the ancestry in place is ours.
     """
+    if out is None and torch.compiler.is_compiling():
+        context, own = (context_key, context_value, context_length), (own_key, own_value, ancestry)
+        traced: torch.Tensor = torch.ops.onesearch.beam_attention(
+            query, *context, *own, scale, backend
+        )
+        return traced
     check_main(OPERATOR, "query", query)
     if torch.is_grad_enabled():
         check_values(
@@ -104,3 +111,12 @@ def beam_attention(
         query, context_key, context_value, context_length, own_key, own_value, ancestry, scale, out
     )
     return out
+
+
+_library.define(
+    "beam_attention(Tensor query, Tensor? context_key, Tensor? context_value,"
+    " Tensor? context_length, Tensor? own_key, Tensor? own_value, Tensor? ancestry,"
+    " float? scale, str? backend) -> Tensor",
+    lambda *arguments: beam_attention(*arguments[:7], scale=arguments[7], backend=arguments[8]),
+    lambda query, *_: query.new_empty(*query.shape[:2], query.shape[2] * query.shape[3]),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from onesearch_fast.ops import _library
 from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
@@ -48,6 +49,9 @@ def log_sum_exp(
     bits for a row, whatever its neighbours and the number of threads, on one backend. Not
     differentiable.
     """
+    if out is None and torch.compiler.is_compiling():
+        traced: torch.Tensor = torch.ops.onesearch.log_sum_exp(x, backend)
+        return traced
     check_main(OPERATOR, "x", x)
     if torch.is_grad_enabled():
         check_values(OPERATOR, x=x, out=out)
@@ -56,3 +60,10 @@ def log_sum_exp(
         out = torch.empty(len(x), dtype=torch.float32, device=x.device)
     implementation.function(x, out)
     return out
+
+
+_library.define(
+    "log_sum_exp(Tensor x, str? backend) -> Tensor",
+    lambda x, backend: log_sum_exp(x, backend=backend),
+    lambda x, backend: x.new_empty(x.shape[0], dtype=torch.float32),
+)

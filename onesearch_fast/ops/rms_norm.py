@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from onesearch_fast.ops import _library
 from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
@@ -54,6 +55,9 @@ def rms_norm(
     number of threads, on one backend. Not differentiable.
     Source: Zhang and Sennrich 2019 (arXiv 1910.07467).
     """
+    if out is None and torch.compiler.is_compiling():
+        traced: torch.Tensor = torch.ops.onesearch.rms_norm(x, weight, eps, backend)
+        return traced
     check_main(OPERATOR, "x", x)
     if torch.is_grad_enabled():
         check_values(OPERATOR, x=x, weight=weight, out=out)
@@ -62,3 +66,10 @@ def rms_norm(
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     implementation.function(x, weight, eps, out)
     return out
+
+
+_library.define(
+    "rms_norm(Tensor x, Tensor weight, float eps, str? backend) -> Tensor",
+    lambda x, weight, eps, backend: rms_norm(x, weight, eps, backend=backend),
+    lambda x, weight, eps, backend: x.new_empty(x.shape),
+)

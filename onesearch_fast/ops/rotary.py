@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from onesearch_fast.ops import _library
 from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
@@ -67,6 +68,10 @@ def rotary(
     Source: Su et al. 2021 (arXiv 2104.09864); norm of heads after Dehghani et al. 2023 (arXiv
     2302.05442).
     """
+    if out is None and torch.compiler.is_compiling():
+        arguments = (x, rotation, norm_weight, eps, backend)
+        traced: torch.Tensor = torch.ops.onesearch.rotary(*arguments)
+        return traced
     check_main(OPERATOR, "x", x)
     if torch.is_grad_enabled():
         check_values(OPERATOR, x=x, rotation=rotation, norm_weight=norm_weight, out=out)
@@ -75,3 +80,10 @@ def rotary(
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     implementation.function(x, rotation, norm_weight, eps, out)
     return out
+
+
+_library.define(
+    "rotary(Tensor x, Tensor rotation, Tensor? norm_weight, float eps, str? backend) -> Tensor",
+    lambda *arguments: rotary(*arguments[:4], backend=arguments[4]),
+    lambda x, rotation, norm_weight, eps, backend: x.new_empty(x.shape),
+)

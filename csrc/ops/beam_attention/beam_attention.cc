@@ -15,7 +15,7 @@
 namespace onesearch {
 namespace {
 
-const TensorCheck kCheck("beam_attention");
+const TensorCheck kCheck("beam_attention", TensorCheck::kAnyDevice);
 constexpr int64_t kMaxHeadDim = 512;
 // Multiply-adds that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kWorkPerTask = 1 << 20;

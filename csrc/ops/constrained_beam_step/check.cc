@@ -12,7 +12,7 @@ namespace onesearch {
 namespace {
 
 using Axis = TensorCheck::Axis;
-const TensorCheck kCheck("constrained_beam_step");
+const TensorCheck kCheck("constrained_beam_step", TensorCheck::kAnyDevice);
 
 std::string one_per_request(int64_t batch) {
   return "one, or one per request (" + std::to_string(batch) + ")";

@@ -12,7 +12,7 @@
 namespace onesearch {
 namespace {
 
-const TensorCheck kCheck("int8_linear");
+const TensorCheck kCheck("int8_linear", TensorCheck::kAnyDevice);
 // Elements, and products, that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 15;
 constexpr int64_t kProductsPerTask = 1 << 22;

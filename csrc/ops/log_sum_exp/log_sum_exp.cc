@@ -11,7 +11,7 @@
 namespace onesearch {
 namespace {
 
-const TensorCheck kCheck("log_sum_exp");
+const TensorCheck kCheck("log_sum_exp", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 16;
 

@@ -11,7 +11,7 @@
 namespace onesearch {
 namespace {
 
-const TensorCheck kCheck("rms_norm");
+const TensorCheck kCheck("rms_norm", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 16;
 

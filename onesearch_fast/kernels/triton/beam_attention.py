@@ -117,7 +117,7 @@ def _beam_attention_kernel(
         own_key_ptr += request * stride_own_key_batch + kv_head * stride_own_key_head
         own_value_ptr += request * stride_own_value_batch + kv_head * stride_own_value_head
         ancestry_ptr += request * stride_ancestry_batch + beam * stride_ancestry_beam
-        for step in range(0, steps):
+        for step in range(steps):
             ancestor_ptr = ancestry_ptr + step * stride_ancestry_step
             ancestor = tl.load(ancestor_ptr, mask=row < rows, other=0).to(tl.int64)
             made_at = step * stride_own_key_step + ancestor * stride_own_key_beam

@@ -1,0 +1,385 @@
+"""Everything that a GPU must show, in one go of at most 8 minutes: build, tests, sanitizer, times.
+
+    python benchmarks/gpu_suite.py --build --json OUT.json
+
+Stages run one after the other, each for itself, so that one that fails hides none behind it; the
+JSON is written after every stage. Times are medians of CUDA events over replays of a graph unless
+said otherwise, and every rival's survivors are compared with ours before it is timed. Without a GPU
+it says so and exits with 2; with a failed stage it exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).parent.parent
+BUDGET_SECONDS = 8 * 60
+NUM_ITEMS = 10_000_000
+LEVEL_SIZES = (2048,) * 4
+# batch, num_beams of the whole step on codes of 2048
+STEPS = ((8, 256), (1, 256), (1, 1024), (64, 256))
+# batch, beams, prompt, heads, kv_heads, head_dim
+ATTENTIONS = (
+    (4, 256, 1000, 16, 8, 128),
+    (1, 256, 1000, 16, 8, 128),
+    (1, 128, 128, 16, 8, 128),
+    (1, 128, 512, 16, 8, 128),
+    (8, 256, 1000, 12, 12, 64),
+)
+OWN_STEPS = 3
+
+
+@dataclass
+class Report:
+    """What the JSON file holds."""
+
+    device: str
+    versions: dict[str, str]
+    stages: dict[str, Any] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+
+def versions() -> dict[str, str]:
+    import triton
+
+    found = {"torch": torch.__version__, "cuda": str(torch.version.cuda)}
+    found["triton"] = triton.__version__
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    found["driver"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    return found
+
+
+def run_program(*command: str, seconds: float) -> dict[str, Any]:
+    """Runs a program from the repository's root; its last lines, and how long it took."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        command, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"{' '.join(command)}: exit {done.returncode}\n" + "\n".join(lines[-40:])
+        )
+    return {"seconds": time.perf_counter() - started, "last_line": lines[-1] if lines else ""}
+
+
+def build() -> dict[str, Any]:
+    command = ["-m", "pip", "install", "--no-build-isolation", "--no-deps", "-q", "-e", "."]
+    define = "cmake.define.ONESEARCH_CUDA=ON"
+    return run_program(sys.executable, *command, "-C", define, seconds=180)
+
+
+def run_tests() -> dict[str, Any]:
+    return run_program(sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu", seconds=240)
+
+
+def run_sanitizer() -> dict[str, Any]:
+    case = (sys.executable, __file__, "--small-case")
+    return {
+        tool: run_program(
+            "compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *case, seconds=120
+        )
+        for tool in ("memcheck", "racecheck")
+    }
+
+
+def small_case() -> None:
+    """Steps of both designs, for compute-sanitizer."""
+    from onesearch_fast.ops import constrained_beam_step
+    from onesearch_fast.testing.cases.constrained_beam_step import random_step, random_trie
+    from onesearch_fast.testing.devices import on_device
+
+    trie = random_trie()
+    for beams, num_beams in ((8, 8), (40, 300)):
+        arguments = random_step(torch.bfloat16, trie, beam_in=beams, num_beams=num_beams)
+        arguments["filter"] = trie.filter(deny=[1, 2, 3])
+        arguments = on_device(arguments, "cuda")
+        constrained_beam_step(**arguments, backend="cuda")
+        for shares, cluster in ((2, True), (4, False)):
+            planned(arguments, shares, cluster)()
+    torch.cuda.synchronize()
+
+
+def planned(arguments: dict[str, Any], shares: int, cluster: bool) -> Callable[[], Any]:
+    """A step that is cut as said, not as planned."""
+    from onesearch_fast import _C
+    from onesearch_fast.kernels.cuda._device import slots_on
+    from onesearch_fast.ops import BeamStepResult
+
+    logits, num_beams = arguments["logits"], arguments["num_beams"]
+    batch = len(logits)
+    slots = slots_on([(arguments["trie"], arguments.get("filter"))] * batch, logits.device)
+    lists = batch * shares * (12 * (num_beams + 1) + 4)
+    memory = torch.empty(lists, dtype=torch.uint8, device="cuda")
+    out = BeamStepResult.empty(batch, num_beams, "cuda")
+    names = ("logits", "node", "beam_scores", "trie", "num_beams", "level", "normalizer")
+    given = [arguments[name] for name in names]
+
+    def run() -> Any:
+        _C.constrained_beam_step_cuda(
+            *given, None, arguments.get("filter"), None, out, slots, shares, cluster, memory
+        )
+        return out
+
+    return run
+
+
+def captured(function: Callable[[], Any]) -> Callable[[], None]:
+    """A graph of the function, warmed up on a stream of its own as captures need."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            function()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    return graph.replay
+
+
+def microseconds(function: Callable[[], Any], repeats: int = 200) -> dict[str, float]:
+    """Median and 99th percentile of the time between two events around a call."""
+    for _ in range(20):
+        function()
+    events = [
+        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+        for _ in range(repeats)
+    ]
+    for begin, end in events:
+        begin.record()
+        function()
+        end.record()
+    torch.cuda.synchronize()
+    times = sorted(1e3 * begin.elapsed_time(end) for begin, end in events)
+    return {"median_us": median(times), "p99_us": times[int(0.99 * repeats)]}
+
+
+@cache
+def catalogue() -> tuple[Any, Any]:
+    """The trie, and STATIC's index on the GPU, of 10M items."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from static_reference import StaticIndex
+
+    from onesearch_fast.index import SidTrie
+    from onesearch_fast.testing import random_codes
+
+    codes = random_codes(NUM_ITEMS, LEVEL_SIZES)
+    static = StaticIndex.build(codes, LEVEL_SIZES[0]).to("cuda")
+    return SidTrie.build(codes, LEVEL_SIZES), static
+
+
+@dataclass(frozen=True)
+class Beams:
+    """The beams that enter a level, in both numberings, on the GPU."""
+
+    arguments: dict[str, Any]
+    state: torch.Tensor
+
+    @classmethod
+    def at_level(cls, level: int, batch: int, num_beams: int) -> Beams:
+        from onesearch_fast.ops import constrained_beam_step
+
+        trie, static = catalogue()
+        generator = torch.Generator().manual_seed(level)
+        node = torch.zeros(batch, 1, dtype=torch.int32)
+        beam_scores, state = torch.zeros(batch, 1), node.long()
+        for at in range(level):
+            logits = 3 * torch.randn(*node.shape, LEVEL_SIZES[at], generator=generator)
+            best = constrained_beam_step(logits, node, beam_scores, trie, num_beams, at)
+            node, beam_scores = best.node, best.scores
+            state = static.state_of(at + 1, best.tokens.long(), node.long())
+        logits = 3 * torch.randn(*node.shape, LEVEL_SIZES[level], generator=generator)
+        arguments = {
+            "logits": logits.bfloat16().cuda(),
+            "node": node.cuda(),
+            "beam_scores": beam_scores.cuda(),
+            "trie": trie,
+            "num_beams": num_beams,
+            "level": level,
+            "normalizer": "level",
+        }
+        return cls(arguments, state.cuda())
+
+
+def step_rivals(beams: Beams) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name and function of each, which returns scores; ours first."""
+    from onesearch_fast.ops import BeamStepResult, constrained_beam_step
+
+    given = beams.arguments
+    logits, num_beams = given["logits"], given["num_beams"]
+    for backend in ("cuda", "triton"):
+        out = BeamStepResult.empty(len(logits), num_beams, "cuda")
+
+        def ours(backend: str = backend, out: BeamStepResult = out) -> torch.Tensor:
+            return constrained_beam_step(**given, out=out, backend=backend).scores
+
+        yield f"{backend}, eager", ours
+        yield f"{backend}, graphed", ours
+    _, static = catalogue()
+
+    def theirs() -> torch.Tensor:
+        arguments = (logits.float(), beams.state, given["beam_scores"], num_beams, given["level"])
+        scores: torch.Tensor = static.step(*arguments)[0]
+        return scores
+
+    yield "STATIC, eager", theirs
+    yield "STATIC, graphed", theirs
+    yield "STATIC, compiled", torch.compile(theirs, mode="max-autotune-no-cudagraphs")
+    yield "STATIC, compiled and graphed", torch.compile(theirs, mode="max-autotune-no-cudagraphs")
+
+
+def time_steps(deadline: float) -> list[dict[str, Any]]:
+    rows = []
+    for batch, num_beams in STEPS:
+        for level in (1, 2):
+            beams = Beams.at_level(level, batch, num_beams)
+            row: dict[str, Any] = {"batch": batch, "num_beams": num_beams, "level": level}
+            want = None
+            for name, function in step_rivals(beams):
+                if time.monotonic() > deadline:
+                    row["cut_short"] = True
+                    break
+                got = function().clone()
+                want = got if want is None else want
+                torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+                row[name] = microseconds(captured(function) if "graphed" in name else function)
+            rows.append(row)
+    return rows
+
+
+def sweep_shares(deadline: float) -> list[dict[str, Any]]:
+    """The step cut in every way, to choose `plan_shares` by."""
+    rows = []
+    for batch, num_beams in STEPS:
+        beams = Beams.at_level(1, batch, num_beams)
+        want = None
+        for shares, cluster in (
+            (1, True),
+            (2, True),
+            (4, True),
+            (8, True),
+            (8, False),
+            (16, False),
+        ):
+            if time.monotonic() > deadline:
+                return rows
+            function = planned(beams.arguments, shares, cluster)
+            got = function().scores.clone()
+            want = got if want is None else want
+            assert torch.equal(got, want), "a cut changes the bits"
+            row = {"batch": batch, "num_beams": num_beams, "shares": shares, "cluster": cluster}
+            rows.append(row | microseconds(captured(function)))
+    return rows
+
+
+def attention_rivals(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+    from onesearch_fast.ops import beam_attention
+
+    batch, beams, prompt, heads, kv_heads, head_dim = shape
+
+    def normal(*sizes: int) -> torch.Tensor:
+        return torch.randn(sizes, dtype=torch.bfloat16, device="cuda")
+
+    query = normal(batch, beams, heads, head_dim)
+    key, value = (
+        normal(batch, kv_heads, prompt, head_dim),
+        normal(batch, kv_heads, prompt, head_dim),
+    )
+    own_key, own_value = (normal(batch, OWN_STEPS, beams, kv_heads, head_dim) for _ in range(2))
+    lengths = torch.full((batch,), prompt, dtype=torch.int32, device="cuda")
+    ancestry = torch.randint(beams, (batch, beams, OWN_STEPS), dtype=torch.int32, device="cuda")
+    group = heads // kv_heads
+
+    def context_only() -> torch.Tensor:
+        return beam_attention(query, key, value, lengths, backend="triton")
+
+    def folded() -> torch.Tensor:
+        """Beams and heads of a group as the queries of torch's attention: its strongest form."""
+        rows = query.view(batch, beams, kv_heads, group, head_dim).permute(0, 2, 1, 3, 4)
+        mixed = torch.nn.functional.scaled_dot_product_attention(rows.flatten(2, 3), key, value)
+        mixed = mixed.view(batch, kv_heads, beams, group, head_dim).permute(0, 2, 1, 3, 4)
+        return mixed.reshape(batch, beams, heads * head_dim)
+
+    def whole() -> torch.Tensor:
+        arguments = (query, key, value, lengths, own_key, own_value, ancestry)
+        return beam_attention(*arguments, backend="triton")
+
+    yield "triton, context alone", context_only
+    yield "torch, beams folded, context alone", folded
+    yield "triton, with own tokens", whole
+
+
+def time_attention() -> list[dict[str, Any]]:
+    rows = []
+    for shape in ATTENTIONS:
+        names = ("batch", "beams", "prompt", "heads", "kv_heads", "head_dim")
+        row: dict[str, Any] = dict(zip(names, shape, strict=True))
+        want = None
+        for name, function in attention_rivals(shape):
+            got = function()
+            want = got if want is None else want
+            if "alone" in name:
+                torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2)
+            row[name] = microseconds(captured(function))
+        rows.append(row)
+    return rows
+
+
+def stages(with_build: bool, deadline: float) -> Iterator[tuple[str, Callable[[], Any]]]:
+    if with_build:
+        yield "build", build
+    yield "tests", run_tests
+    yield "sanitizer", run_sanitizer
+    yield "beam_attention", time_attention
+    yield "constrained_beam_step", lambda: time_steps(deadline)
+    yield "shares", lambda: sweep_shares(deadline)
+
+
+def run_all(with_build: bool, path: Path) -> int:
+    deadline = time.monotonic() + BUDGET_SECONDS - 20
+    report = Report(torch.cuda.get_device_name(), versions())
+    for name, stage in stages(with_build, deadline):
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        try:
+            report.stages[name] = stage()
+        except Exception as error:  # the other stages still tell something
+            report.failed.append(name)
+            report.stages[name] = {"error": str(error)[-4000:]}
+        print(json.dumps(report.stages[name])[:2000])
+        print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
+        path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return 1 if report.failed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", action="store_true", help="build and install the package first")
+    parser.add_argument("--json", type=Path, default=Path("gpu_suite.json"))
+    parser.add_argument("--small-case", action="store_true", help="what the sanitizer looks at")
+    arguments = parser.parse_args()
+    if torch.version.cuda is None or not torch.cuda.is_available():
+        print("gpu_suite: no GPU: torch sees no CUDA device, and nothing was run", file=sys.stderr)
+        return 2
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    if arguments.small_case:
+        small_case()
+        return 0
+    return run_all(arguments.build, arguments.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
