@@ -40,6 +40,19 @@ ATTENTIONS = (
     (8, 256, 1000, 12, 12, 64),
 )
 OWN_STEPS = 3
+# model type, (hidden, layers, heads, kv_heads, head_dim, intermediate, positions), level sizes,
+# prompt, batch, beams; weights are random
+QWEN3_1_7B = (2048, 28, 16, 8, 128, 6144, 8192)
+QWEN3_0_6B = (1024, 28, 16, 8, 128, 3072, 8192)
+BART_BASE = (768, 6, 12, 12, 64, 3072, 2048)
+FIVE_LEVELS = (4096, 1024, 512, 256, 256)
+SEARCHES = (
+    ("bart", BART_BASE, FIVE_LEVELS, 512, 1, 512),
+    ("qwen3", QWEN3_0_6B, FIVE_LEVELS, 512, 1, 512),
+    ("qwen3", QWEN3_1_7B, (8192,) * 3, 1000, 1, 256),
+    ("qwen3", QWEN3_1_7B, (8192,) * 3, 1000, 8, 256),
+    ("qwen3", QWEN3_1_7B, (8192,) * 3, 5000, 1, 256),
+)
 
 
 @dataclass
@@ -338,6 +351,42 @@ def time_attention() -> list[dict[str, Any]]:
     return rows
 
 
+@cache
+def searched(model_type: str, sizes: tuple[int, ...], level_sizes: tuple[int, ...]) -> Any:
+    """An engine on the GPU, and how many tokens of its vocabulary are text."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from engine_setup import Setup, model, trie
+
+    import onesearch_fast as osf
+    from onesearch_fast.testing.random_models import ModelSize
+
+    setup = Setup(model_type, ModelSize(*sizes), level_sizes, 7680, 1_000_000, 0)
+    options = {"device": "cuda", "dtype": "bfloat16", "code_token_offsets": setup.offsets}
+    return osf.Engine.from_pretrained(model(setup), trie(setup), **options), setup.text_tokens
+
+
+def time_searches(deadline: float) -> list[dict[str, Any]]:
+    """Whole searches, host time included: from the call to the answer on the device."""
+    rows = []
+    for model_type, sizes, level_sizes, prompt, batch, num_beams in SEARCHES:
+        if time.monotonic() > deadline:
+            break
+        engine, text_tokens = searched(model_type, sizes, level_sizes)
+        ids = torch.randint(3, text_tokens, (batch, prompt))
+        times = []
+        for _ in range(8):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            out = engine.generate(ids, num_beams=num_beams)
+            torch.cuda.synchronize()
+            times.append(1e3 * (time.perf_counter() - started))
+        assert bool((out.count == num_beams).all())
+        row = {"model": model_type, "hidden": sizes[0], "levels": len(level_sizes)}
+        row |= {"prompt": prompt, "batch": batch, "num_beams": num_beams}
+        rows.append(row | {"median_ms": median(times[2:]), "min_ms": min(times)})
+    return rows
+
+
 def stages(with_build: bool, deadline: float) -> Iterator[tuple[str, Callable[[], Any]]]:
     if with_build:
         yield "build", build
@@ -346,6 +395,7 @@ def stages(with_build: bool, deadline: float) -> Iterator[tuple[str, Callable[[]
     yield "beam_attention", time_attention
     yield "constrained_beam_step", lambda: time_steps(deadline)
     yield "shares", lambda: sweep_shares(deadline)
+    yield "searches", lambda: time_searches(deadline)
 
 
 def run_all(with_build: bool, path: Path) -> int:

@@ -64,10 +64,11 @@ def beam_attention(
         own_key, own_value: [batch, step, own_beam, kv_head, head_dim] in the dtype of `query`, what
             was made by each beam of each step; None without own tokens, as in cross-attention.
         ancestry: [batch, beam, step] int32 in [0, own_beam), the beam of each step that each beam
-            descends from; required with own tokens.
+            descends from; required with own tokens. On a GPU values out of range, here and in
+            `context_length`, are not looked for.
         scale: finite and above 0; default head_dim ** -0.5.
         out: memory to fill and return instead of allocating; shares none with the inputs.
-        backend: "cpu" or "torch"; None for the best available.
+        backend: "cpu", "triton" or "torch"; None for the best available.
 
     Returns:
         `out`, or a new tensor: [batch, beam, head * head_dim] in the dtype of `query`.

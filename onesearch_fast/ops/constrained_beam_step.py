@@ -234,7 +234,8 @@ def constrained_beam_step(
             request.
         options: priors, quotas, diversity, noise and widths per request.
         out: memory to fill and return instead of allocating; must not share memory with the inputs.
-        backend: "cpu" or "torch"; None for the best available.
+        backend: "cpu", "cuda", "triton" or "torch"; None for the best available. On a GPU options
+            other than widths are refused, and "cuda" keeps up to 4096 beams.
 
     Returns:
         `out`, or a new `BeamStepResult`.

@@ -34,7 +34,7 @@ def log_sum_exp(
     Args:
         x: [row, column] float32, bfloat16 or float16; rows are contiguous, at any stride.
         out: memory to fill and return instead of allocating.
-        backend: "cpu" or "torch"; None for the best available.
+        backend: "cpu", "triton" or "torch"; None for the best available.
 
     Returns:
         `out`, or a new tensor: [row] float32, nats.

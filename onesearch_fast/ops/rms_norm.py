@@ -40,7 +40,7 @@ def rms_norm(
         weight: [hidden] in the dtype of `x`, contiguous.
         eps: finite and at least 0.
         out: memory to fill and return instead of allocating; may be `x`.
-        backend: "cpu" or "torch"; None for the best available.
+        backend: "cpu", "triton" or "torch"; None for the best available.
 
     Returns:
         `out`, or a new tensor: [row, hidden] in the dtype of `x`.

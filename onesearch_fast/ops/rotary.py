@@ -52,7 +52,7 @@ def rotary(
         norm_weight: [head, head_dim] in the dtype of `x`; None for no norm.
         eps: finite and at least 0.
         out: memory to fill and return instead of allocating; may be `x`.
-        backend: "cpu" or "torch"; None for the best available.
+        backend: "cpu", "triton" or "torch"; None for the best available.
 
     Returns:
         `out`, or a new tensor in the shape and dtype of `x`.
