@@ -8,10 +8,11 @@ schema can name, break the graph.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-_LIBRARY = torch.library.Library("onesearch", "DEF")
+_LIBRARY: Any = torch.library.Library("onesearch", "DEF")  # type: ignore[no-untyped-call]
 
 
 def define(
