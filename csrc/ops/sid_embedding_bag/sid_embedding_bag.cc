@@ -19,6 +19,7 @@ constexpr int64_t kColumns = 128;
 // as much as adding it some three times, and lists of few terms as much again.
 constexpr int64_t kReadsPerTiledRow = 8;
 constexpr int64_t kRowsPerTask = 64;
+constexpr int64_t kBagsPerTask = 8;
 
 struct Block {
   int64_t begin;
@@ -125,21 +126,20 @@ class Group {
     if (tiled_) sums_ = AlignedFloats((last_ - first_) * stride(tables));
   }
 
-  void add_direct(const ItemBags& bags, const std::vector<RowTable>& tables,
-                  const TensorView& out) {
+  // What one of the bags reads where it lies; the bag's final sum where nothing is tiled.
+  void add_direct(const ItemBags& bags, const std::vector<RowTable>& tables, int64_t bag,
+                  float* scratch, const TensorView& out) const {
     const Block all{0, out.shape[1]};
-    AlignedFloats own(tiled_ ? 0 : all.width);
-    for (int64_t bag = first_; bag < last_; ++bag) {
-      float* sum = tiled_ ? sums_.data() + (bag - first_) * stride(tables) : own.data();
-      std::fill_n(sum, all.width, 0.0f);
-      for (size_t i = 0; i < tables.size(); ++i) {
-        const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, all);
-        terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, 1, {sum, 0});
-      }
-      if (!tiled_) store(bags, bag, all, sum, out);
+    float* sum = tiled_ ? sums_.data() + (bag - first_) * stride(tables) : scratch;
+    std::fill_n(sum, all.width, 0.0f);
+    for (size_t i = 0; i < tables.size(); ++i) {
+      const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, all);
+      terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, 1, {sum, 0});
     }
+    if (!tiled_) store(bags, bag, all, sum, out);
   }
 
+  // Columns of what the bags read from tiles, and of their final sums.
   void add_tiled(const ItemBags& bags, const std::vector<RowTable>& tables, const Block& block,
                  const TensorView& out) const {
     if (!tiled_) return;
@@ -200,7 +200,12 @@ void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables
   parallel_for(num_groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t number = begin; number < end; ++number) {
       groups[number] = Group(bags, tables, number);
-      groups[number].add_direct(bags, tables, out);
+    }
+  });
+  parallel_for(bags.size(), kBagsPerTask, [&](int64_t begin, int64_t end) {
+    const AlignedFloats scratch(out.shape[1]);
+    for (int64_t bag = begin; bag < end; ++bag) {
+      groups[bag / kBagsPerGroup].add_direct(bags, tables, bag, scratch.data(), out);
     }
   });
   const int64_t blocks = parts_of(out.shape[1], kColumns);
