@@ -69,22 +69,12 @@ void Edit::add(Update* update) {
   new_moves_.clear();
   const std::vector<Place> places = places_of(update);
   if (update->columns != nullptr) append_columns(*update);
-  std::vector<BaseNodes> base_nodes;
-  std::vector<OverlayItem> base_items;
   if (update->kind == RecordKind::kInsert) {
-    base_nodes = base_nodes_of(*update);
-  } else if (update->kind != RecordKind::kDelete) {
-    base_items = base_items_at(places);
-  }
-  for (size_t row = 0; row < places.size(); ++row) {
-    if (update->kind == RecordKind::kInsert) {
-      put(new_item(*update, row, base_nodes[row]), places[row]);
-      set_attributes(*update, row, added_.size() - 1);
-    } else if (update->kind == RecordKind::kDelete) {
-      remove(update->ids[row], places[row]);
-    } else {
-      change(*update, row, places[row], base_items[row]);
-    }
+    insert(*update, places);
+  } else if (update->kind == RecordKind::kDelete) {
+    for (size_t row = 0; row < places.size(); ++row) remove(update->ids[row], places[row]);
+  } else {
+    change(*update, places);
   }
 }
 
@@ -96,15 +86,19 @@ void Edit::append_columns(const Update& update) {
   }
 }
 
-OverlayItem Edit::new_item(const Update& update, size_t row, const BaseNodes& base_nodes) const {
-  OverlayItem item{};
-  item.id = update.ids[row];
-  item.score = update.scores[row];
-  for (int level = 0; level < base_.num_levels; ++level) {
-    item.sid.set_code(level, update.codes[row * base_.num_levels + level]);
+void Edit::insert(const Update& update, const std::vector<Place>& places) {
+  const std::vector<BaseNodes> base_nodes = base_nodes_of(update);
+  for (size_t row = 0; row < places.size(); ++row) {
+    OverlayItem item{};
+    item.id = update.ids[row];
+    item.score = update.scores[row];
+    for (int level = 0; level < base_.num_levels; ++level) {
+      item.sid.set_code(level, update.codes[row * base_.num_levels + level]);
+    }
+    item.base_nodes = base_nodes[row];
+    put(item, places[row]);
+    set_attributes(update, row, added_.size() - 1);
   }
-  item.base_nodes = base_nodes;
-  return item;
 }
 
 // Level by level, so that the rows' reads of memory overlap.
@@ -143,16 +137,20 @@ std::vector<OverlayItem> Edit::base_items_at(const std::vector<Place>& places) c
   return items;
 }
 
-void Edit::change(const Update& update, size_t row, Place place, const OverlayItem& base_item) {
-  size_t index = place.index;
-  if (place.where != Place::kAdded) {
-    const bool in_base = place.where == Place::kBase;
-    index = added_.size();
-    (in_base ? dead_base_ : dead_overlay_).push_back(place.index);
-    put(in_base ? base_item : before_.overlay->item(place.index), place);
+void Edit::change(const Update& update, const std::vector<Place>& places) {
+  const std::vector<OverlayItem> base_items = base_items_at(places);
+  for (size_t row = 0; row < places.size(); ++row) {
+    const Place place = places[row];
+    size_t index = place.index;
+    if (place.where != Place::kAdded) {
+      const bool in_base = place.where == Place::kBase;
+      index = added_.size();
+      (in_base ? dead_base_ : dead_overlay_).push_back(place.index);
+      put(in_base ? base_items[row] : before_.overlay->item(place.index), place);
+    }
+    if (update.kind == RecordKind::kUpdateScores) added_[index].score = update.scores[row];
+    set_attributes(update, row, index);
   }
-  if (update.kind == RecordKind::kUpdateScores) added_[index].score = update.scores[row];
-  set_attributes(update, row, index);
 }
 
 void Edit::remove(int64_t id, Place place) {

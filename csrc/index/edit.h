@@ -34,11 +34,11 @@ class Edit {
 
   Place find(int64_t id) const;
   std::vector<Place> places_of(Update* update) const;
-  OverlayItem new_item(const Update& update, size_t row, const BaseNodes& base_nodes) const;
   std::vector<BaseNodes> base_nodes_of(const Update& update) const;
   std::vector<OverlayItem> base_items_at(const std::vector<Place>& places) const;
   void append_columns(const Update& update);
-  void change(const Update& update, size_t row, Place place, const OverlayItem& base_item);
+  void insert(const Update& update, const std::vector<Place>& places);
+  void change(const Update& update, const std::vector<Place>& places);
   void remove(int64_t id, Place place);
   void put(OverlayItem item, Place from);
   void set_attributes(const Update& update, size_t row, size_t added);
