@@ -35,15 +35,28 @@ void check_bags(const ItemBags& bags, int64_t num_items) {
   kCheck.contiguous_rows(*bags.bag_scales, "bag_scales");
 }
 
+[[noreturn]] void refuse_code(const ItemRows& items, const Level& level, const char* argument) {
+  int64_t item = 0;
+  int64_t code = 0;
+  do {
+    code = *items.codes.at<const int32_t>(item++, level.column);
+  } while (code >= -1 && code < level.size);
+  const std::string at = "[" + std::to_string(item - 1) + ", " + std::to_string(level.column) + "]";
+  kCheck.refuse(argument, "-1 or a number less than " + std::to_string(level.size),
+                std::to_string(code) + " at " + at);
+}
+
 void check_codes(const ItemRows& items, const char* argument) {
+  const int64_t stride = items.codes.strides[0];
   for (const Level& level : levels_of(items)) {
+    const int32_t* codes = items.codes.at<const int32_t>(0) + level.column;
+    const auto most = static_cast<uint32_t>(level.size);
+    bool outside = false;
+    // One comparison for both ends: raised by one, a code below -1 is a huge number.
     for (int64_t item = 0; item < items.codes.shape[0]; ++item) {
-      const int64_t code = *items.codes.at<const int32_t>(item, level.column);
-      if (code >= -1 && code < level.size) continue;
-      const std::string at = "[" + std::to_string(item) + ", " + std::to_string(level.column) + "]";
-      kCheck.refuse(argument, "-1 or a number less than " + std::to_string(level.size),
-                    std::to_string(code) + " at " + at);
+      outside |= static_cast<uint32_t>(codes[item * stride]) + 1 > most;
     }
+    if (outside) refuse_code(items, level, argument);
   }
 }
 

@@ -54,77 +54,94 @@ Columns columns_of(const TensorView& rows, const TensorView* scales, const Block
           scales == nullptr ? nullptr : scales->at<const float>(0), block.width, false};
 }
 
-struct Tile {
-  int64_t first_row;
-  int64_t num_rows;
-};
+// What a group of bags adds from one level of a table, tile by tile.
+struct TiledLevel {
+  Level level;
+  TermLists terms;  // by tile and bag: rows of the tile
 
-// What a group of bags adds from one table.
-class GroupTerms {
- public:
-  GroupTerms(const ItemBags& bags, const ItemRows& items, int64_t first, int64_t last)
-      : num_bags_(last - first) {
-    const int64_t num_items = first_item(bags, last) - first_item(bags, first);
-    std::vector<Level> direct, tiled;
-    std::vector<uint32_t> first_tile(items.level_sizes.size());
-    for (const Level& level : levels_of(items)) {
-      const bool often = num_items >= level.size * kReadsPerTiledRow;
-      (often ? tiled : direct).push_back(level);
-      first_tile[level.column] = static_cast<uint32_t>(tiles_.size());
-      for (int64_t at = 0; often && at < level.size; at += kTileRows) {
-        tiles_.push_back({level.base + at, std::min<int64_t>(kTileRows, level.size - at)});
-      }
-    }
-    direct_ = TermLists(bags, items, direct, first, last, num_bags_,
-                        [](const Level& level, uint32_t bag, uint32_t code) {
-                          return TermLists::Place{bag, level.base + code};
-                        });
-    const auto lists_per_tile = static_cast<uint32_t>(num_bags_);
-    tiled_ = TermLists(bags, items, tiled, first, last, num_bags_ * tiles(),
-                       [&](const Level& level, uint32_t bag, uint32_t code) {
-                         const uint32_t tile = first_tile[level.column] + code / kTileRows;
-                         return TermLists::Place{tile * lists_per_tile + bag, code % kTileRows};
-                       });
+  int64_t tiles() const { return parts_of(level.size, kTileRows); }
+
+  void sort(const ItemBags& bags, const ItemRows& items, int64_t first, int64_t last) {
+    const auto num_bags = static_cast<uint32_t>(last - first);
+    terms =
+        TermLists(bags, items, {level}, first, last, tiles() * num_bags,
+                  [=](const Level&, uint32_t bag, uint32_t code) {
+                    return TermLists::Place{code / kTileRows * num_bags + bag, code % kTileRows};
+                  });
   }
 
-  int64_t tiles() const { return static_cast<int64_t>(tiles_.size()); }
-
-  // The terms that are read where they lie, of bags [first, first + count) of the group.
-  void add_direct(const Columns& table, DType dtype, int64_t first, int64_t count,
-                  const Sums& sums) const {
-    row_kernels().gather(dtype)(table, direct_.lists(first, count), sums);
-  }
-
-  // All others, of all bags.
-  void add_tiled(const Columns& table, DType dtype, const Sums& sums) const {
+  void add(const Columns& table, DType dtype, int64_t num_bags, const Sums& sums) const {
     alignas(64) float rows[kTileRows * kColumns];
     const Columns packed{rows, table.width, nullptr, table.width, true};
     for (int64_t tile = 0; tile < tiles(); ++tile) {
-      row_kernels().pack(dtype)(table, tiles_[tile].first_row, tiles_[tile].num_rows, rows);
-      row_kernels().gather_f32(packed, tiled_.lists(tile * num_bags_, num_bags_), sums);
+      const int64_t first = tile * kTileRows;
+      const int64_t count = std::min<int64_t>(kTileRows, level.size - first);
+      row_kernels().pack(dtype)(table, level.base + first, count, rows);
+      row_kernels().gather_f32(packed, terms.lists(tile * num_bags, num_bags), sums);
+    }
+  }
+};
+
+// What a group of bags adds from one table: some levels in tiles, the others where they lie.
+class GroupTerms {
+ public:
+  GroupTerms(const ItemBags& bags, const ItemRows& items, int64_t first, int64_t last)
+      : first_(first), last_(last) {
+    const int64_t num_items = first_item(bags, last) - first_item(bags, first);
+    for (const Level& level : levels_of(items)) {
+      if (num_items >= level.size * kReadsPerTiledRow) {
+        tiled_.push_back({level, {}});
+      } else {
+        direct_levels_.push_back(level);
+      }
     }
   }
 
+  bool tiled() const { return !tiled_.empty(); }
+
+  // Sorts to do before anything is added; they do not depend on each other.
+  int64_t sorts() const { return 1 + static_cast<int64_t>(tiled_.size()); }
+
+  void sort(const ItemBags& bags, const ItemRows& items, int64_t number) {
+    if (number > 0) return tiled_[number - 1].sort(bags, items, first_, last_);
+    direct_ = TermLists(bags, items, direct_levels_, first_, last_, last_ - first_,
+                        [](const Level& level, uint32_t bag, uint32_t code) {
+                          return TermLists::Place{bag, level.base + code};
+                        });
+  }
+
+  // Of one bag of the group.
+  void add_direct(const Columns& table, DType dtype, int64_t bag, float* sum) const {
+    row_kernels().gather(dtype)(table, direct_.lists(bag, 1), {sum, 0});
+  }
+
+  // Of all bags.
+  void add_tiled(const Columns& table, DType dtype, const Sums& sums) const {
+    for (const TiledLevel& level : tiled_) level.add(table, dtype, last_ - first_, sums);
+  }
+
  private:
-  int64_t num_bags_;
-  std::vector<Tile> tiles_;
+  int64_t first_;
+  int64_t last_;
+  std::vector<Level> direct_levels_;
   TermLists direct_;  // by bag: rows of the table
-  TermLists tiled_;   // by tile and bag: rows of the tile
+  std::vector<TiledLevel> tiled_;
 };
 
 // Up to kBagsPerGroup bags and their sums. Whole rows are read where they lie, so that each of
 // their pages is looked up once; tiles are read block of columns by block.
 class Group {
  public:
-  Group() = default;
   Group(const ItemBags& bags, const std::vector<RowTable>& tables, int64_t number)
       : first_(number * kBagsPerGroup), last_(std::min(first_ + kBagsPerGroup, bags.size())) {
     for (const RowTable& table : tables) {
       terms_.emplace_back(bags, table.items, first_, last_);
-      tiled_ = tiled_ || terms_.back().tiles() > 0;
+      tiled_ = tiled_ || terms_.back().tiled();
     }
     if (tiled_) sums_ = AlignedFloats((last_ - first_) * stride(tables));
   }
+
+  std::vector<GroupTerms>& terms() { return terms_; }
 
   // What one of the bags reads where it lies; the bag's final sum where nothing is tiled.
   void add_direct(const ItemBags& bags, const std::vector<RowTable>& tables, int64_t bag,
@@ -134,7 +151,7 @@ class Group {
     std::fill_n(sum, all.width, 0.0f);
     for (size_t i = 0; i < tables.size(); ++i) {
       const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, all);
-      terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, 1, {sum, 0});
+      terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, sum);
     }
     if (!tiled_) store(bags, bag, all, sum, out);
   }
@@ -174,6 +191,30 @@ class Group {
   AlignedFloats sums_{0};
 };
 
+// All sorts of all groups.
+void sort_terms(std::vector<Group>& groups, const ItemBags& bags,
+                const std::vector<RowTable>& tables) {
+  struct Sort {
+    GroupTerms* terms;
+    const ItemRows* items;
+    int64_t number;
+  };
+  std::vector<Sort> sorts;
+  for (Group& group : groups) {
+    for (size_t table = 0; table < tables.size(); ++table) {
+      GroupTerms& terms = group.terms()[table];
+      for (int64_t number = 0; number < terms.sorts(); ++number) {
+        sorts.push_back({&terms, &tables[table].items, number});
+      }
+    }
+  }
+  parallel_for(static_cast<int64_t>(sorts.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin; at < end; ++at) {
+      sorts[at].terms->sort(bags, *sorts[at].items, sorts[at].number);
+    }
+  });
+}
+
 // The scaled gradient, block of columns by block: rows that many terms read lie close together.
 AlignedFloats packed_gradient(const ItemBags& bags, const TensorView& grad_out) {
   const int64_t dim = grad_out.shape[1];
@@ -196,12 +237,11 @@ void sid_embedding_bag(const ItemBags& bags, const std::vector<RowTable>& tables
   check_sid_embedding_bag(bags, tables, out);
   TensorCheck("sid_embedding_bag").on_cpu(out, "table");
   const int64_t num_groups = parts_of(bags.size(), kBagsPerGroup);
-  std::vector<Group> groups(static_cast<size_t>(num_groups));
-  parallel_for(num_groups, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t number = begin; number < end; ++number) {
-      groups[number] = Group(bags, tables, number);
-    }
-  });
+  std::vector<Group> groups;
+  for (int64_t number = 0; number < num_groups; ++number) {
+    groups.emplace_back(bags, tables, number);
+  }
+  sort_terms(groups, bags, tables);
   parallel_for(bags.size(), kBagsPerTask, [&](int64_t begin, int64_t end) {
     const AlignedFloats scratch(out.shape[1]);
     for (int64_t bag = begin; bag < end; ++bag) {
