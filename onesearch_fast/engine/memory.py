@@ -19,9 +19,7 @@ from onesearch_fast.models import Checkpoint, DecoderModel, weight_bytes
 
 # Logits of the whole vocabulary are made as they are, in float32, and once more in between.
 _VOCAB_LOGIT_BYTES = 12
-# Attention keeps chunks of 2^21 scores and their weights.
-_SCORE_BYTES = (1 << 21) * 12
-# Torch's own buffers, the native core's candidates per thread, small tensors.
+# Torch's own buffers, tiles of attention and candidates per thread, small tensors.
 _FIXED_BYTES = 16 << 20
 # Scores, ids and ancestry of a beam in two steps' results.
 _BEAM_BYTES = 128
@@ -102,7 +100,7 @@ class MemoryModel:
         stepping = beams * (self.activation + self.logits)
         results = load.requests * load.columns * _BEAM_BYTES
         logits = min(beams * load.vocab_logits, load.vocab_logits_at_most)
-        scratch = self.scratch + _SCORE_BYTES + _FIXED_BYTES
+        scratch = self.scratch + _FIXED_BYTES
         return kept + max(reading, stepping) + results + logits * _VOCAB_LOGIT_BYTES + scratch
 
 

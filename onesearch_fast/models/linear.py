@@ -24,10 +24,6 @@ if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
 # float16 products need instructions that few processors have; torch knows what to do without.
 _ONEDNN_DTYPES = (torch.float32, torch.bfloat16)
 
-# One oneDNN product a batch row outruns MKL's batched product from so many multiply-adds on; below,
-# the calls cost more than they save (same machine, one thread).
-_LOOP_FROM = 1 << 21
-
 
 def linear(
     x: torch.Tensor,
@@ -72,16 +68,6 @@ def linear_mul(
         y: torch.Tensor = _onednn.binary(x, factor, weight, bias, "mul")
         return y
     return F.linear(x, weight, bias).mul_(factor)
-
-
-def batched_product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
-    """out[i] = a[i] b[i]: a [batch, m, k], b [batch, k, n], out [batch, m, n]."""
-    work = a.shape[1] * a.shape[2] * b.shape[2]
-    if a.dtype is torch.float32 and _takes_onednn(a) and work >= _LOOP_FROM:
-        for left, right, target in zip(a, b, out, strict=True):
-            target.copy_(linear(left, right.t()))
-    else:
-        torch.bmm(a, b, out=out)
 
 
 def _takes_onednn(x: torch.Tensor) -> bool:
