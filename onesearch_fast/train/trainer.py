@@ -123,6 +123,9 @@ def run_stage(
     trainer = _SidTrainer(
         backbone, objective, steps, config, options, Path(folder), validation, clock, progress
     )
+    if parallel.rank() == 0:
+        last_checkpoint(folder)  # removes what is broken before others look
+    parallel.barrier()
     checkpoint = last_checkpoint(folder)
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
