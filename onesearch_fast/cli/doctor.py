@@ -21,7 +21,7 @@ NEEDED_FOR = {
     "pyarrow": "item tables and parquet files",
     "pyahocorasick": "keywords in texts",
     "accelerate": "training",
-    "faiss-cpu": "fitting codebooks",
+    "faiss-cpu": "mining pairs, reports of SIDs",
     "scikit-learn": "the TF-IDF text encoder",
     "bm25s": "the BM25 baseline",
     "rich": "progress bars",
