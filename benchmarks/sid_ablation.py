@@ -60,15 +60,18 @@ class Step:
     paper_icr: float | None = None
 
 
-BALANCED = {"balance_slack": SLACK, "balance_by_first_code": True}
+BALANCED = {"balance_slack": SLACK}
+BY_FIRST_CODE = BALANCED | {"balance_by_first_code": True}
 STEPS = (
     Step("plain", "plain", paper_icr=40.54),
     Step("+ keywords", "keywords", paper_icr=43.32),
     Step("+ L3 balanced", "keywords", BALANCED, paper_icr=68.08),
-    Step("+ OPQ", "keywords", BALANCED, opq=True, paper_icr=91.91),
-    Step("+ PRQ", "keywords", BALANCED | {"prq": True}, opq=True),
-    Step("+ OPQ, aligned", "aligned", BALANCED, opq=True),
-    Step("+ OPQ, no keywords", "plain", BALANCED, opq=True),
+    Step("+ L3 balanced by first code", "keywords", BY_FIRST_CODE),
+    Step("+ OPQ", "keywords", BY_FIRST_CODE, opq=True, paper_icr=91.91),
+    Step("+ PRQ", "keywords", BY_FIRST_CODE | {"prq": True}, opq=True),
+    Step("+ OPQ, aligned", "aligned", BY_FIRST_CODE, opq=True),
+    Step("+ OPQ, no keywords", "plain", BY_FIRST_CODE, opq=True),
+    Step("L3 balanced, OPQ of 16 directions", "plain", BALANCED | {"opq_directions": 16}, opq=True),
 )
 
 
