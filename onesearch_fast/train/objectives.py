@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,10 @@ class Objective(Protocol):
 
     def after_step(self) -> None:
         """The weights have been updated."""
+        ...
+
+    def metrics(self) -> Mapping[str, float]:
+        """What else the curves show, over the steps since the last call; names are documented."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -88,6 +92,9 @@ class Supervised:
         distillation = self._config.distillation
         if distillation is not None and distillation.teacher == "ema":
             _move_average(self._teacher.model, self._backbone.model, distillation.ema_decay)
+
+    def metrics(self) -> Mapping[str, float]:
+        return {}
 
     def save(self, folder: Path) -> None:
         if self._teacher is not self._backbone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,9 @@ class _Preference:
     def after_step(self) -> None:
         return
 
+    def metrics(self) -> Mapping[str, float]:
+        return {}
+
     def save(self, folder: Path) -> None:
         if self._reference is not None:
             save_model(self._reference.model, str(folder / _REFERENCE_FILE))
@@ -143,12 +146,19 @@ class PolicyGradient(_Preference):
         self._trie = trie
         self._reward = reward
         self._is_stale = False
+        self._rewards: list[float] = []
         self._engine = _engine(backbone, inputs, trie)
         if config.reference_kl:
             self._freeze_reference()
 
     def after_step(self) -> None:
         self._is_stale = True
+
+    def metrics(self) -> Mapping[str, float]:
+        if not self._rewards:
+            return {}
+        mean, self._rewards = float(np.mean(self._rewards)), []
+        return {"reward": mean}
 
     def load(self, folder: Path) -> None:
         super().load(folder)
@@ -200,6 +210,7 @@ class PolicyGradient(_Preference):
                 ]
             )
         ).float()
+        self._rewards.append(float(rewards.mean()))
         if self._config.algorithm == "grpo":
             return group_advantages(rewards)[..., None].expand(codes.shape)
         targets = torch.full((len(cases), max(map(len, wanted)), codes.shape[2]), -1)

@@ -59,7 +59,8 @@ class StageCurves:
     """What happened in a stage.
 
     Attributes:
-        points: {"step", "seconds", "tokens", "loss", "learning_rate"} of training, in order.
+        points: {"step", "seconds", "tokens", "loss", "learning_rate"} of training, in order, and
+            "reward" where rollouts have one.
         validations: {"step", "seconds", "loss"}; the loss is per SID, in nats.
         seconds: training time, that of interrupted runs included.
         tokens: tokens trained on, padding not counted.
@@ -341,7 +342,8 @@ class _SidTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         tokens = self.steps.tokens(self.state.global_step)
         seconds = self.clock.seconds
-        super().log({**logs, "seconds": seconds, "tokens": tokens}, start_time)
+        measured = self.objective.metrics() if "loss" in logs else {}
+        super().log({**logs, **measured, "seconds": seconds, "tokens": tokens}, start_time)
         if "loss" in logs:
             done = self.clock.progress(self.state.global_step, len(self.steps))
             speed = tokens / max(seconds, 1e-9)
@@ -356,6 +358,7 @@ class _SidTrainer(Trainer):
                 "tokens": entry["tokens"],
                 "loss": entry["loss"],
                 "learning_rate": entry["learning_rate"],
+                **{name: entry[name] for name in ("reward",) if name in entry},
             }
             for entry in history
             if "loss" in entry

@@ -122,7 +122,8 @@ def test_rollouts_teach_what_is_rewarded(inputs, tmp_path, algorithm, architectu
     model = model_for(inputs, architecture)
     before = chance_of_wanted(inputs, model)
     config = PolicyConfig(algorithm, rollouts=8, sft=0.0)
-    train(inputs, model, policy_of(inputs, config), tmp_path)
+    points = train(inputs, model, policy_of(inputs, config), tmp_path).points
+    assert points[-1]["reward"] > points[0]["reward"]
     assert chance_of_wanted(inputs, model) > 2 * before
 
 
