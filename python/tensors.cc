@@ -193,13 +193,16 @@ BorrowedTensor borrow_values(py::handle object, const char* where, const char* a
 }
 
 void* current_stream(py::handle object, const TensorView& view) {
-  const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()));
-  if (api == nullptr || view.device != Device::kCuda) return nullptr;
-  void* stream = nullptr;
-  if (api->current_work_stream(dlpack::kCuda, view.device_index, &stream) != 0) {
+  if (view.device != Device::kCuda) return nullptr;
+  if (const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()))) {
+    void* stream = nullptr;
+    if (api->current_work_stream(dlpack::kCuda, view.device_index, &stream) == 0) return stream;
     throw py::error_already_set();
   }
-  return stream;
+  // A torch without the table.
+  const py::object of_device = py::module_::import("torch.cuda").attr("current_stream");
+  return reinterpret_cast<void*>(
+      of_device(view.device_index).attr("cuda_stream").cast<uintptr_t>());
 }
 
 }  // namespace onesearch::bindings

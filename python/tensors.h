@@ -22,8 +22,7 @@ BorrowedTensor borrow_tensor(pybind11::handle object, const char* where, const c
 // opposite of what torch shows, and one whose gradient would be lost.
 BorrowedTensor borrow_values(pybind11::handle object, const char* where, const char* argument);
 
-// The CUDA stream that the library of this tensor works on; null, the default stream, where it does
-// not say.
+// The CUDA stream that torch works on now, on the device of this tensor of its.
 void* current_stream(pybind11::handle object, const TensorView& view);
 
 }  // namespace onesearch::bindings
