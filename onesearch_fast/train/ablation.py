@@ -112,7 +112,7 @@ def _policy(base: PipelineConfig, policy: PolicyConfig) -> StageConfig:
 
 
 def _dpo(base: PipelineConfig) -> StageConfig:
-    """A tenth of the prompts, at a tenth of the rate that the stage before ended its warm-up with.
+    """A tenth of the prompts, at a thirtieth of the rate of the stage before.
 
     Rollouts multiply a prompt's cost, and a policy that is pushed hard forgets what it was taught.
     """
@@ -120,7 +120,7 @@ def _dpo(base: PipelineConfig) -> StageConfig:
     return StageConfig(
         PREFERENCE,
         {"search": 0.1},
-        learning_rate=0.1 * last.learning_rate,
+        learning_rate=last.learning_rate / 30,
         tokens_per_batch=last.tokens_per_batch,
         validations=1,
         dpo=DpoConfig(),

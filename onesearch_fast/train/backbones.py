@@ -61,9 +61,14 @@ class Backbone(ABC):
 
     def branch_log_probs(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> torch.Tensor:
         """float32 [prompts, branches, levels]: log p of every token, over the vocabulary."""
+        log_probs = self.branch_logits(prompts, targets).log_softmax(-1)
+        labels = torch.from_numpy(targets).to(log_probs.device)
+        return log_probs.gather(3, labels[..., None])[..., 0]
+
+    def branch_logits(self, prompts: Sequence[Sequence[int]], targets: IntArray) -> torch.Tensor:
+        """float32 [prompts, branches, levels, vocabulary]: what predicts every token."""
         batch = self.make_branches(prompts, targets).to(self.model.device)
-        log_probs = self.logits(self.embed(batch), batch).log_softmax(-1)
-        return log_probs.gather(1, batch.labels[:, None]).view(targets.shape)
+        return self.logits(self.embed(batch), batch).view(*targets.shape, -1)
 
     @abstractmethod
     def _hidden(self, embeddings: torch.Tensor, batch: Batch) -> torch.Tensor:

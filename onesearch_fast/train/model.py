@@ -194,7 +194,8 @@ def extended_model(
     """
     torch.manual_seed(seed)
     model = open_model(str(config.checkpoint))
-    model.resize_token_embeddings(max(tokenizer.vocab_size, model.config.vocab_size))
+    size = max(tokenizer.vocab_size, model.config.vocab_size)
+    model.resize_token_embeddings(size, mean_resizing=False)  # all new rows are filled below
     # A set, because tied embeddings are one parameter.
     for rows in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
         _fill_new_rows(rows.data, tokenizer, titles, codes)

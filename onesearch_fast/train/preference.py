@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from onesearch_fast.data.prompts import Row
 from onesearch_fast.data.split import UserHistory
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.index.trie_walk import child_nodes, valid_tokens
 from onesearch_fast.train.advantages import group_advantages, tpma_advantages
 from onesearch_fast.train.backbones import Backbone
 from onesearch_fast.train.config import DpoConfig, PolicyConfig
@@ -90,13 +92,6 @@ class _Preference:
         model = copy.deepcopy(self._backbone.model).eval().requires_grad_(False)
         self._reference = self._backbone.like(model)
 
-    def _reference_log_probs(
-        self, prompts: list[list[int]], targets: npt.NDArray[np.int64]
-    ) -> torch.Tensor:
-        assert self._reference is not None, "frozen at the start"
-        with torch.no_grad():
-            return self._reference.branch_log_probs(prompts, targets)
-
     def _token_ids(self, codes: npt.ArrayLike) -> npt.NDArray[np.int64]:
         return self._inputs.prompts.tokenizer.code_ids(codes)
 
@@ -128,8 +123,8 @@ class PolicyGradient(_Preference):
         mean over rollouts and levels of  -ratio A + kl KL(policy || reference), + sft L_sft
 
     Rollouts are independent samples of the weights that are about to be updated, so the ratio is 1
-    and its gradient that of the log-probability; it is taken over the whole vocabulary, old and new
-    alike, which draws mass away from codes that are in no trie as well.
+    and its gradient that of the log-probability. Both are over the codes that lead on in the trie,
+    as the samples are: over the vocabulary, what is pushed down would flow to codes of no item.
     """
 
     def __init__(
@@ -169,15 +164,33 @@ class PolicyGradient(_Preference):
         codes, rows = self._roll_out(cases)
         advantages = self._advantages(cases, codes, rows).to(self._backbone.model.device)
         prompts = [case.prompt for case in cases]
-        targets = self._token_ids(codes.numpy())
-        log_probs = self._backbone.branch_log_probs(prompts, targets)
+        log_probs = self._policy(self._backbone, prompts, codes)
         loss = policy_gradient(log_probs, log_probs.detach(), advantages)
-        if self._config.reference_kl:
-            reference = self._reference_log_probs(prompts, targets)
+        if self._reference is not None:
+            with torch.no_grad():
+                reference = self._policy(self._reference, prompts, codes)
             loss = loss + self._config.reference_kl * reference_kl(log_probs, reference)
         yield loss.mean(dim=(1, 2)).sum() / self._num_cases(step)
         if self._config.sft:
             yield self._config.sft * self._supervised(step)
+
+    def _policy(
+        self, backbone: Backbone, prompts: list[list[int]], codes: torch.Tensor
+    ) -> torch.Tensor:
+        """[cases, rollouts, levels]: log p of every code among those that lead on in the trie."""
+        logits = backbone.branch_logits(prompts, self._token_ids(codes.numpy()))
+        flat = codes.reshape(-1, codes.shape[2]).numpy()
+        nodes = np.zeros(len(flat), dtype=np.int64)
+        offsets = self._inputs.prompts.tokenizer.code_token_offsets
+        chosen = []
+        for level, (begin, size) in enumerate(zip(offsets, self._trie.level_sizes, strict=True)):
+            leads_on = torch.from_numpy(valid_tokens(self._trie, level, nodes)).to(logits.device)
+            of_level = logits[:, :, level, begin : begin + size]
+            of_level = of_level.masked_fill(~leads_on.view(of_level.shape), -math.inf)
+            taken = codes[:, :, level, None].long().to(logits.device)
+            chosen.append(of_level.log_softmax(-1).gather(2, taken)[..., 0])
+            nodes = child_nodes(self._trie, level, nodes, flat[:, level])
+        return torch.stack(chosen, dim=2)
 
     def _roll_out(
         self, cases: Sequence[PreferenceCase]
@@ -267,6 +280,13 @@ class DirectPreference(_Preference):
         weights = self._config.loss.weights(rewards[:, 0], rewards[:, 1:]).to(device)
         losses = self._config.loss(log_probs, reference, weights, is_rejected.to(device))
         yield losses.sum() / self._num_cases(step)
+
+    def _reference_log_probs(
+        self, prompts: list[list[int]], targets: npt.NDArray[np.int64]
+    ) -> torch.Tensor:
+        assert self._reference is not None, "frozen at the start"
+        with torch.no_grad():
+            return self._reference.branch_log_probs(prompts, targets)
 
     def _lists(
         self, sessions: Sequence[QuerySession]

@@ -11,6 +11,7 @@ from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import (
     DpoConfig,
     ModelConfig,
@@ -114,6 +115,19 @@ def test_cases_are_the_prompts_that_would_be_served(inputs):
     assert second.prompt == expected
     row = second.row(inputs)
     assert row.ids[len(second.prompt) :] == inputs.prompts.tokenizer.code_ids(CODES[3]).tolist()
+
+
+def test_the_policy_is_what_was_sampled(inputs):
+    """Log-probabilities of the trainer and of the engine that drew the rollouts are the same."""
+    model = model_for(inputs)
+    model.set_attn_implementation("eager")
+    backbone = backbone_of(model, inputs.prompts.tokenizer.pad_id)
+    objective = policy_of(inputs, PolicyConfig(rollouts=6))(backbone)
+    prompts = [case.prompt for case in preference_cases(inputs)]
+    samples = objective._engine.sample(prompts, 6)
+    with torch.no_grad():
+        policy = objective._policy(backbone, prompts, samples.codes)
+    torch.testing.assert_close(policy.sum(-1), samples.log_probs, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "tpma"])
