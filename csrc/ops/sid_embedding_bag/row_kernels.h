@@ -29,6 +29,7 @@ struct Lists {
 struct Sums {
   float* data;  // sum of list 0
   int64_t stride;
+  bool fresh;  // they begin at zero, whatever is there
 };
 
 struct RowKernels {

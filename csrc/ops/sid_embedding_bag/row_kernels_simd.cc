@@ -63,11 +63,14 @@ struct Factors {
 // kCount vectors of columns from `at` of one list, the last of them `last` lanes wide.
 template <class Row, bool kWeighted, bool kFar, int kCount>
 ONESEARCH_INLINE void gather_columns(const Columns& table, const Lists& lists, int64_t list,
-                                     int64_t at, int last, float* sums) {
+                                     int64_t at, int last, bool fresh, float* sums) {
   const Row* columns = static_cast<const Row*>(table.data) + at;
   const int64_t end = lists.begin[list + 1], final = lists.num_terms - 1;
   F32x16 sum[kCount];
-  for (int v = 0; v < kCount; ++v) sum[v] = load(sums + v * kLanes, v + 1 < kCount ? kLanes : last);
+  for (int v = 0; v < kCount; ++v) {
+    const int lanes = v + 1 < kCount ? kLanes : last;
+    sum[v] = fresh ? F32x16::zero() : load(sums + v * kLanes, lanes);
+  }
   for (int64_t term = lists.begin[list]; term < end; ++term) {
     if (kFar) {
       const Row* ahead = columns + lists.index[min(term + kTermsAhead, final)] * table.stride;
@@ -87,15 +90,16 @@ ONESEARCH_INLINE void gather_columns(const Columns& table, const Lists& lists, i
 template <class Row, bool kWeighted, bool kFar>
 ONESEARCH_INLINE void gather_lists(const Columns& table, const Lists& lists, const Sums& sums) {
   for (int64_t list = 0; list < lists.count; ++list) {
-    if (lists.begin[list] == lists.begin[list + 1]) continue;
+    if (lists.begin[list] == lists.begin[list + 1] && !sums.fresh) continue;
     float* to = sums.data + list * sums.stride;
     int64_t at = 0;
     for (; at + kVectors * kLanes <= table.width; at += kVectors * kLanes) {
-      gather_columns<Row, kWeighted, kFar, kVectors>(table, lists, list, at, kLanes, to + at);
+      gather_columns<Row, kWeighted, kFar, kVectors>(table, lists, list, at, kLanes, sums.fresh,
+                                                     to + at);
     }
     for (; at < table.width; at += kLanes) {
       const int last = static_cast<int>(min(table.width - at, kLanes));
-      gather_columns<Row, kWeighted, kFar, 1>(table, lists, list, at, last, to + at);
+      gather_columns<Row, kWeighted, kFar, 1>(table, lists, list, at, last, sums.fresh, to + at);
     }
   }
 }

@@ -111,8 +111,8 @@ class GroupTerms {
   }
 
   // Of one bag of the group.
-  void add_direct(const Columns& table, DType dtype, int64_t bag, float* sum) const {
-    row_kernels().gather(dtype)(table, direct_.lists(bag, 1), {sum, 0});
+  void add_direct(const Columns& table, DType dtype, int64_t bag, const Sums& sum) const {
+    row_kernels().gather(dtype)(table, direct_.lists(bag, 1), sum);
   }
 
   // Of all bags.
@@ -148,10 +148,9 @@ class Group {
                   float* scratch, const TensorView& out) const {
     const Block all{0, out.shape[1]};
     float* sum = tiled_ ? sums_.data() + (bag - first_) * stride(tables) : scratch;
-    std::fill_n(sum, all.width, 0.0f);
     for (size_t i = 0; i < tables.size(); ++i) {
       const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, all);
-      terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, sum);
+      terms_[i].add_direct(columns, tables[i].rows.dtype, bag - first_, {sum, 0, i == 0});
     }
     if (!tiled_) store(bags, bag, all, sum, out);
   }
@@ -160,7 +159,7 @@ class Group {
   void add_tiled(const ItemBags& bags, const std::vector<RowTable>& tables, const Block& block,
                  const TensorView& out) const {
     if (!tiled_) return;
-    const Sums sums{sums_.data() + block.begin, stride(tables)};
+    const Sums sums{sums_.data() + block.begin, stride(tables), false};
     for (size_t i = 0; i < tables.size(); ++i) {
       const Columns columns = columns_of(tables[i].rows, tables[i].row_scales, block);
       terms_[i].add_tiled(columns, tables[i].rows.dtype, sums);
@@ -274,13 +273,10 @@ void sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
       const Block block = block_of(task / parts, dim);
       const int64_t first = task % parts * kRowsPerTask;
       const int64_t count = std::min(kRowsPerTask, num_rows - first);
-      float* sums = grad_table.at<float>(first) + block.begin;
-      for (int64_t row = 0; row < count; ++row) {
-        std::fill_n(sums + row * grad_table.strides[0], block.width, 0.0f);
-      }
       const float* gradient = packed.data() + block.begin * bags.size();
-      row_kernels().gather_f32({gradient, block.width, nullptr, block.width, true},
-                               terms.lists(first, count), {sums, grad_table.strides[0]});
+      row_kernels().gather_f32(
+          {gradient, block.width, nullptr, block.width, true}, terms.lists(first, count),
+          {grad_table.at<float>(first) + block.begin, grad_table.strides[0], true});
     }
   });
 }
