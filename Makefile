@@ -36,12 +36,12 @@ test: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	find csrc python tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.cu' | xargs $(BIN)/clang-format --dry-run --Werror
+	find csrc python tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
 
 format: env
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
-	find csrc python tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.cu' | xargs $(BIN)/clang-format -i
+	find csrc python tests/cpp -name '*.h' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' | xargs $(BIN)/clang-format -i
 
 typecheck: env
 	$(BIN)/mypy onesearch_fast
