@@ -162,10 +162,7 @@ def beam_attention(
         kv_heads, prompt = own_key.shape[3], 0
     group = heads // kv_heads
     block_dim = triton.next_power_of_2(max(head_dim, 32))
-    # What the accumulator and two stages of keys and values leave room for.
-    block_row, block_key = (
-        (64, 64) if block_dim <= 128 else (32, 32) if block_dim == 256 else (16, 32)
-    )
+    block_row, block_key = _tile(query.dtype, block_dim)
     grid = (triton.cdiv(beams * group, block_row), batch * kv_heads)
     _beam_attention_kernel[grid](
         query,
@@ -194,6 +191,14 @@ def beam_attention(
         num_warps=4,
         num_stages=1 if query.dtype == torch.float32 else 2,
     )
+
+
+def _tile(dtype: torch.dtype, block_dim: int) -> tuple[int, int]:
+    """Rows and keys of a program: what registers, shared memory and the compiler's time allow."""
+    # float32 is multiplied without tensor cores, unrolled: larger tiles take ptxas minutes.
+    if dtype == torch.float32:
+        return (32, 32) if block_dim <= 128 else (16, 16)
+    return (64, 64) if block_dim <= 128 else (32, 32) if block_dim == 256 else (16, 32)
 
 
 def _strides(tensor: torch.Tensor | None, axes: int) -> tuple[int, ...]:
