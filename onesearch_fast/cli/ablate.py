@@ -150,4 +150,4 @@ def _values(
     return kept
 
 
-VERB = Verb("ablate", "Train and compare rows that add one thing at a time.", add_arguments, run)
+VERB = Verb("ablate", "train and compare rows that add one thing at a time", add_arguments, run)

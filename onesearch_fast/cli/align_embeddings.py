@@ -92,4 +92,4 @@ def _print_outcome(
     print(f"written to {arguments.out}")
 
 
-VERB = Verb("align-embeddings", "Align a text encoder to a behaviour log.", add_arguments, run)
+VERB = Verb("align-embeddings", "align a text encoder to a behaviour log", add_arguments, run)

@@ -150,4 +150,4 @@ def _report(split: Split, sids: SemanticIds, whole: bool) -> SidReport:
     return report
 
 
-VERB = Verb("build-sids", "Make semantic IDs for a catalogue.", add_arguments, run)
+VERB = Verb("build-sids", "make semantic IDs for a catalogue", add_arguments, run)

@@ -41,4 +41,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-VERB = Verb(_WHERE, "Give new items semantic IDs; report drift.", add_arguments, run)
+VERB = Verb(_WHERE, "give new items semantic IDs; report drift", add_arguments, run)

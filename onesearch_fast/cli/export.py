@@ -24,4 +24,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-VERB = Verb("export", "Write the served model of a run as a folder to hand on.", add_arguments, run)
+VERB = Verb("export", "write the served model of a run as a folder to hand on", add_arguments, run)

@@ -71,4 +71,4 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-VERB = Verb(_WHERE, "Fit semantic IDs again; codes stay where they can.", add_arguments, run)
+VERB = Verb(_WHERE, "fit semantic IDs again; codes stay where they can", add_arguments, run)
