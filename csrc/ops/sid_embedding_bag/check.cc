@@ -6,7 +6,7 @@
 namespace onesearch {
 namespace {
 
-const TensorCheck kCheck("sid_embedding_bag");
+const TensorCheck kCheck("sid_embedding_bag", TensorCheck::kAnyDevice);
 
 void check_offsets(const ItemBags& bags, int64_t num_items) {
   int64_t before = 0;
