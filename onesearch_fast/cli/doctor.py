@@ -23,6 +23,8 @@ NEEDED_FOR = {
     "accelerate": "training",
     "faiss-cpu": "mining pairs, reports of SIDs",
     "scikit-learn": "the TF-IDF text encoder",
+    "scipy": "mining pairs, refitting codebooks",
+    "threadpoolctl": "the TF-IDF text encoder, the same bits for any number of threads",
     "bm25s": "the BM25 baseline",
     "rich": "progress bars",
     "matplotlib": "plots",
