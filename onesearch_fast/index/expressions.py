@@ -7,6 +7,7 @@ lets items without a price through, `col("price") >= 5` does not.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -20,7 +21,7 @@ OPERATORS: tuple[Operator, ...] = get_args(Operator)
 MAX_DEPTH = 32  # joins within joins
 
 
-class Expression:
+class Expression(ABC):
     """A condition on the attributes of an item. Make one with `col`, `parse` or `from_json`.
 
     Immutable and hashable. `repr` evaluates back to it; `str` is the text that `parse` reads.
@@ -62,9 +63,9 @@ class Expression:
         return 1
 
     @property
+    @abstractmethod
     def columns(self) -> frozenset[str]:
         """Names of the columns it asks about."""
-        raise NotImplementedError
 
     def __and__(self, other: Condition) -> Expression:
         return AllOf((self, expression_of(other)))

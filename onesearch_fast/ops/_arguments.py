@@ -31,15 +31,15 @@ def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
 
 def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
     """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
+    sound = True
     try:
         for tensor in tensors.values():
             if tensor is not None and (tensor.requires_grad or tensor.is_neg()):
-                break
-        else:
-            return
-    except AttributeError:
-        pass  # no tensor
-    _refuse_values(operator, tensors)
+                sound = False
+    except AttributeError:  # of what is no tensor, which _refuse_values names
+        sound = False
+    if not sound:
+        _refuse_values(operator, tensors)
 
 
 def _refuse_values(operator: Operator, tensors: Mapping[str, torch.Tensor | None]) -> None:
