@@ -64,6 +64,26 @@ def test_uploads_go_with_their_owner() -> None:
     assert len(_device._of_owner) == before
 
 
+def test_slots_go_with_the_filter_they_point_to(trie: SidTrie) -> None:
+    before = len(_device._of_owner)
+    own = trie.filter(deny=[3])
+    _device.slots_on([(trie, own), (trie, None)], CPU)
+    tables = len(_device._tables)
+    del own
+    assert len(_device._of_owner) == before + 1  # the trie's
+    assert len(_device._tables) == tables - 1
+
+
+def test_as_many_slots_are_kept_as_said(trie: SidTrie) -> None:
+    filters = [trie.filter(deny=[i]) for i in range(70)]
+    first = _device.slots_on([(trie, filters[0])], CPU)
+    for own in filters[1:]:
+        _device.slots_on([(trie, own)], CPU)
+        assert _device.slots_on([(trie, filters[0])], CPU) is first  # in use, so never the oldest
+    assert len(_device._tables) == 64
+    assert _device.slots_on([(trie, filters[1])], CPU) is not None
+
+
 def test_the_backend_says_why_it_cannot_run(trie: SidTrie) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

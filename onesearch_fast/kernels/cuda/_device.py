@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, ref
 
 import torch
 
@@ -45,27 +45,60 @@ _tries: WeakValueDictionary[tuple[int, torch.device], Uploaded] = WeakValueDicti
 _of_owner: WeakKeyDictionary[Any, dict[torch.device, tuple[Uploaded, ...]]] = WeakKeyDictionary()
 
 Searched = tuple["SidTrie", "ItemFilter | None"]
+_Handles = tuple[tuple[_C.Catalogue, _C.ItemFilter | None], ...]
 
 
 def slots_on(requests: Sequence[Searched], device: torch.device) -> torch.Tensor:
     """uint8 [batch, bytes], on the device: what each request searches, as the kernel reads it.
 
-    The same tensor for the same requests while they are among the last 64 kinds.
+    The same tensor for the same requests while they are among the last 64 kinds. What it points to
+    lives at least as long as the work that the current stream has been given with it.
     """
-    handles = tuple((trie._handle, own and own._handle) for trie, own in requests)
-    return _slots_of(handles, device).slots
+    handles = tuple((trie._handle, None if own is None else own._handle) for trie, own in requests)
+    table = _table_of(handles, device)
+    if device.type == "cuda":
+        table.use_on(torch.cuda.current_stream(device))
+    return table.slots
 
 
-@dataclass(frozen=True)
-class _Slots:
+_MOST_TABLES = 64
+_TableKey = tuple[torch.device, tuple[tuple[int, int], ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class _SlotTable:
+    """Slots, and what must live for them; it goes with the first catalogue or filter that does."""
+
     slots: torch.Tensor
-    keeps: tuple[Uploaded, ...]  # what the slots point to
+    keeps: tuple[Uploaded, ...]
+    watches: tuple[ref[Any], ...]
+    streams: set[int] = field(default_factory=set)
+
+    def use_on(self, stream: torch.cuda.Stream) -> None:
+        """Keeps the memory from others until the stream is done with it, once it is given up."""
+        if stream.cuda_stream in self.streams:
+            return
+        self.streams.add(stream.cuda_stream)
+        for tensor in (self.slots, *(block.memory for block in self.keeps)):
+            tensor.record_stream(stream)
 
 
-@lru_cache(maxsize=64)
-def _slots_of(
-    handles: tuple[tuple[_C.Catalogue, _C.ItemFilter | None], ...], device: torch.device
-) -> _Slots:
+# By the identities of catalogues and filters, the last used at the end. Callbacks of the garbage
+# collector take from it at any time, so every change is a single operation of the dictionary.
+_tables: dict[_TableKey, _SlotTable] = {}
+
+
+def _table_of(handles: _Handles, device: torch.device) -> _SlotTable:
+    key = (device, tuple((id(catalogue), id(own)) for catalogue, own in handles))
+    table = _tables.pop(key, None) or _make_table(key, handles)
+    _tables[key] = table
+    while len(_tables) > _MOST_TABLES:
+        _tables.pop(next(iter(_tables)), None)
+    return table
+
+
+def _make_table(key: _TableKey, handles: _Handles) -> _SlotTable:
+    device = key[0]
     images: list[tuple[_C.DeviceImage, _C.DeviceImage, _C.DeviceImage | None]] = []
     keeps: tuple[Uploaded, ...] = ()
     for catalogue, item_filter in handles:
@@ -77,7 +110,10 @@ def _slots_of(
             keeps += (own,)
             allowed = own.image
         images.append((trie.image, changes.image, allowed))
-    return _Slots(torch.from_numpy(_C.beam_step_slots(images)).to(device), keeps)
+    slots = torch.from_numpy(_C.beam_step_slots(images)).to(device)
+    owners = {owner for pair in handles for owner in pair if owner is not None}
+    watches = tuple(ref(owner, lambda _: _tables.pop(key, None)) for owner in owners)
+    return _SlotTable(slots, keeps, watches)
 
 
 def _uploaded(
