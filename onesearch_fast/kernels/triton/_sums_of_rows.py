@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 
 import torch
 import triton
@@ -107,8 +109,15 @@ def sum_rows(
 
 def rows_of(codes: torch.Tensor, level_sizes: Sequence[int]) -> torch.Tensor:
     """int32 [item, level]: rows of the table; -1 where there is no code."""
-    first = torch.tensor([0, *level_sizes[:-1]]).cumsum(0).to(codes.device, torch.int32)
+    first = _first_rows(tuple(level_sizes), codes.device)
     return torch.where(codes >= 0, codes + first[: codes.shape[1]], -1)
+
+
+# A copy from the host makes it wait for the device, and no graph can hold one.
+@lru_cache(maxsize=64)
+def _first_rows(level_sizes: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """int32 [level]: the row of each level's code 0."""
+    return torch.tensor([0, *accumulate(level_sizes[:-1])], dtype=torch.int32, device=device)
 
 
 def item_weights(weights: torch.Tensor | None, levels: int) -> torch.Tensor | None:
