@@ -2,10 +2,11 @@
 
     python benchmarks/gpu_suite.py --build --json OUT.json
 
-Stages run one after the other, each for itself, so that one that fails hides none behind it; the
-JSON is written after every stage. Times are medians of CUDA events over replays of a graph unless
-said otherwise, and every rival's survivors are compared with ours before it is timed. Without a GPU
-it says so and exits with 2; with a failed stage it exits with 1.
+Stages run one after the other, each for itself, so that one that fails hides none behind it; each
+has a time by which it ends, and what it had to leave out stands under `cut`. The JSON is written
+after every stage. Times are medians of CUDA events over replays of a graph unless said otherwise,
+and every rival's answer is compared with ours before it is timed. Without a GPU it says so and
+exits with 2; with a failed stage it exits with 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,11 +27,22 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parent.parent
-BUDGET_SECONDS = 8 * 60
+# Seconds after the start by which each stage ends; 8 minutes in all, the last seconds for the JSON.
+ENDS = {
+    "build": 110,
+    "tests": 230,
+    "sanitizer": 290,
+    "beam_attention": 315,
+    "constrained_beam_step": 400,
+    "shares": 415,
+    "searches": 465,
+}
 NUM_ITEMS = 10_000_000
 LEVEL_SIZES = (2048,) * 4
 # batch, num_beams of the whole step on codes of 2048
 STEPS = ((8, 256), (1, 256), (1, 1024), (64, 256))
+# shares and whether they are a cluster: the ways to cut a step
+CUTS = ((1, True), (2, True), (4, True), (8, True), (8, False), (16, False))
 # batch, beams, prompt, heads, kv_heads, head_dim
 ATTENTIONS = (
     (4, 256, 1000, 16, 8, 128),
@@ -63,6 +75,26 @@ class Report:
     versions: dict[str, str]
     stages: dict[str, Any] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    cut: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Time:
+    """What is left to a stage, and what it did not get to."""
+
+    end: float
+    cut: list[str] = field(default_factory=list)
+
+    @property
+    def left(self) -> float:
+        return self.end - time.monotonic()
+
+    def allows(self, what: object) -> bool:
+        """Whether there is time for it; notes what there is none for."""
+        if self.left > 0:
+            return True
+        self.cut.append(str(what))
+        return False
 
 
 def versions() -> dict[str, str]:
@@ -75,11 +107,11 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_program(*command: str, seconds: float) -> dict[str, Any]:
-    """Runs a program from the repository's root; its last lines, and how long it took."""
+def run_program(limit: Time, *command: str) -> dict[str, Any]:
+    """Runs a program from the repository's root; its last line, and how long it took."""
     started = time.perf_counter()
     done = subprocess.run(
-        command, cwd=ROOT, timeout=seconds, capture_output=True, text=True, check=False
+        command, cwd=ROOT, timeout=max(limit.left, 0), capture_output=True, text=True, check=False
     )
     lines = (done.stdout + done.stderr).splitlines()
     if done.returncode != 0:
@@ -89,23 +121,23 @@ def run_program(*command: str, seconds: float) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started, "last_line": lines[-1] if lines else ""}
 
 
-def build() -> dict[str, Any]:
+def build(limit: Time) -> dict[str, Any]:
     command = ["-m", "pip", "install", "--no-build-isolation", "--no-deps", "-q", "-e", "."]
     define = "cmake.define.ONESEARCH_CUDA=ON"
-    return run_program(sys.executable, *command, "-C", define, seconds=180)
+    return run_program(limit, sys.executable, *command, "-C", define)
 
 
-def run_tests() -> dict[str, Any]:
-    return run_program(sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu", seconds=240)
+def run_tests(limit: Time) -> dict[str, Any]:
+    return run_program(limit, sys.executable, "-m", "pytest", "-q", "-x", "tests/gpu")
 
 
-def run_sanitizer() -> dict[str, Any]:
+def run_sanitizer(limit: Time) -> dict[str, Any]:
     case = (sys.executable, __file__, "--small-case")
+    options = ("--error-exitcode", "9")
     return {
-        tool: run_program(
-            "compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *case, seconds=120
-        )
+        tool: run_program(limit, "compute-sanitizer", "--tool", tool, *options, *case)
         for tool in ("memcheck", "racecheck")
+        if limit.allows(tool)
     }
 
 
@@ -181,8 +213,8 @@ def microseconds(function: Callable[[], Any], repeats: int = 200) -> dict[str, f
 
 
 @cache
-def catalogue() -> tuple[Any, Any]:
-    """The trie, and STATIC's index on the GPU, of 10M items."""
+def catalogue() -> tuple[Any, dict[str, Any]]:
+    """The trie, and STATIC's indexes on the GPU, one dense level and two, of 10M items."""
     sys.path.insert(0, str(Path(__file__).parent))
     from static_reference import StaticIndex
 
@@ -190,8 +222,10 @@ def catalogue() -> tuple[Any, Any]:
     from onesearch_fast.testing import random_codes
 
     codes = random_codes(NUM_ITEMS, LEVEL_SIZES)
-    static = StaticIndex.build(codes, LEVEL_SIZES[0]).to("cuda")
-    return SidTrie.build(codes, LEVEL_SIZES), static
+    static = StaticIndex.build(codes, LEVEL_SIZES[0])
+    indexes = {"STATIC": static, "STATIC, two dense levels": static.with_two_dense_levels()}
+    on_gpu = {name: index.to("cuda") for name, index in indexes.items()}
+    return SidTrie.build(codes, LEVEL_SIZES), on_gpu
 
 
 @dataclass(frozen=True)
@@ -213,7 +247,7 @@ class Beams:
             logits = 3 * torch.randn(*node.shape, LEVEL_SIZES[at], generator=generator)
             best = constrained_beam_step(logits, node, beam_scores, trie, num_beams, at)
             node, beam_scores = best.node, best.scores
-            state = static.state_of(at + 1, best.tokens.long(), node.long())
+            state = static["STATIC"].state_of(at + 1, best.tokens.long(), node.long())
         logits = 3 * torch.randn(*node.shape, LEVEL_SIZES[level], generator=generator)
         arguments = {
             "logits": logits.bfloat16().cuda(),
@@ -227,125 +261,172 @@ class Beams:
         return cls(arguments, state.cuda())
 
 
-def step_rivals(beams: Beams) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Name and function of each, which returns scores; ours first."""
+def own_steps(beams: Beams) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+    """Name and function of each of ours, which returns scores."""
     from onesearch_fast.ops import BeamStepResult, constrained_beam_step
 
     given = beams.arguments
-    logits, num_beams = given["logits"], given["num_beams"]
     for backend in ("cuda", "triton"):
-        out = BeamStepResult.empty(len(logits), num_beams, "cuda")
+        out = BeamStepResult.empty(len(given["logits"]), given["num_beams"], "cuda")
 
         def ours(backend: str = backend, out: BeamStepResult = out) -> torch.Tensor:
             return constrained_beam_step(**given, out=out, backend=backend).scores
 
         yield f"{backend}, eager", ours
         yield f"{backend}, graphed", ours
-    _, static = catalogue()
-
-    def theirs() -> torch.Tensor:
-        arguments = (logits.float(), beams.state, given["beam_scores"], num_beams, given["level"])
-        scores: torch.Tensor = static.step(*arguments)[0]
-        return scores
-
-    yield "STATIC, eager", theirs
-    yield "STATIC, graphed", theirs
-    yield "STATIC, compiled", torch.compile(theirs, mode="max-autotune-no-cudagraphs")
-    yield "STATIC, compiled and graphed", torch.compile(theirs, mode="max-autotune-no-cudagraphs")
 
 
-def time_steps(deadline: float) -> list[dict[str, Any]]:
-    rows = []
-    for batch, num_beams in STEPS:
-        for level in (1, 2):
-            beams = Beams.at_level(level, batch, num_beams)
-            row: dict[str, Any] = {"batch": batch, "num_beams": num_beams, "level": level}
-            want = None
-            for name, function in step_rivals(beams):
-                if time.monotonic() > deadline:
-                    row["cut_short"] = True
-                    break
-                got = function().clone()
-                want = got if want is None else want
-                torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
-                row[name] = microseconds(captured(function) if "graphed" in name else function)
-            rows.append(row)
-    return rows
+def static_steps(beams: Beams, compiled: bool) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
+    """STATIC's, by every index of it that takes this level in a way of its own."""
+    given = beams.arguments
+    _, indexes = catalogue()
+    for name in list(indexes)[: 2 if given["level"] == 1 else 1]:
+
+        def theirs(index: Any = indexes[name]) -> torch.Tensor:
+            logits, num_beams, level = given["logits"], given["num_beams"], given["level"]
+            step = index.step(logits, beams.state, given["beam_scores"], num_beams, level)
+            scores: torch.Tensor = step[0]
+            return scores
+
+        if compiled:
+            theirs = torch.compile(theirs, mode="max-autotune-no-cudagraphs", dynamic=False)
+            name = f"{name}, compiled"
+        yield f"{name}, eager", theirs
+        yield f"{name}, graphed", theirs
 
 
-def sweep_shares(deadline: float) -> list[dict[str, Any]]:
+def time_steps(limit: Time) -> list[dict[str, Any]]:
+    """A row a case; compilations, which take longest, last."""
+    cases = [
+        {"compiled": compiled, "level": level, "batch": batch, "num_beams": num_beams}
+        for compiled in (False, True)
+        for level in (1, 2)
+        for batch, num_beams in STEPS
+    ]
+    return [time_step(**case) for case in cases if limit.allows(case)]
+
+
+def time_step(compiled: bool, level: int, batch: int, num_beams: int) -> dict[str, Any]:
+    beams = Beams.at_level(level, batch, num_beams)
+    ours = dict(own_steps(beams))
+    want = ours["cuda, eager"]().clone()
+    row: dict[str, Any] = {"level": level, "batch": batch, "num_beams": num_beams}
+    rivals = dict(static_steps(beams, compiled))
+    for name, function in (rivals if compiled else ours | rivals).items():
+        torch.testing.assert_close(function(), want, rtol=1e-4, atol=1e-4)
+        row[name] = microseconds(captured(function) if "graphed" in name else function)
+    return row
+
+
+def sweep_shares(limit: Time) -> list[dict[str, Any]]:
     """The step cut in every way, to choose `plan_shares` by."""
     rows = []
     for batch, num_beams in STEPS:
+        if not limit.allows(f"{batch} x {num_beams}"):
+            continue
         beams = Beams.at_level(1, batch, num_beams)
         want = None
-        for shares, cluster in (
-            (1, True),
-            (2, True),
-            (4, True),
-            (8, True),
-            (8, False),
-            (16, False),
-        ):
-            if time.monotonic() > deadline:
-                return rows
+        for shares, cluster in CUTS:
+            row = {"batch": batch, "num_beams": num_beams, "shares": shares, "cluster": cluster}
+            if not limit.allows(row):
+                continue
             function = planned(beams.arguments, shares, cluster)
             got = function().scores.clone()
             want = got if want is None else want
             assert torch.equal(got, want), "a cut changes the bits"
-            row = {"batch": batch, "num_beams": num_beams, "shares": shares, "cluster": cluster}
             rows.append(row | microseconds(captured(function)))
     return rows
 
 
-def attention_rivals(shape: tuple[int, ...]) -> Iterator[tuple[str, Callable[[], torch.Tensor]]]:
-    from onesearch_fast.ops import beam_attention
+@dataclass(frozen=True)
+class AttentionCase:
+    """Arguments of `beam_attention`, bfloat16; `own` is empty for the context alone."""
 
-    batch, beams, prompt, heads, kv_heads, head_dim = shape
+    query: torch.Tensor
+    context: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    own: tuple[torch.Tensor, ...]
 
-    def normal(*sizes: int) -> torch.Tensor:
-        return torch.randn(sizes, dtype=torch.bfloat16, device="cuda")
+    @classmethod
+    def random(cls, shape: Sequence[int], device: str = "cuda") -> AttentionCase:
+        batch, beams, prompt, heads, kv_heads, head_dim = shape
 
-    query = normal(batch, beams, heads, head_dim)
-    key, value = (
-        normal(batch, kv_heads, prompt, head_dim),
-        normal(batch, kv_heads, prompt, head_dim),
-    )
-    own_key, own_value = (normal(batch, OWN_STEPS, beams, kv_heads, head_dim) for _ in range(2))
-    lengths = torch.full((batch,), prompt, dtype=torch.int32, device="cuda")
-    ancestry = torch.randint(beams, (batch, beams, OWN_STEPS), dtype=torch.int32, device="cuda")
-    group = heads // kv_heads
+        def normal(*sizes: int) -> torch.Tensor:
+            return torch.randn(sizes, dtype=torch.bfloat16, device=device)
 
-    def context_only() -> torch.Tensor:
-        return beam_attention(query, key, value, lengths, backend="triton")
+        context = [normal(batch, kv_heads, prompt, head_dim) for _ in range(2)]
+        lengths = torch.full((batch,), prompt, dtype=torch.int32, device=device)
+        own = [normal(batch, OWN_STEPS, beams, kv_heads, head_dim) for _ in range(2)]
+        ancestry = torch.randint(beams, (batch, beams, OWN_STEPS), device=device).int()
+        query = normal(batch, beams, heads, head_dim)
+        return cls(query, (context[0], context[1], lengths), (own[0], own[1], ancestry))
 
-    def folded() -> torch.Tensor:
+    def without_own(self) -> AttentionCase:
+        return AttentionCase(self.query, self.context, ())
+
+    def grouped(self) -> torch.Tensor:
+        """The query as [batch, kv_head, beam, head of the group, head_dim]."""
+        batch, beams, heads, head_dim = self.query.shape
+        kv_heads = self.context[0].shape[1]
+        rows = self.query.view(batch, beams, kv_heads, heads // kv_heads, head_dim)
+        return rows.permute(0, 2, 1, 3, 4)
+
+    def joined(self, mixed: torch.Tensor) -> torch.Tensor:
+        """[batch, kv_head, beam, head of the group, head_dim] -> as `beam_attention` gives it."""
+        return mixed.permute(0, 2, 1, 3, 4).reshape(*self.query.shape[:2], -1)
+
+    def ours(self) -> torch.Tensor:
+        from onesearch_fast.ops import beam_attention
+
+        return beam_attention(self.query, *self.context, *self.own, backend="triton")
+
+    def folded(self) -> torch.Tensor:
         """Beams and heads of a group as the queries of torch's attention: its strongest form."""
-        rows = query.view(batch, beams, kv_heads, group, head_dim).permute(0, 2, 1, 3, 4)
+        rows, (key, value, _) = self.grouped(), self.context
         mixed = torch.nn.functional.scaled_dot_product_attention(rows.flatten(2, 3), key, value)
-        mixed = mixed.view(batch, kv_heads, beams, group, head_dim).permute(0, 2, 1, 3, 4)
-        return mixed.reshape(batch, beams, heads * head_dim)
+        return self.joined(mixed.view(rows.shape))
 
-    def whole() -> torch.Tensor:
-        arguments = (query, key, value, lengths, own_key, own_value, ancestry)
-        return beam_attention(*arguments, backend="triton")
+    def in_float32(self) -> torch.Tensor:
+        """By the formula, in float32 throughout."""
+        query = self.grouped().float()
+        key, value = (part.float() for part in self.context[:2])
+        scores = torch.einsum("bkwgd,bksd->bkwgs", query, key)
+        if not self.own:
+            weights = (scores / query.shape[-1] ** 0.5).softmax(-1)
+            return self.joined(torch.einsum("bkwgs,bksd->bkwgd", weights, value))
+        at = self.own[2].long().transpose(1, 2)[..., None, None]
+        own_key, own_value = (
+            part.float().gather(2, at.expand(*at.shape[:3], *part.shape[3:]))
+            for part in self.own[:2]
+        )
+        own_scores = torch.einsum("bkwgd,btwkd->bkwgt", query, own_key)
+        scores = torch.cat((scores, own_scores), dim=-1)
+        weights = (scores / query.shape[-1] ** 0.5).softmax(-1)
+        of_context, of_own = weights.split([key.shape[2], OWN_STEPS], dim=-1)
+        mixed = torch.einsum("bkwgs,bksd->bkwgd", of_context, value)
+        return self.joined(mixed + torch.einsum("bkwgt,btwkd->bkwgd", of_own, own_value))
 
-    yield "triton, context alone", context_only
-    yield "torch, beams folded, context alone", folded
-    yield "triton, with own tokens", whole
+
+# Results of some 1 / sqrt(prompt), so 0.03 to 0.1, rounded to 8 bits; weights were rounded before.
+ATTENTION_TOLERANCE = {"rtol": 1e-2, "atol": 1e-3}
 
 
-def time_attention() -> list[dict[str, Any]]:
+def time_attention(limit: Time) -> list[dict[str, Any]]:
     rows = []
     for shape in ATTENTIONS:
         names = ("batch", "beams", "prompt", "heads", "kv_heads", "head_dim")
         row: dict[str, Any] = dict(zip(names, shape, strict=True))
-        want = None
-        for name, function in attention_rivals(shape):
-            got = function()
-            want = got if want is None else want
-            if "alone" in name:
-                torch.testing.assert_close(got, want, rtol=2e-2, atol=2e-2)
+        if not limit.allows(row):
+            continue
+        whole = AttentionCase.random(shape)
+        alone = whole.without_own()
+        rivals = (
+            ("triton, context alone", alone, alone.ours),
+            ("torch, beams folded, context alone", alone, alone.folded),
+            ("triton, with own tokens", whole, whole.ours),
+        )
+        for name, case, function in rivals:
+            want = case.in_float32()
+            torch.testing.assert_close(function().float(), want, **ATTENTION_TOLERANCE)
             row[name] = microseconds(captured(function))
         rows.append(row)
     return rows
@@ -365,12 +446,14 @@ def searched(model_type: str, sizes: tuple[int, ...], level_sizes: tuple[int, ..
     return osf.Engine.from_pretrained(model(setup), trie(setup), **options), setup.text_tokens
 
 
-def time_searches(deadline: float) -> list[dict[str, Any]]:
+def time_searches(limit: Time) -> list[dict[str, Any]]:
     """Whole searches, host time included: from the call to the answer on the device."""
     rows = []
     for model_type, sizes, level_sizes, prompt, batch, num_beams in SEARCHES:
-        if time.monotonic() > deadline:
-            break
+        row: dict[str, Any] = {"model": model_type, "hidden": sizes[0], "levels": len(level_sizes)}
+        row |= {"prompt": prompt, "batch": batch, "num_beams": num_beams}
+        if not limit.allows(row):
+            continue
         engine, text_tokens = searched(model_type, sizes, level_sizes)
         ids = torch.randint(3, text_tokens, (batch, prompt))
         times = []
@@ -381,35 +464,47 @@ def time_searches(deadline: float) -> list[dict[str, Any]]:
             torch.cuda.synchronize()
             times.append(1e3 * (time.perf_counter() - started))
         assert bool((out.count == num_beams).all())
-        row = {"model": model_type, "hidden": sizes[0], "levels": len(level_sizes)}
-        row |= {"prompt": prompt, "batch": batch, "num_beams": num_beams}
         rows.append(row | {"median_ms": median(times[2:]), "min_ms": min(times)})
     return rows
 
 
-def stages(with_build: bool, deadline: float) -> Iterator[tuple[str, Callable[[], Any]]]:
-    if with_build:
-        yield "build", build
-    yield "tests", run_tests
-    yield "sanitizer", run_sanitizer
-    yield "beam_attention", time_attention
-    yield "constrained_beam_step", lambda: time_steps(deadline)
-    yield "shares", lambda: sweep_shares(deadline)
-    yield "searches", lambda: time_searches(deadline)
+Stage = Callable[[Time], Any]
+
+STAGES: dict[str, Stage] = {
+    "build": build,
+    "tests": run_tests,
+    "sanitizer": run_sanitizer,
+    "beam_attention": time_attention,
+    "constrained_beam_step": time_steps,
+    "shares": sweep_shares,
+    "searches": time_searches,
+}
+
+
+def run_stage(report: Report, name: str, stage: Stage, end: float) -> None:
+    """Runs a stage until its end, and notes what it gave, or why it gave nothing."""
+    limit = Time(end)
+    if not limit.allows(name):
+        report.cut += limit.cut
+        return
+    try:
+        report.stages[name] = stage(limit)
+    except Exception as error:  # the other stages still tell something
+        report.failed.append(name)
+        report.stages[name] = {"error": str(error)[-4000:]}
+    report.cut += [f"{name}: {what}" for what in limit.cut]
 
 
 def run_all(with_build: bool, path: Path) -> int:
-    deadline = time.monotonic() + BUDGET_SECONDS - 20
+    begin = time.monotonic()
     report = Report(torch.cuda.get_device_name(), versions())
-    for name, stage in stages(with_build, deadline):
+    for name, stage in STAGES.items():
+        if name == "build" and not with_build:
+            continue
         print(f"== {name}", flush=True)
         started = time.monotonic()
-        try:
-            report.stages[name] = stage()
-        except Exception as error:  # the other stages still tell something
-            report.failed.append(name)
-            report.stages[name] = {"error": str(error)[-4000:]}
-        print(json.dumps(report.stages[name])[:2000])
+        run_stage(report, name, stage, begin + ENDS[name])
+        print(json.dumps(report.stages.get(name))[:2000])
         print(f"== {name}: {time.monotonic() - started:.0f} s", flush=True)
         path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     return 1 if report.failed else 0

@@ -110,7 +110,7 @@ class StaticIndex:
         Returns scores, parent beams, tokens and next states of the survivors, each
         [batch, num_beams].
         """
-        log_probs = torch.log_softmax(logits, dim=-1)
+        log_probs = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
         scores, tokens, next_state = self._children(log_probs, state, level)
         scores = (scores + beam_scores[..., None]).flatten(1)
         scores, best = scores.topk(num_beams, dim=1)
