@@ -145,8 +145,8 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
             histories.append(history)
         if target is not None:
             held_out.append((history, target))
-    targets = {history.user_id: target for history, target in held_out}
-    log = TrainLog(dataset.items, tuple(histories), tuple(_shown(dataset, targets)))
+    ends = {history.user_id: target.session_start for history, target in held_out}
+    log = TrainLog(dataset.items, tuple(histories), tuple(_shown(dataset, ends)))
     cases = tuple(_cases(log, held_out, stop_fraction))
     without_query = tuple(
         replace(case, query=None, query_kind=None, query_count=0) for case in cases
@@ -263,15 +263,16 @@ def _positives(interactions: Sequence[Interaction], rows: Mapping[str, int]) -> 
     return list(merged.values())
 
 
-def _shown(dataset: Dataset, targets: Mapping[str, _Positive]) -> Iterator[Impression]:
-    """Impressions from before what is held out begins, those of the target itself left out."""
+def _shown(dataset: Dataset, ends: Mapping[str, int]) -> Iterator[Impression]:
+    """Impressions from before what is held out begins: that of a user at row `ends` of their log.
+
+    An earlier impression of the target itself stays: without it the log would say what it is.
+    """
     rows = {item.item_id: row for row, item in enumerate(dataset.items)}
     for user_id, log in user_logs(dataset.interactions).items():
-        target = targets.get(user_id)
-        for one in log if target is None else log[: target.session_start]:
-            row = rows[one.item_id]
-            if one.event == "show" and (target is None or row != target.event.row):
-                yield Impression(user_id, one.time, row, one.query)
+        for one in log[: ends.get(user_id)]:
+            if one.event == "show":
+                yield Impression(user_id, one.time, rows[one.item_id], one.query)
 
 
 def _target(positives: Sequence[_Positive]) -> _Positive | None:

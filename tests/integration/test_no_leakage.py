@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from onesearch_fast.data.split import EvalCase, leave_last_out
+from onesearch_fast.data.records import Dataset, Interaction, Item
+from onesearch_fast.data.split import leave_last_out, session_starts, user_logs
 from onesearch_fast.data.synthetic import make_synthetic
-from onesearch_fast.train.config import smoke_config
+from onesearch_fast.train.config import DpoConfig, StageConfig, TowersConfig, smoke_config
 from onesearch_fast.train.pipeline import run_pipeline
 
 # What says when it was made, and what the stopping cases are allowed to show.
@@ -30,31 +32,59 @@ def artefacts(run_folder) -> dict[str, str]:
     return found
 
 
-def altered(case: EvalCase, num_items: int) -> EvalCase:
-    """The same user with another target and another query."""
-    taken = {event.row for event in case.history}
-    target = next(row for row in range(num_items) if row not in taken and row != case.target_row)
-    query = None if case.query is None else f"something else {target}"
-    return replace(case, target_row=target, query=query)
+def with_other_held_out(dataset: Dataset) -> Dataset:
+    """Every user's target becomes another item with another query, and its session other shows.
+
+    The other item is one that the user was shown before and did not take, where there is one: what
+    is fitted must not tell which of the two is held out.
+    """
+    targets = {case.user_id: case.target_row for case in leave_last_out(dataset).cases["search"]}
+    rows = []
+    for user_id, log in user_logs(dataset.interactions).items():
+        target = targets.get(user_id)
+        rows += log if target is None else _altered(log, target, dataset.items)
+    return replace(dataset, interactions=tuple(rows))
+
+
+def _altered(log: list[Interaction], target: int, items: Sequence[Item]) -> list[Interaction]:
+    old = items[target].item_id
+    first = next(n for n, row in enumerate(log) if row.item_id == old and row.event != "show")
+    start = session_starts(log)[first]
+    taken = {row.item_id for row in log if row.event != "show"}
+    before = [row.item_id for row in log[:start]]
+    new = next(one for one in (*before, *(item.item_id for item in items)) if one not in taken)
+    query = f"something else {new}"
+    others = (item.item_id for item in reversed(items))
+    return [
+        *log[:start],
+        *(
+            replace(row, item_id=new if row.item_id == old else next(others), query=query)
+            for row in log[start:]
+            if row.event == "show" or row.item_id == old
+        ),
+    ]
 
 
 @pytest.fixture(scope="module")
-def runs(dataset, tmp_path_factory):
-    """Two runs, of the split and of the same log with other held-out cases."""
-    split = leave_last_out(dataset)
-    cases = {
-        task: tuple(altered(case, len(split.log.items)) for case in of)
-        for task, of in split.cases.items()
-    }
+def datasets(dataset) -> tuple[Dataset, Dataset]:
+    return dataset, with_other_held_out(dataset)
+
+
+@pytest.fixture(scope="module")
+def runs(datasets, tmp_path_factory):
+    """Two runs, of a log and of one that differs in what is held out alone."""
+    smoke = smoke_config()
+    preference = StageConfig("preference", {"search": 1.0}, dpo=DpoConfig(towers=TowersConfig()))
+    config = replace(smoke, stages=(*smoke.stages, preference))
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    for folder, data in zip(folders, (split, replace(split, cases=cases)), strict=True):
-        run_pipeline(data, smoke_config(), folder)
+    for folder, data in zip(folders, datasets, strict=True):
+        run_pipeline(leave_last_out(data), config, folder)
     return folders
 
 
 def test_altered_held_out_events_leave_every_artefact_alike(runs):
     one, two = map(artefacts, runs)
-    fitted = ("text_encoder", "codebooks", "tokenizer", "thoughts", "initial_model", "stage_3")
+    fitted = ("text_encoder", "codebooks", "tokenizer", "thoughts", "initial_model", "stage_4")
     for kind in (*fitted, "sid_trie"):
         assert any(kind in place for place in one), f"{kind} is not among what is compared"
     assert one == two
@@ -67,18 +97,10 @@ def test_stopping_cases_show_in_the_validation_curve_only(runs):
     assert [p["loss"] for p in one["points"]] == [p["loss"] for p in two["points"]]
 
 
-def test_another_target_row_gives_the_same_log(dataset):
+def test_other_held_out_rows_give_the_same_log(datasets):
     """From the rows of a data set on: what becomes the target of a user leaves no trace."""
-    split = leave_last_out(dataset)
-    case = split.cases["search"][0]
-    old = split.log.items[case.target_row].item_id
-    new = split.log.items[altered(case, len(split.log.items)).target_row].item_id
-    rows = tuple(
-        replace(row, item_id=new, query="something else")
-        if row.user_id == case.user_id and row.item_id == old
-        else row
-        for row in dataset.interactions
-    )
-    changed = leave_last_out(replace(dataset, interactions=rows))
-    assert changed.cases["search"][0].query == "something else"
-    assert changed.log.content_hash() == split.log.content_hash()
+    one, two = map(leave_last_out, datasets)
+    assert one.log.shown and one.log.content_hash() == two.log.content_hash()
+    for case, other in zip(one.cases["search"], two.cases["search"], strict=True):
+        assert case.history == other.history
+        assert case.target_row != other.target_row and case.query != other.query
