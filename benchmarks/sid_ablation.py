@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import Dataset, item_text
-from onesearch_fast.data.split import SEARCH, EvalCase, TrainLog, leave_last_out, training_shows
+from onesearch_fast.data.split import SEARCH, EvalCase, TrainLog, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.evaluate.bootstrap import percentile_intervals, resampled_means
 from onesearch_fast.files import write_json
@@ -114,7 +114,7 @@ def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) 
         texts = [item_text(item) for item in split.log.items]
         queries = [case.query or "" for case in cases]
         arrays = {}
-        for kind, encoder in encoders(split.log, training_shows(dataset), encoder_name, texts):
+        for kind, encoder in encoders(split.log, encoder_name, texts):
             arrays[f"{kind}_items"] = encoder.encode(texts)
             arrays[f"{kind}_queries"] = encoder.encode(queries)
         cache.mkdir(parents=True, exist_ok=True)
@@ -126,15 +126,13 @@ def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) 
     )
 
 
-def encoders(
-    log: TrainLog, shows: Mapping[tuple[str, int], int], name: str, texts: Sequence[str]
-) -> Iterator[tuple[str, TextEncoder]]:
+def encoders(log: TrainLog, name: str, texts: Sequence[str]) -> Iterator[tuple[str, TextEncoder]]:
     plain = RememberingEncoder(open_encoder(name, texts))
     keywords = mine_keywords(log)
     asked = AlignmentTexts.of(log)
     vectors = plain.encode(asked.texts)
     mining = MiningConfig(min_similarity=MIN_SIMILARITY[name])
-    weight, _ = fit_adapter(vectors, mine_pairs(log, shows, asked, vectors, config=mining))
+    weight, _ = fit_adapter(vectors, mine_pairs(log, asked, vectors, config=mining))
     yield "plain", plain
     yield "keywords", KeywordEncoder(plain, keywords)
     yield "aligned", KeywordEncoder(AlignedEncoder(plain, weight), keywords)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
-from onesearch_fast.data.split import leave_last_out, training_shows
+from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     item_texts = texts.texts[len(texts.queries) :]
     encoder = open_encoder(item_texts, SidConfig(encoder=arguments.encoder, seed=arguments.seed))
     vectors = encoder.encode(texts.texts)
-    pairs = mine_pairs(log, training_shows(dataset), texts, vectors, config=mining)
+    pairs = mine_pairs(log, texts, vectors, config=mining)
     if arguments.fine_tune:
         if not isinstance(encoder, TransformersEncoder):
             expected = "an encoder of kind transformers with --fine-tune"

@@ -72,7 +72,6 @@ class AlignmentTexts:
 
 def mine_pairs(
     log: TrainLog,
-    shows: Mapping[tuple[str, int], int],
     texts: AlignmentTexts,
     vectors: FloatArray,
     relevance: Relevance | None = None,
@@ -82,7 +81,7 @@ def mine_pairs(
 
     item_item: what the same users took, by ItemCF and Swing. query_query: queries that led to the
     same items, likewise. query_item: a query and what was taken for it. order: per query, an item
-    that was ordered over one clicked, and either over one only shown (`split.training_shows`).
+    that was ordered over one clicked, and either over one only shown.
     relevance: queries with items near to them that nobody took, scored by `relevance` (default:
     `term_coverage`). `vectors` float32 [num_texts, dim] are those of `texts` by the encoder to be
     aligned.
@@ -92,7 +91,7 @@ def mine_pairs(
         expected = f"{len(texts.texts)} rows, one a text"
         raise invalid("mine_pairs", "vectors", expected, f"shape {vectors.shape}")
     first_item = len(texts.queries)
-    grades = _grades(log, shows, texts.queries)
+    grades = _grades(log, texts.queries)
     taken = [pair for pair, grade in grades.items() if grade > 0]
     baskets = incidence([[e.row for e in h.events] for h in log.histories], len(log.items))
     by_item: list[list[int]] = [[] for _ in log.items]
@@ -191,17 +190,14 @@ def term_coverage(pairs: Sequence[tuple[str, str]]) -> FloatArray:
     return np.array(scores, np.float32)
 
 
-def _grades(
-    log: TrainLog, shows: Mapping[tuple[str, int], int], queries: Sequence[str]
-) -> dict[tuple[int, int], int]:
+def _grades(log: TrainLog, queries: Sequence[str]) -> dict[tuple[int, int], int]:
     """Rows of (query, item) -> the highest of show 0 < click 1 < order 2.
 
     Queries that nobody clicked for are left out.
     """
     row_of = {query: row for row, query in enumerate(queries)}
-    grades = {
-        (row_of[query], len(queries) + item): 0 for query, item in sorted(shows) if query in row_of
-    }
+    shown = sorted({(one.query, one.row) for one in log.shown if one.query in row_of})
+    grades = {(row_of[query], len(queries) + item): 0 for query, item in shown}
     for history in log.histories:
         for event in history.events:
             if event.query is not None:

@@ -169,24 +169,6 @@ def full_histories(dataset: Dataset) -> dict[str, UserHistory]:
     }
 
 
-def training_shows(dataset: Dataset) -> Counter[tuple[str, int]]:
-    """(query, row) -> how often the item was shown for it, clicked or not, in the training part.
-
-    The training part is that of `leave_last_out`: what came before the session of a user's target.
-    """
-    rows = {item.item_id: row for row, item in enumerate(dataset.items)}
-    shows: Counter[tuple[str, int]] = Counter()
-    for log in user_logs(dataset.interactions).values():
-        target = _target(_positives(log, rows))
-        kept = log if target is None else log[: target.session_start]
-        shows.update(
-            (one.query, rows[one.item_id])
-            for one in kept
-            if one.event == "show" and one.query is not None
-        )
-    return shows
-
-
 def user_group(user_id: str, stop_fraction: float) -> str:
     """ "stop" for a fixed pseudo-random `stop_fraction` of all user ids, else "report"."""
     digest = hashlib.blake2b(user_id.encode(), digest_size=8).digest()

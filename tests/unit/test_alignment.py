@@ -26,7 +26,7 @@ from onesearch_fast.data.pair_mining import (
     term_coverage,
 )
 from onesearch_fast.data.records import Dataset, Interaction, Item
-from onesearch_fast.data.split import leave_last_out, training_shows
+from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import FormatError
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
 from onesearch_fast.sid.alignment import (
@@ -242,7 +242,7 @@ def mined_pairs(dataset: Dataset) -> tuple[AlignmentTexts, AlignmentPairs]:
     texts = AlignmentTexts.of(log)
     vectors = TfidfEncoder.fit(texts.texts, 6, 0).encode(texts.texts)
     config = MiningConfig(min_similarity=-1.0)
-    return texts, mine_pairs(log, training_shows(dataset), texts, vectors, config=config)
+    return texts, mine_pairs(log, texts, vectors, config=config)
 
 
 def test_pairs_of_a_small_log() -> None:
@@ -265,7 +265,18 @@ def test_what_is_held_out_leaves_no_trace() -> None:
     assert first[0].texts == second[0].texts
     for name in vars(first[1]):
         np.testing.assert_array_equal(getattr(first[1], name), getattr(second[1], name))
-    assert ("gift", 5) not in training_shows(a_dataset())
+
+
+def test_what_was_only_shown_comes_last_and_is_read_from_the_log() -> None:
+    dataset = a_dataset()
+    texts, mined = mined_pairs(dataset)
+    log = replace(leave_last_out(dataset).log, shown=())
+    vectors = TfidfEncoder.fit(texts.texts, 6, 0).encode(texts.texts)
+    config = MiningConfig(min_similarity=-1.0)
+    taken = set(map(tuple, mined.query_item.tolist()))
+    without = mine_pairs(log, texts, vectors, config=config)
+    assert any((query, worse) not in taken for query, _, worse in mined.order.tolist())
+    assert all((query, worse) in taken for query, _, worse in without.order.tolist())
 
 
 def test_a_judge_is_plugged_in() -> None:
@@ -278,12 +289,12 @@ def test_a_judge_is_plugged_in() -> None:
         return [0.25] * len(asked)
 
     vectors = random_vectors(len(texts.texts))
-    mined = mine_pairs(log, {}, texts, vectors, judge)  # type: ignore[arg-type]
+    mined = mine_pairs(log, texts, vectors, judge)  # type: ignore[arg-type]
     assert set(mined.relevance_scores.tolist()) == {0.25}
     assert len(seen) == len(mined.relevance)
     assert {query for query, _ in seen} == set(texts.queries)
     with pytest.raises(ValueError, match="10 rows, one a text"):
-        mine_pairs(log, {}, texts, vectors[:2])
+        mine_pairs(log, texts, vectors[:2])
 
 
 def test_the_aligned_encoder_is_its_formula_in_any_batch_and_after_loading(tmp_path: Path) -> None:
