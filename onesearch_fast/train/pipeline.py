@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 import onesearch_fast
-from onesearch_fast.data.keyword_mining import open_keywords
+from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import EvalCase, Split, TrainLog
@@ -131,6 +131,7 @@ def _identity(
     return {
         "config": json.loads(json.dumps(config.to_json())),
         **_own_template(config.prompts.template),
+        **_own_keywords(config.sid_keywords),
         "data": split.log.content_hash(),
         "data_name": split.name,
         "validation": hashlib.sha256(targets.encode()).hexdigest(),
@@ -142,9 +143,10 @@ def _donors(
 ) -> dict[str, Path]:
     """Step -> a finished one of another run that was made by the same settings of the same data."""
     donors: dict[str, Path] = {}
+    of_every_step = ("data", "validation", "template", "keywords")
     for run in runs:
         found = read_json(run / RUN_FILE)
-        if any(found.get(key) != identity.get(key) for key in ("data", "validation", "template")):
+        if any(found.get(key) != identity.get(key) for key in of_every_step):
             continue
         other = PipelineConfig.from_json(found["config"])
         for name in _shared_steps(config, other):
@@ -155,7 +157,7 @@ def _donors(
 
 def _shared_steps(one: PipelineConfig, other: PipelineConfig) -> Iterator[str]:
     """Names of the steps that two configs make alike."""
-    if one.sid != other.sid:
+    if (one.sid, one.sid_keywords) != (other.sid, other.sid_keywords):
         return
     yield "semantic_ids"
     if (one.model, one.prompts) != (other.model, other.prompts):
@@ -176,6 +178,13 @@ def _own_template(name_or_path: str) -> dict[str, Any]:
     """A template file of the user's own by what it says: it may be edited between two calls."""
     templates = Templates.load(name_or_path)
     return {} if name_or_path in Templates.names() else {"template": templates.to_json()}
+
+
+def _own_keywords(source: str | None) -> dict[str, str]:
+    """A keyword file by its content, for the same reason."""
+    if source is None or source == MINED:
+        return {}
+    return {"keywords": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
 
 
 def _versions() -> dict[str, str]:

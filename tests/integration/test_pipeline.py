@@ -20,12 +20,14 @@ from transformers import (
 )
 
 from onesearch_fast.cli.main import main
+from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.prompts import Row, Templates
 from onesearch_fast.data.split import Split, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.sid.keywords import Keyword, KeywordDictionary
 from onesearch_fast.train import stage_runs
 from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import smoke_config
@@ -62,6 +64,26 @@ def test_keywords_reach_the_served_encoder(split, tmp_path) -> None:
     encoder = ServedModel.load(served).text_encoder
     brand = next(item.brand for item in split.log.items if item.brand)
     assert brand.lower() in {one.text for one in encoder.dictionary.keywords}
+
+
+def test_only_runs_of_equal_keywords_share_steps(split, tmp_path) -> None:
+    """Vectors, and so codes, are drawn to keywords, and a file of them may be edited."""
+    path = tmp_path / "keywords.jsonl"
+    mine_keywords(split.log).save(path)
+    config = replace(smoke_config(), stages=(), thoughts=None, sid_keywords=str(path))
+    run_pipeline(split, config, tmp_path / "first")
+
+    def shares(name: str, config) -> bool:
+        run_pipeline(split, config, tmp_path / name, fork_from=[tmp_path / "first"])
+        one, other = (tmp_path / run / "semantic_ids/items.safetensors" for run in ("first", name))
+        return one.samefile(other)
+
+    assert shares("same", config)
+    assert not shares("none", replace(config, sid_keywords=None))
+    KeywordDictionary([Keyword("dress", "entity")]).save(path)
+    assert not shares("edited", config)
+    with pytest.raises(ValueError, match="differs in keywords"):
+        run_pipeline(split, config, tmp_path / "first")
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
