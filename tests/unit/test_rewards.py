@@ -62,6 +62,20 @@ def test_sessions_know_six_levels():
     assert second.unwanted[0] == Behaviour(3, 0.5)
 
 
+@pytest.mark.parametrize("kinds", [("order", "click"), ("click", "order")])
+def test_the_strongest_of_several_behaviours_counts(kinds):
+    events = tuple(Event(n, 0, kind, "dresses") for n, kind in enumerate(kinds))
+    log = TrainLog(ITEMS, (UserHistory("u", None, events),))
+    (session,) = query_sessions(log)
+    assert session.wanted == (Behaviour(0, 2.0),)
+
+
+def test_an_order_elsewhere_is_more_than_a_click():
+    events = (Event(0, 0, "click", "dresses"), Event(9, 0, "order", None))
+    (session,) = query_sessions(TrainLog(ITEMS, (UserHistory("u", None, events),)))
+    assert session.wanted == (Behaviour(0, 1.5),)
+
+
 def test_nothing_unwanted_was_taken():
     log = leave_last_out(make_synthetic(seed=3, num_items=200, num_users=40).dataset).log
     assert log.shown

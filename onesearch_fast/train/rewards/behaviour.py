@@ -82,14 +82,15 @@ def _wanted(history: UserHistory, log: TrainLog) -> list[tuple[int, str, tuple[B
     for begin, event in zip(begins, history.events, strict=True):
         if event.query is not None:
             level = ORDERED_IN_SEARCH if event.event == "order" else CLICKED
-            found[begin, event.query][event.row] = level
+            levels = found[begin, event.query]
+            levels[event.row] = max(level, levels.get(event.row, OTHER))
     for begin, event in zip(begins, history.events, strict=True):
         if event.query is not None or event.event != "order":
             continue
         for (start, _), levels in found.items():
             categories = {log.items[row].category for row in levels}
             if start == begin and log.items[event.row].category in categories:
-                levels.setdefault(event.row, ORDERED_ELSEWHERE)
+                levels[event.row] = max(ORDERED_ELSEWHERE, levels.get(event.row, OTHER))
     return [
         (begin, query, tuple(sorted(_behaviours(levels), key=lambda one: (-one.level, one.row))))
         for (begin, query), levels in found.items()
