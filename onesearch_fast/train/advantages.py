@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-# Marginal rewards of OneSearch-V2: three residual levels, then what tells items apart.
+# Weights of OneSearch-V2: three residual levels, then what tells items apart.
 _SHARED_LEVELS = 3
 _SHARED_WEIGHT, _OWN_WEIGHT = 2.0, 1.0
 
@@ -48,19 +48,20 @@ def tpma_advantages(
 ) -> torch.Tensor:
     """Gated advantages of every token, float32 [prompts, group, levels].
 
-        A[l] = gate[l] (normalised over the group (w[l] shared[l]) + item_weight A_item)
+        A[l] = gate[l] (w[l] normalised over the group (shared[l]) + item_weight A_item)
 
     shared[l]: one target shares the first l codes; gate[l]: one target shares the first l - 1 of
     them, so that a token behind a wrong prefix is neither praised nor blamed. A_item is the
-    advantage of the whole rollout's reward. Source: OneSearch-V2, arXiv 2603.24422, eq. 13 to 18.
+    advantage of the whole rollout's reward. Source: OneSearch-V2, arXiv 2603.24422, eq. 13 to 18;
+    there w weighs rewards, which are normalised level by level, so that it falls out again.
 
     Args:
         cumulative_gate: the released form, the share of the codes before that are right in some
             target, wherever they stand.
     """
     shared = shared_prefix(rollouts, targets)
-    marginal = shared * level_weights(rollouts.shape[2]).to(rollouts.device)
-    advantages = group_advantages(marginal)
+    weights = level_weights(rollouts.shape[2]).to(rollouts.device)
+    advantages = weights * group_advantages(shared.float())
     if item_rewards is not None and item_weight:
         advantages = advantages + item_weight * group_advantages(item_rewards)[..., None]
     gate = _cumulative_gate(rollouts, targets) if cumulative_gate else _strict_gate(shared)

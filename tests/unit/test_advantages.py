@@ -49,14 +49,15 @@ def test_level_weights():
 def test_tpma_by_hand():
     got = tpma_advantages(GROUP, ONE)[0]
     third, root3 = 1 / math.sqrt(3), math.sqrt(3)
+    # Normalised by level, and then the weights 2, 2, 2, 1, 1.
     # Level 1: right, right, right, wrong: (1 - 3/4) / (sqrt(3)/4) and -sqrt(3).
     # Level 2: two of four right; the fourth rollout is behind a wrong code, so its gate is shut.
     # Level 5: only the first is right, the second alone is blamed for it.
     expected = [
-        [third, 1.0, 1.0, 1.0, root3],
-        [third, 1.0, 1.0, 1.0, -third],
-        [third, -1.0, 0.0, 0.0, 0.0],
-        [-root3, 0.0, 0.0, 0.0, 0.0],
+        [2 * third, 2.0, 2.0, 1.0, root3],
+        [2 * third, 2.0, 2.0, 1.0, -third],
+        [2 * third, -2.0, 0.0, 0.0, 0.0],
+        [-2 * root3, 0.0, 0.0, 0.0, 0.0],
     ]
     for row, want in zip(got.tolist(), expected, strict=True):
         assert row == pytest.approx(want, abs=1e-6)
@@ -93,12 +94,13 @@ def naive_tpma(rollouts, targets):
 
     values = [[0.0] * levels for _ in rollouts]
     for level in range(levels):
-        marginal = [weights[level] * shares(one, level + 1) for one in rollouts]
+        marginal = [shares(one, level + 1) for one in rollouts]
         mean = sum(marginal) / len(marginal)
         spread = math.sqrt(sum((m - mean) ** 2 for m in marginal) / len(marginal))
         for number, one in enumerate(rollouts):
             gate = level == 0 or shares(one, level)
-            values[number][level] = gate * (marginal[number] - mean) / spread if spread else 0.0
+            told = weights[level] * (marginal[number] - mean) / spread if spread else 0.0
+            values[number][level] = gate * told
     return values
 
 
