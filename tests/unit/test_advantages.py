@@ -177,7 +177,16 @@ def test_dpo_gradient():
 def test_dpo_weights_are_finite_for_every_pair():
     chosen = torch.tensor([2.0, 0.0])
     rejected = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
-    assert ListWiseDpo().weights(chosen, rejected).tolist() == [[0.5, 2.0], [2.0, 2.0]]
+    weights = ListWiseDpo(least_gap=0.5).weights(chosen, rejected)
+    assert weights.tolist() == [[0.5, 2.0], [2.0, 2.0]]
+
+
+def test_dpo_tells_the_pairs_of_a_click_apart():
+    """An item's quality is at most 0.5: click 1.0 against shown 0.5, alike 0.2 and other 0.0."""
+    quality = 0.5
+    levels = quality * torch.tensor([[0.5, 0.2, 0.0]])
+    weights = ListWiseDpo().weights(torch.tensor([quality]), levels)
+    assert weights[0].tolist() == pytest.approx([4.0, 2.5, 2.0])
 
 
 def test_dpo_is_finite_when_far_off_and_without_rejected():

@@ -16,14 +16,15 @@ class ListWiseDpo:
 
     with r = beta (log pi - log pi_ref) and l over the rejected. It is the S-DPO form; the printed
     one of OneSearch takes max(0, .) inside, which has no gradient at the start, where every r is 0.
-    w_l = 1 / max(reward gap, least_gap) is finite for every input.
+    w_l = 1 / max(reward gap, least_gap) is finite for every input; a click's reward is at most 0.5,
+    so a larger least_gap would weigh all of its pairs alike.
     Sources: Chen et al. 2024, arXiv 2406.09215; OneSearch, arXiv 2509.03236, section 3.4.
     """
 
     beta: float = 0.1
     margin: float = 0.0
     sft: float = 0.1
-    least_gap: float = 0.5
+    least_gap: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("beta", "least_gap"):
