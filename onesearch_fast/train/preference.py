@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,16 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_model, save_model
 
-from onesearch_fast.data.prompts import Row
-from onesearch_fast.data.split import UserHistory
+from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.index.trie_walk import child_nodes, valid_tokens
 from onesearch_fast.train.advantages import group_advantages, tpma_advantages
 from onesearch_fast.train.backbones import Backbone
+from onesearch_fast.train.cases import PreferenceCase
 from onesearch_fast.train.config import DpoConfig, PolicyConfig
 from onesearch_fast.train.losses.policy_gradient import policy_gradient, reference_kl
-from onesearch_fast.train.rewards.behaviour import QuerySession, query_sessions
+from onesearch_fast.train.rewards.behaviour import QuerySession
 from onesearch_fast.train.rewards.calibration import ItemCounts
 from onesearch_fast.train.rewards.composite import CompositeReward
 from onesearch_fast.train.rewards.guidance import Guidance
@@ -31,36 +30,6 @@ from onesearch_fast.train.stages import StageInputs
 from onesearch_fast.train.steps import Step
 
 _REFERENCE_FILE = "reference.safetensors"
-
-
-@dataclass(frozen=True, eq=False)
-class PreferenceCase:
-    """A served prompt of the log, and what its user did next."""
-
-    prompt: list[int]
-    session: QuerySession
-
-    def row(self, inputs: StageInputs) -> Row:
-        """The prompt with the SID of the item that was wanted most."""
-        row = Row()
-        row.add(self.prompt, False)
-        best = inputs.item_codes[self.session.wanted[0].row]
-        row.add(inputs.prompts.tokenizer.code_ids(best).tolist(), True)
-        return row
-
-
-def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
-    """One case for each query session of the log, oldest user first."""
-    turns = [inputs.turns(history) for history in inputs.log.histories]
-    cases = []
-    for session in query_sessions(inputs.log):
-        history: UserHistory = inputs.log.histories[session.user]
-        codes = inputs.query_codes[session.query]
-        past, since = turns[session.user][: session.begin], turns[session.user][session.begin :]
-        user_id = next(turn.user_id for turn in since if turn.query == session.query)
-        prompt = inputs.prompts.search_prompt(history.profile, past, session.query, codes, user_id)
-        cases.append(PreferenceCase(prompt, session))
-    return cases
 
 
 class _Preference:
@@ -106,6 +75,40 @@ class _Preference:
         return step.num_labels // int(self._inputs.item_codes.shape[1])
 
 
+def policy_log_probs(
+    backbone: Backbone,
+    prompts: Sequence[Sequence[int]],
+    codes: torch.Tensor,
+    trie: SidTrie,
+    tokenizer: SidTokenizer,
+) -> torch.Tensor:
+    """float32 [prompts, rollouts, levels]: log softmax(logits) of every code.
+
+    The softmax is over the codes that lead on in the trie, as that of `Engine.sample` is.
+
+    Args:
+        codes: int [prompts, rollouts, levels], each row an SID of the trie.
+    """
+    logits = backbone.branch_logits(prompts, tokenizer.code_ids(codes.numpy()))
+    flat = codes.reshape(-1, codes.shape[2]).numpy()
+    nodes = np.zeros(len(flat), dtype=np.int64)
+    offsets = tokenizer.code_token_offsets
+    chosen = []
+    for level, (begin, size) in enumerate(zip(offsets, trie.level_sizes, strict=True)):
+        leads_on = torch.from_numpy(valid_tokens(trie, level, nodes)).to(logits.device)
+        of_level = logits[:, :, level, begin : begin + size]
+        of_level = of_level.masked_fill(~leads_on.view(of_level.shape), -math.inf)
+        taken = codes[:, :, level, None].long().to(logits.device)
+        chosen.append(of_level.log_softmax(-1).gather(2, taken)[..., 0])
+        nodes = child_nodes(trie, level, nodes, flat[:, level])
+    return torch.stack(chosen, dim=2)
+
+
+def _trie(inputs: StageInputs) -> SidTrie:
+    sizes, popularity = inputs.prompts.tokenizer.level_sizes, inputs.log.item_popularity()
+    return SidTrie.build(inputs.item_codes, sizes, item_scores=popularity)
+
+
 def _engine(backbone: Backbone, inputs: StageInputs, trie: SidTrie) -> Engine:
     """The weights as they are, in the engine that serves them."""
     return Engine.from_pretrained(
@@ -123,8 +126,8 @@ class PolicyGradient(_Preference):
         mean over rollouts and levels of  -ratio A + kl KL(policy || reference), + sft L_sft
 
     Rollouts are independent samples of the weights that are about to be updated, so the ratio is 1
-    and its gradient that of the log-probability. Both are over the codes that lead on in the trie,
-    as the samples are: over the vocabulary, what is pushed down would flow to codes of no item.
+    and its gradient that of the log-probability. Both are of the distribution that was sampled:
+    over the vocabulary, what is pushed down would flow to codes of no item.
     """
 
     def __init__(
@@ -133,16 +136,15 @@ class PolicyGradient(_Preference):
         config: PolicyConfig,
         cases: Sequence[PreferenceCase],
         inputs: StageInputs,
-        trie: SidTrie,
         reward: CompositeReward,
     ) -> None:
         super().__init__(backbone, cases, inputs)
         self._config = config
-        self._trie = trie
+        self._trie = _trie(inputs)
         self._reward = reward
         self._is_stale = False
         self._rewards: list[float] = []
-        self._engine = _engine(backbone, inputs, trie)
+        self._engine = _engine(backbone, inputs, self._trie)
         if config.reference_kl:
             self._freeze_reference()
 
@@ -177,20 +179,8 @@ class PolicyGradient(_Preference):
     def _policy(
         self, backbone: Backbone, prompts: list[list[int]], codes: torch.Tensor
     ) -> torch.Tensor:
-        """[cases, rollouts, levels]: log p of every code among those that lead on in the trie."""
-        logits = backbone.branch_logits(prompts, self._token_ids(codes.numpy()))
-        flat = codes.reshape(-1, codes.shape[2]).numpy()
-        nodes = np.zeros(len(flat), dtype=np.int64)
-        offsets = self._inputs.prompts.tokenizer.code_token_offsets
-        chosen = []
-        for level, (begin, size) in enumerate(zip(offsets, self._trie.level_sizes, strict=True)):
-            leads_on = torch.from_numpy(valid_tokens(self._trie, level, nodes)).to(logits.device)
-            of_level = logits[:, :, level, begin : begin + size]
-            of_level = of_level.masked_fill(~leads_on.view(of_level.shape), -math.inf)
-            taken = codes[:, :, level, None].long().to(logits.device)
-            chosen.append(of_level.log_softmax(-1).gather(2, taken)[..., 0])
-            nodes = child_nodes(self._trie, level, nodes, flat[:, level])
-        return torch.stack(chosen, dim=2)
+        tokenizer = self._inputs.prompts.tokenizer
+        return policy_log_probs(backbone, prompts, codes, self._trie, tokenizer)
 
     def _roll_out(
         self, cases: Sequence[PreferenceCase]
@@ -248,18 +238,19 @@ class DirectPreference(_Preference):
         config: DpoConfig,
         cases: Sequence[PreferenceCase],
         inputs: StageInputs,
-        trie: SidTrie,
         model: RewardModel | None = None,
     ) -> None:
         """model: whose preferences over generated items to learn, in place of the logged ones."""
         super().__init__(backbone, cases, inputs)
         self._config = config
-        self._quality = ItemCounts.of(inputs.log).quality()
         self._freeze_reference()
         self._guidance: Guidance | None = None
-        if model is not None:
-            self._quality = np.ones_like(self._quality)  # the model's scores say it all
-            self._guidance = Guidance(_engine(backbone, inputs, trie), model, config.candidates)
+        if model is None:
+            self._quality = ItemCounts.of(inputs.log).quality()
+        else:
+            self._quality = np.ones(len(inputs.log.items))  # the model's scores say it all
+            engine = _engine(backbone, inputs, _trie(inputs))
+            self._guidance = Guidance(engine, model, config.candidates)
 
     def load(self, folder: Path) -> None:
         super().load(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,6 @@ from onesearch_fast.data.prompts import PromptEncoder
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, TrainLog
 from onesearch_fast.data.user_ids import QueryItems, UserIds
 from onesearch_fast.files import write_json
-from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train import parallel
 from onesearch_fast.train.backbones import Backbone
@@ -24,14 +23,9 @@ from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConf
 from onesearch_fast.train.curves import write_curves
 from onesearch_fast.train.model import open_model
 from onesearch_fast.train.objectives import Objective
-from onesearch_fast.train.preference import (
-    DirectPreference,
-    PolicyGradient,
-    PreferenceCase,
-    preference_cases,
-)
+from onesearch_fast.train.preference import DirectPreference, PolicyGradient
 from onesearch_fast.train.rewards.composite import CompositeReward
-from onesearch_fast.train.rewards.relevance import CategoryRelevance, RelevanceModel
+from onesearch_fast.train.rewards.relevance import CategoryRelevance
 from onesearch_fast.train.rewards.towers import RewardModel
 from onesearch_fast.train.rows import TokenRows
 from onesearch_fast.train.run_folder import RunFolder
@@ -125,45 +119,25 @@ def _objective_maker(
     """What a stage that learns from rewards minimises; None for the others."""
     if settings.dpo is None and settings.policy is None:
         return None
-    cases, log = preference_cases(inputs), inputs.log
-    sizes = inputs.prompts.tokenizer.level_sizes
-    trie = SidTrie.build(inputs.item_codes, sizes, item_scores=log.item_popularity())
-    relevance = CategoryRelevance(log)
-    if settings.dpo is not None:
-        towers = settings.dpo.towers
-        model = None if towers is None else _reward_model(log, cases, sids, relevance, towers)
+    cases = inputs.preference_cases
+    if settings.policy is not None:
+        reward = CompositeReward(inputs.log, CategoryRelevance(inputs.log))
         return partial(
-            DirectPreference,
-            config=settings.dpo,
-            cases=cases,
-            inputs=inputs,
-            trie=trie,
-            model=model,
+            PolicyGradient, config=settings.policy, cases=cases, inputs=inputs, reward=reward
         )
-    assert settings.policy is not None, "one of both"
-    reward = CompositeReward(log, relevance)
-    return partial(
-        PolicyGradient,
-        config=settings.policy,
-        cases=cases,
-        inputs=inputs,
-        trie=trie,
-        reward=reward,
-    )
+    assert settings.dpo is not None, "one of both"
+    towers = settings.dpo.towers
+    model = None if towers is None else _reward_model(inputs, sids, towers)
+    return partial(DirectPreference, config=settings.dpo, cases=cases, inputs=inputs, model=model)
 
 
-def _reward_model(
-    log: TrainLog,
-    cases: Sequence[PreferenceCase],
-    sids: SemanticIds,
-    relevance: RelevanceModel,
-    config: TowersConfig,
-) -> RewardModel:
+def _reward_model(inputs: StageInputs, sids: SemanticIds, config: TowersConfig) -> RewardModel:
     """Three towers over the text encoder's vectors, fitted on the log."""
-    sessions = [case.session for case in cases]
+    sessions = [case.session for case in inputs.preference_cases]
     queries = sorted({session.query for session in sessions})
     vectors = dict(zip(queries, sids.encoder.encode(queries), strict=True))
-    model = RewardModel(log, sids.embeddings, vectors, relevance, config)
+    relevance = CategoryRelevance(inputs.log)
+    model = RewardModel(inputs.log, sids.embeddings, vectors, relevance, config)
     model.fit(sessions)
     return model
 

@@ -10,6 +10,7 @@ from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import (
@@ -20,8 +21,13 @@ from onesearch_fast.train.config import (
     TowersConfig,
 )
 from onesearch_fast.train.model import new_model
-from onesearch_fast.train.preference import DirectPreference, PolicyGradient, preference_cases
+from onesearch_fast.train.preference import (
+    DirectPreference,
+    PolicyGradient,
+    policy_log_probs,
+)
 from onesearch_fast.train.rewards.composite import CompositeReward
+from onesearch_fast.train.rewards.guidance import Guidance
 from onesearch_fast.train.rewards.relevance import CategoryRelevance
 from onesearch_fast.train.rewards.towers import RewardModel
 from onesearch_fast.train.rows import TokenRows
@@ -74,10 +80,15 @@ def model_for(inputs: StageInputs, architecture: str = "qwen3"):
 
 
 def policy_of(inputs: StageInputs, config: PolicyConfig):
-    trie = SidTrie.build(CODES, SIZES)
     reward = CompositeReward(inputs.log, CategoryRelevance(inputs.log))
-    cases = preference_cases(inputs)
-    return lambda backbone: PolicyGradient(backbone, config, cases, inputs, trie, reward)
+    return lambda backbone: PolicyGradient(
+        backbone, config, inputs.preference_cases, inputs, reward
+    )
+
+
+def engine_of(inputs: StageInputs, model) -> Engine:
+    offsets = inputs.prompts.tokenizer.code_token_offsets
+    return Engine.from_pretrained(model, TRIE, dtype="float32", code_token_offsets=offsets)
 
 
 def train(inputs: StageInputs, model, make, folder, epochs: int = 40):
@@ -95,14 +106,9 @@ def train(inputs: StageInputs, model, make, folder, epochs: int = 40):
 
 def chance_of_wanted(inputs: StageInputs, model) -> float:
     """Mean probability of the items that were wanted, over the cases."""
-    from onesearch_fast.engine.engine import Engine
-
-    offsets = inputs.prompts.tokenizer.code_token_offsets
-    trie = SidTrie.build(CODES, SIZES)
-    engine = Engine.from_pretrained(model, trie, dtype="float32", code_token_offsets=offsets)
-    cases = preference_cases(inputs)
+    cases = inputs.preference_cases
     codes = torch.from_numpy(CODES[[case.session.wanted[0].row for case in cases]])
-    scores = engine.score([case.prompt for case in cases], codes, "children")
+    scores = engine_of(inputs, model).score([case.prompt for case in cases], codes, "children")
     return float(scores.exp().mean())
 
 
@@ -117,16 +123,20 @@ def test_cases_are_the_prompts_that_would_be_served(inputs):
     assert row.ids[len(second.prompt) :] == inputs.prompts.tokenizer.code_ids(CODES[3]).tolist()
 
 
+def test_cases_are_made_once(inputs):
+    assert inputs.preference_cases is inputs.preference_cases
+
+
 def test_the_policy_is_what_was_sampled(inputs):
     """Log-probabilities of the trainer and of the engine that drew the rollouts are the same."""
     model = model_for(inputs)
     model.set_attn_implementation("eager")
-    backbone = backbone_of(model, inputs.prompts.tokenizer.pad_id)
-    objective = policy_of(inputs, PolicyConfig(rollouts=6))(backbone)
-    prompts = [case.prompt for case in preference_cases(inputs)]
-    samples = objective._engine.sample(prompts, 6)
+    tokenizer = inputs.prompts.tokenizer
+    backbone = backbone_of(model, tokenizer.pad_id)
+    prompts = [case.prompt for case in inputs.preference_cases]
+    samples = engine_of(inputs, model).sample(prompts, 6)
     with torch.no_grad():
-        policy = objective._policy(backbone, prompts, samples.codes)
+        policy = policy_log_probs(backbone, prompts, samples.codes, TRIE, tokenizer)
     torch.testing.assert_close(policy.sum(-1), samples.log_probs, atol=1e-4, rtol=0)
 
 
@@ -167,10 +177,9 @@ def test_groups_that_tell_nothing_change_nothing(inputs, tmp_path, rollouts):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     config = PolicyConfig("grpo", rollouts=rollouts, sft=0.0)
     even = Even(inputs.log, CategoryRelevance(inputs.log))
-    cases, trie = preference_cases(inputs), SidTrie.build(CODES, SIZES)
 
     def make(backbone):
-        return PolicyGradient(backbone, config, cases, inputs, trie, even)
+        return PolicyGradient(backbone, config, inputs.preference_cases, inputs, even)
 
     curves = train(inputs, model, make, tmp_path, epochs=1)
     assert all(point["loss"] == 0 for point in curves.points)
@@ -182,10 +191,10 @@ def test_groups_that_tell_nothing_change_nothing(inputs, tmp_path, rollouts):
 def test_dpo_prefers_what_was_wanted(inputs, tmp_path):
     model = model_for(inputs)
     before = chance_of_wanted(inputs, model)
-    cases = preference_cases(inputs)
+    cases = inputs.preference_cases
 
     def make(backbone):
-        return DirectPreference(backbone, DpoConfig(rejected=3), cases, inputs, TRIE)
+        return DirectPreference(backbone, DpoConfig(rejected=3), cases, inputs)
 
     curves = train(inputs, model, make, tmp_path)
     assert curves.points[-1]["loss"] < curves.points[0]["loss"]
@@ -199,38 +208,37 @@ def test_a_reward_model_guides(inputs, tmp_path):
     queries = {query: vectors[n] for n, query in enumerate(inputs.query_codes)}
     config = TowersConfig(hidden_size=8, epochs=30, batch_size=4, learning_rate=1e-2)
     relevance = CategoryRelevance(inputs.log)
-    cases = preference_cases(inputs)
+    cases = inputs.preference_cases
     reward = RewardModel(inputs.log, vectors, queries, relevance, config)
-    reward.fit([case.session for case in cases])
-    seen = []
+    prompts, sessions = [case.prompt for case in cases], [case.session for case in cases]
+    reward.fit(sessions)
+    model = model_for(inputs)
+    guided = Guidance(engine_of(inputs, model), reward, 8)(prompts, sessions)
 
     def make(backbone):
         dpo = DpoConfig(rejected=3, candidates=8)
-        objective = DirectPreference(backbone, dpo, cases, inputs, TRIE, reward)
-        prompts, sessions = [case.prompt for case in cases], [case.session for case in cases]
-        seen.extend(zip(sessions, objective._guidance(prompts, sessions), strict=True))
-        return objective
+        return DirectPreference(backbone, dpo, cases, inputs, reward)
 
-    curves = train(inputs, model_for(inputs), make, tmp_path, epochs=2)
+    curves = train(inputs, model, make, tmp_path, epochs=2)
     assert all(np.isfinite(point["loss"]) for point in curves.points)
-    for before, after in seen:
+    for before, after in zip(sessions, guided, strict=True):
         taken = {one.row for one in before.wanted}
         assert taken <= {one.row for one in after.wanted}
         assert not taken & {one.row for one in after.unwanted}
         levels = [one.level for one in after.wanted]
         assert levels == sorted(levels, reverse=True)
-    assert any(after.unwanted for _, after in seen)
+    assert any(after.unwanted for after in guided)
 
 
 def test_a_case_without_rejected_items_is_sound(inputs, tmp_path):
     cases = [
         replace(case, session=replace(case.session, unwanted=()))
-        for case in preference_cases(inputs)
+        for case in inputs.preference_cases
     ]
     curves = train(
         inputs,
         model_for(inputs),
-        lambda backbone: DirectPreference(backbone, DpoConfig(), cases, inputs, TRIE),
+        lambda backbone: DirectPreference(backbone, DpoConfig(), cases, inputs),
         tmp_path,
         epochs=1,
     )

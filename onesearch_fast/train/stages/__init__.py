@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from onesearch_fast.data.prompts import PromptEncoder, Row, Turn
 from onesearch_fast.data.split import TrainLog, UserHistory
 from onesearch_fast.data.user_ids import UserId, UserIds
 from onesearch_fast.errors import invalid
+from onesearch_fast.train.cases import PreferenceCase, preference_cases
 
 # Tasks that a log of clicks without a single query can teach.
 WITHOUT_QUERIES = frozenset(
@@ -41,6 +43,11 @@ class StageInputs:
     thoughts: Thoughts | None = None
     keyword_codes: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     user_ids: UserIds | None = None
+
+    @cached_property
+    def preference_cases(self) -> list[PreferenceCase]:
+        """What preference stages learn from, made when it is first asked for."""
+        return preference_cases(self)
 
     def turns(self, history: UserHistory) -> list[Turn]:
         """The events of one user as prompts show them."""

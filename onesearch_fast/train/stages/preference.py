@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onesearch_fast.data.prompts import Row
-from onesearch_fast.train.preference import preference_cases
 from onesearch_fast.train.stages import Stage, StageInputs
 
 
 def _rows(inputs: StageInputs) -> Iterator[Row]:
-    for case in preference_cases(inputs):
+    for case in inputs.preference_cases:
         yield case.row(inputs)
 
 
