@@ -81,15 +81,16 @@ def policy_log_probs(
     codes: torch.Tensor,
     trie: SidTrie,
     tokenizer: SidTokenizer,
+    temperature: float = 1.0,
 ) -> torch.Tensor:
-    """float32 [prompts, rollouts, levels]: log softmax(logits) of every code.
+    """float32 [prompts, rollouts, levels]: log softmax(logits / temperature) of every code.
 
     The softmax is over the codes that lead on in the trie, as that of `Engine.sample` is.
 
     Args:
         codes: int [prompts, rollouts, levels], each row an SID of the trie.
     """
-    logits = backbone.branch_logits(prompts, tokenizer.code_ids(codes.numpy()))
+    logits = backbone.branch_logits(prompts, tokenizer.code_ids(codes.numpy())) / temperature
     flat = codes.reshape(-1, codes.shape[2]).numpy()
     nodes = np.zeros(len(flat), dtype=np.int64)
     offsets = tokenizer.code_token_offsets
@@ -179,8 +180,8 @@ class PolicyGradient(_Preference):
     def _policy(
         self, backbone: Backbone, prompts: list[list[int]], codes: torch.Tensor
     ) -> torch.Tensor:
-        tokenizer = self._inputs.prompts.tokenizer
-        return policy_log_probs(backbone, prompts, codes, self._trie, tokenizer)
+        tokenizer, temperature = self._inputs.prompts.tokenizer, self._config.temperature
+        return policy_log_probs(backbone, prompts, codes, self._trie, tokenizer, temperature)
 
     def _roll_out(
         self, cases: Sequence[PreferenceCase]

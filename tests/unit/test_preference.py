@@ -127,16 +127,17 @@ def test_cases_are_made_once(inputs):
     assert inputs.preference_cases is inputs.preference_cases
 
 
-def test_the_policy_is_what_was_sampled(inputs):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_policy_is_what_was_sampled(inputs, temperature):
     """Log-probabilities of the trainer and of the engine that drew the rollouts are the same."""
     model = model_for(inputs)
     model.set_attn_implementation("eager")
     tokenizer = inputs.prompts.tokenizer
     backbone = backbone_of(model, tokenizer.pad_id)
     prompts = [case.prompt for case in inputs.preference_cases]
-    samples = engine_of(inputs, model).sample(prompts, 6)
+    samples = engine_of(inputs, model).sample(prompts, 6, temperature)
     with torch.no_grad():
-        policy = policy_log_probs(backbone, prompts, samples.codes, TRIE, tokenizer)
+        policy = policy_log_probs(backbone, prompts, samples.codes, TRIE, tokenizer, temperature)
     torch.testing.assert_close(policy.sum(-1), samples.log_probs, atol=1e-4, rtol=0)
 
 
