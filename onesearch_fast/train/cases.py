@@ -29,14 +29,13 @@ class PreferenceCase:
 
 
 def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
-    """One case for each query session of the log, user by user."""
+    """One case for each query session of the log, user by user: as it began, all before is past."""
     turns = [inputs.turns(history) for history in inputs.log.histories]
     cases = []
     for session in query_sessions(inputs.log):
         profile = inputs.log.histories[session.user].profile
-        past, since = turns[session.user][: session.begin], turns[session.user][session.begin :]
-        user_id = next(turn.user_id for turn in since if turn.query == session.query)
+        past, first = turns[session.user][: session.begin], turns[session.user][session.begin]
         codes = inputs.query_codes[session.query]
-        prompt = inputs.prompts.search_prompt(profile, past, session.query, codes, user_id)
+        prompt = inputs.prompts.search_prompt(profile, past, session.query, codes, first.user_id)
         cases.append(PreferenceCase(prompt, session))
     return cases

@@ -10,9 +10,11 @@ from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import Item
 from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.data.user_ids import QueryItems, UserIds
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.train.backbones import backbone_of
+from onesearch_fast.train.cases import preference_cases
 from onesearch_fast.train.config import (
     DpoConfig,
     ModelConfig,
@@ -121,6 +123,29 @@ def test_cases_are_the_prompts_that_would_be_served(inputs):
     assert second.prompt == expected
     row = second.row(inputs)
     assert row.ids[len(second.prompt) :] == inputs.prompts.tokenizer.code_ids(CODES[3]).tolist()
+
+
+def test_cases_show_who_asks_as_of_before_the_session(inputs):
+    """Who asked the second thing of a session is not who came out of its first click."""
+    events = tuple(
+        Event(time, row, "click", query)
+        for time, row, query in (
+            (0, 1, "first kind"),
+            (9000, 5, "first kind"),
+            (9010, 7, "second kind"),
+        )
+    )
+    log = replace(inputs.log, histories=(UserHistory("u", None, events),), shown=())
+    old = inputs.prompts
+    prompts = PromptEncoder(
+        old.tokenizer, Templates.load("compact"), replace(old.config, user_ids=True)
+    )
+    user_ids = UserIds(SIZES, CODES.__getitem__, QueryItems.from_log(log))
+    asked = replace(inputs, log=log, prompts=prompts, user_ids=user_ids)
+    past = UserHistory("u", None, events[:1])
+    (of_past,) = asked.ids_before(past, "second kind")[-1:]
+    expected = prompts.search_prompt(None, asked.turns(past), "second kind", CODES[4], of_past)
+    assert preference_cases(asked)[2].prompt == expected
 
 
 def test_cases_are_made_once(inputs):
