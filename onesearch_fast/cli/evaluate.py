@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--num-beams", type=int, default=_NUM_BEAMS, help=f"beams of the search ({_NUM_BEAMS})"
     )
     parser.add_argument("--cases", type=int, help="at most so many reported cases per task")
+    parser.add_argument(
+        "--sasrec",
+        type=float,
+        metavar="MINUTES",
+        help="train SASRec for so long, as one more baseline (default: leave it out)",
+    )
     parser.add_argument("--device", default="cpu", help="where the model runs (cpu)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write metrics.json to this file")
     parser.add_argument("--out", type=Path, help="folder for metrics, report, table and plots")
@@ -47,12 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
     from onesearch_fast.data.split import leave_last_out
     from onesearch_fast.engine.searcher import Searcher
+    from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
     from onesearch_fast.evaluate.holdout import with_holdout
     from onesearch_fast.evaluate.served import evaluate_served
     from onesearch_fast.evaluate.tables import print_tables
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
     _check_outputs(arguments.json, arguments.out)
+    sasrec = None if arguments.sasrec is None else SasRecConfig(minutes=arguments.sasrec)
     _check_device(arguments.device)
     dataset = read_dataset(arguments.data, order=arguments.order)
     split = leave_last_out(dataset)
@@ -73,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         tasks=arguments.tasks.split(",") if arguments.tasks else None,
         num_beams=arguments.num_beams,
         max_cases=arguments.cases,
+        sasrec=sasrec,
         say=_say,
     )
     print_tables(report)

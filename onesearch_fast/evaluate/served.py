@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from onesearch_fast.data.split import EvalCase, Split
+from onesearch_fast.data.split import NEXT_ITEM, EvalCase, Split
 from onesearch_fast.errors import invalid
 from onesearch_fast.evaluate.baselines import BaselineContext, fit_baselines
+from onesearch_fast.evaluate.baselines.sasrec import SasRec, SasRecConfig, train_sasrec
 from onesearch_fast.evaluate.generative import DEFAULT_BEAMS, GenerativeRanker, RowSearcher
 from onesearch_fast.evaluate.metrics import KS
 from onesearch_fast.evaluate.protocol import evaluate
-from onesearch_fast.evaluate.ranking import Ranker
+from onesearch_fast.evaluate.ranking import Ranker, TieOrder
 from onesearch_fast.evaluate.report import EvaluationReport
 from onesearch_fast.sid.text_encoder import TextEncoder
 
@@ -30,6 +31,7 @@ def evaluate_served(
     ks: Sequence[int] = KS,
     seed: int = 0,
     others: Mapping[str, Sequence[Ranker]] | None = None,
+    sasrec: SasRecConfig | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> EvaluationReport:
     """Evaluates the generative model and all baselines that can run, task by task.
@@ -41,6 +43,7 @@ def evaluate_served(
         num_beams: beams of the generative model's search.
         max_cases: reported cases per task, a seeded sample; default all.
         others: task -> further systems to put into the table, such as an oracle.
+        sasrec: trains that baseline on `split.log`, once for all tasks; None leaves it out.
         say: hears what is being done.
     """
     if tasks is None:
@@ -53,13 +56,20 @@ def evaluate_served(
             raise invalid(_WHERE, "tasks", f"tasks of {sorted(split.cases)}", task)
     sampled = sample_reported(split, max_cases, seed)
     rankers: dict[str, list[Ranker]] = {}
+    sequence_model = None if sasrec is None else _trained_sasrec(split, sasrec, say)
     for task in tasks:
         say(f"{task}: fitting baselines on the training log")
-        stop = [case for case in split.cases[task] if case.group == "stop"]
-        context = BaselineContext(split.log, task, stop, text_encoder)
+        stop = _stop_cases(split, task)
+        context = BaselineContext(split.log, task, stop, text_encoder, sequence_model)
         generative = GenerativeRanker(searcher, split.log.items, num_beams, seed, say)
         rankers[task] = [generative, *fit_baselines(context), *(others or {}).get(task, ())]
     return evaluate(rankers, sampled, ks, seed, say=say)
+
+
+def _trained_sasrec(split: Split, config: SasRecConfig, say: Callable[[str], None]) -> SasRec:
+    """Its best weights are those for the next item: it knows no queries."""
+    ties = TieOrder([item.item_id for item in split.log.items])
+    return train_sasrec(split.log, _stop_cases(split, NEXT_ITEM), ties, config, say)
 
 
 def sample_reported(split: Split, max_cases: int | None, seed: int = 0) -> Split:
@@ -73,9 +83,13 @@ def sample_reported(split: Split, max_cases: int | None, seed: int = 0) -> Split
         reported = _reported(every)
         order = np.random.default_rng(seed).permutation(len(reported))[:max_cases]
         kept = [reported[index] for index in sorted(order)]
-        cases[task] = (*(case for case in every if case.group == "stop"), *kept)
+        cases[task] = (*_stop_cases(split, task), *kept)
     return replace(split, cases=cases)
 
 
 def _reported(cases: Sequence[EvalCase]) -> list[EvalCase]:
     return [case for case in cases if case.group == "report"]
+
+
+def _stop_cases(split: Split, task: str) -> list[EvalCase]:
+    return [case for case in split.cases[task] if case.group == "stop"]

@@ -156,7 +156,9 @@ def test_every_baseline_ranks_for_its_tasks():
         cases = [case(1, 0, query="running shoe"), case(4, 3, 5, query="茶"), case(6, query="")]
         rankers = fit_baselines(context(task, stop))
         assert [r.name for r in rankers] == [
-            name for name, one in discover_baselines().items() if task in one.tasks
+            name
+            for name, one in discover_baselines().items()
+            if task in one.tasks and one.needs != "sasrec"
         ]
         for ranker in rankers:
             for k in (3, 10):
@@ -166,13 +168,13 @@ def test_every_baseline_ranks_for_its_tasks():
 def test_baselines_that_embed_are_left_out_without_an_encoder():
     names = [ranker.name for ranker in fit_baselines(context(encoder=None))]
     assert "dense" not in names and "bm25" in names
-    with pytest.raises(ValueError, match="text encoder"):
+    with pytest.raises(ValueError, match="a context with text_encoder"):
         fit_baselines(context(encoder=None), ["dense"])
 
 
 def test_unknown_names_tasks_and_reported_cases_are_refused():
     with pytest.raises(ValueError, match="one of"):
-        fit_baselines(context(), ["sasrec"])
+        fit_baselines(context(), ["gru4rec"])
     with pytest.raises(ValueError, match="baselines for next_item"):
         fit_baselines(context("next_item"), ["bm25"])
     with pytest.raises(ValueError, match="reported cases"):

@@ -7,7 +7,7 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from onesearch_fast.evaluate.cooccurrence import BrandMatch, ItemSimilarity
 from onesearch_fast.evaluate.ranking import Ranker, TieOrder
 from onesearch_fast.sid.text_encoder import TextEncoder
 
+if TYPE_CHECKING:
+    from onesearch_fast.evaluate.baselines.sasrec import SasRec
+
 # Tuning looks at no more cases than this, drawn with a fixed seed; at fewer in a large catalogue,
 # since every candidate scores every (case, item), but never at less than a tenth of it.
 MAX_TUNING_CASES = 2000
@@ -29,13 +32,14 @@ _MAX_TUNING_CELLS = 1 << 26
 class Baseline:
     """A kind of ranker: the tasks it is for, and how it is made from a `TrainLog`.
 
-    `fit` may choose parameters on `context.stop_cases`; it sees no other case.
+    `fit` may choose parameters on `context.stop_cases`; it sees no other case. `needs` names what
+    the context must have beside the log: "text_encoder" or "sasrec".
     """
 
     name: str
     tasks: tuple[str, ...]
     fit: Callable[[TrainLog, BaselineContext], Ranker]
-    needs_text_encoder: bool = False
+    needs: str | None = None
 
 
 class LexicalRanker(Protocol):
@@ -54,6 +58,7 @@ class BaselineContext:
         task: "search" or "next_item".
         stop_cases: cases on which parameters are chosen; at most 2,000 of them are used.
         text_encoder: for the baselines that compare embeddings; None leaves them out.
+        sasrec: trained on the log by `train_sasrec`; None leaves it out.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class BaselineContext:
         task: str,
         stop_cases: Sequence[EvalCase],
         text_encoder: TextEncoder | None = None,
+        sasrec: SasRec | None = None,
     ) -> None:
         strangers = [case.user_id for case in stop_cases if case.group != "stop"]
         if strangers:
@@ -72,6 +78,7 @@ class BaselineContext:
         affordable = max(_MAX_TUNING_CELLS // len(log.items), MAX_TUNING_CASES // 10)
         self.stop_cases = _sample(stop_cases, min(affordable, MAX_TUNING_CASES))
         self.text_encoder = text_encoder
+        self.sasrec = sasrec
         self.ties = TieOrder([item.item_id for item in log.items])
         self._fitted: dict[str, Ranker] = {}
 
@@ -79,10 +86,13 @@ class BaselineContext:
         """The baseline of this name, fitted once."""
         if name not in self._fitted:
             baseline = _by_name(name)
-            if baseline.needs_text_encoder and self.text_encoder is None:
-                raise invalid("baselines", name, "a text encoder", None, "pass text_encoder")
+            if not self.has(baseline.needs):
+                raise invalid("baselines", name, f"a context with {baseline.needs}", None)
             self._fitted[name] = baseline.fit(self.log, self)
         return self._fitted[name]
+
+    def has(self, need: str | None) -> bool:
+        return need is None or getattr(self, need) is not None
 
     @cached_property
     def popularity(self) -> npt.NDArray[np.float64]:
@@ -142,8 +152,7 @@ def fit_baselines(context: BaselineContext, names: Sequence[str] | None = None) 
 
 
 def _applies(baseline: Baseline, context: BaselineContext) -> bool:
-    has_encoder = context.text_encoder is not None
-    return context.task in baseline.tasks and (has_encoder or not baseline.needs_text_encoder)
+    return context.task in baseline.tasks and context.has(baseline.needs)
 
 
 def _by_name(name: str) -> Baseline:

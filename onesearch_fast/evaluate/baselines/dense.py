@@ -65,4 +65,4 @@ def _mean_of_last(cases: Sequence[EvalCase], items: Vectors, length: int) -> Vec
     return sums
 
 
-BASELINE = Baseline("dense", (SEARCH, NEXT_ITEM), fit, needs_text_encoder=True)
+BASELINE = Baseline("dense", (SEARCH, NEXT_ITEM), fit, needs="text_encoder")

@@ -47,4 +47,4 @@ def _reciprocal_ranks(
     return values[:, :num_items]  # padding (-1) went to the extra last column
 
 
-BASELINE = Baseline("rank_fusion", (SEARCH, NEXT_ITEM), fit, needs_text_encoder=True)
+BASELINE = Baseline("rank_fusion", (SEARCH, NEXT_ITEM), fit, needs="text_encoder")
