@@ -19,6 +19,7 @@ from onesearch_fast.train.config import (
     smoke_config,
 )
 from onesearch_fast.train.stages import StageInputs, discover_stages, find_stage
+from onesearch_fast.train.stages.any_order import ORDERS
 from onesearch_fast.train.stages.personalisation import validation_rows
 from onesearch_fast.train.suggest import suggest_config
 
@@ -63,7 +64,13 @@ def spelled(inputs: StageInputs, stage: str, task: str) -> list[str]:
 
 
 def test_stages_are_found_in_their_files():
-    assert set(discover_stages()) == {"alignment", "cooccurrence", "personalisation", "preference"}
+    assert set(discover_stages()) == {
+        "alignment",
+        "any_order",
+        "cooccurrence",
+        "personalisation",
+        "preference",
+    }
 
 
 def test_alignment_says_codes_in_words_and_words_in_codes(inputs):
@@ -178,6 +185,31 @@ def test_personalisation_has_one_row_a_user(inputs):
         "<task_search><profile>age30<query>dress<query_sid><a_0><b_0><item><a_0><b_1>"
         "<item><a_2><b_3><query>boots<query_sid><a_2><b_2><item><a_2><b_3>"
     )
+
+
+def test_any_order_mixes_each_user_s_events(inputs):
+    stage = discover_stages()["any_order"]
+    rows = list(stage.tasks["next_item"](inputs))
+    assert [row.ids for row in rows] == [row.ids for row in stage.tasks["next_item"](inputs)]
+    assert len(rows) == ORDERS * len(HISTORIES)
+    spelt = [inputs.prompts.tokenizer.hf.decode(row.ids).replace(" ", "") for row in rows]
+    for place, line in enumerate(spelt):
+        events = HISTORIES[place // ORDERS].events
+        turns = line.split("<item>")[1:]
+        assert sorted(turns) == sorted("<a_{}><b_{}>".format(*CODES[one.row]) for one in events)
+    assert len(set(spelt[:ORDERS])) > 1
+
+
+def test_any_order_keeps_a_query_with_its_item(inputs):
+    for row in discover_stages()["any_order"].tasks["search"](inputs):
+        text = inputs.prompts.tokenizer.hf.decode(row.ids).replace(" ", "")
+        for turn in text.split("<query>")[1:]:
+            query, item = turn.split("<query_sid>")[0], turn.split("<item>")[1]
+            assert (query, item) in {
+                ("dress", "<a_0><b_1>"),
+                ("boots", "<a_0><b_1>"),
+                ("boots", "<a_2><b_3>"),
+            }
 
 
 def test_validation_scores_the_target_behind_the_served_prompt(inputs):
