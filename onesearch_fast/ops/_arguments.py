@@ -16,10 +16,15 @@ def check_main(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
     if tensor.dtype not in operator.dtypes:
         wanted, remedy = " or ".join(map(str, operator.dtypes)), "convert it with .to(dtype)"
         raise invalid(operator.name, argument, wanted, tensor.dtype, remedy, TypeError)
-    axes = operator.axes[argument]
-    if tensor.ndim != len(axes):
-        shape = tuple(tensor.shape)
-        raise invalid(operator.name, argument, f"shape [{', '.join(axes)}]", shape)
+    _check_axes(operator, argument, tensor)
+
+
+def check_integers(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
+    """Integers of any width, with the axes of the argument."""
+    check_tensor(operator, argument, tensor)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool:
+        raise invalid(operator.name, argument, "integers", tensor.dtype, kind=TypeError)
+    _check_axes(operator, argument, tensor)
 
 
 def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
@@ -40,6 +45,13 @@ def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
         sound = False
     if not sound:
         _refuse_values(operator, tensors)
+
+
+def _check_axes(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
+    axes = operator.axes[argument]
+    if tensor.ndim != len(axes):
+        shape = tuple(tensor.shape)
+        raise invalid(operator.name, argument, f"shape [{', '.join(axes)}]", shape)
 
 
 def _refuse_values(operator: Operator, tensors: Mapping[str, torch.Tensor | None]) -> None:

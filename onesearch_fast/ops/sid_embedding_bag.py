@@ -132,7 +132,7 @@ def sid_embedding_bag(
         raise invalid("sid_embedding_bag", "mode", "'sum' or 'mean'", mode)
     if (side_ids is None) != (side_table is None):
         raise invalid("sid_embedding_bag", "side_ids", "side_ids and side_table", "one of them")
-    codes = as_codes(OPERATOR, "codes", codes, 2)
+    codes = as_codes(OPERATOR, "codes", codes)
     offsets = as_offsets(OPERATOR, offsets, codes)
     items = _Items(
         codes,
@@ -140,7 +140,7 @@ def sid_embedding_bag(
         offsets,
         mean_scales(codes, offsets) if mode == "mean" else None,
         row_scales,
-        None if side_ids is None else as_codes(OPERATOR, "side_ids", side_ids, 1).unsqueeze(1),
+        None if side_ids is None else as_codes(OPERATOR, "side_ids", side_ids).unsqueeze(1),
         backend,
     )
     inputs = [tensor for tensor in (table, weights, side_table) if tensor is not None]

@@ -58,7 +58,7 @@ def sid_embedding_bag_backward(
     and every row of `out` is written once.
     """
     check_main(OPERATOR, "grad_out", grad_out)
-    codes = as_codes(OPERATOR, "codes", codes, 2)
+    codes = as_codes(OPERATOR, "codes", codes)
     sizes = tuple(int(size) for size in level_sizes)
     if out is None:
         out = torch.empty(sum(sizes), grad_out.shape[1], device=grad_out.device)

@@ -16,8 +16,8 @@ def terms(
     """(item, row, bag) of every code that is not -1, items and levels in order."""
     first_rows = torch.tensor([0, *level_sizes]).cumsum(0)[:-1]
     item, level = (codes >= 0).nonzero(as_tuple=True)
-    bags = torch.arange(len(offsets) - 1).repeat_interleave(offsets.diff())
-    return item, codes[item, level] + first_rows[level], bags[item]
+    bag = torch.searchsorted(offsets, item, right=True) - 1
+    return item, codes[item, level] + first_rows[level], bag
 
 
 def sid_embedding_bag(
