@@ -137,7 +137,9 @@ def _print_examples(searcher: Searcher, split: Split) -> None:
 
     items = split.log.items
     for case in _examples(split):
-        history = [PastEvent(items[event.row].item_id, event.query) for event in case.history]
+        history = [
+            PastEvent(items[event.row].item_id, event.query, event.event) for event in case.history
+        ]
         request = SearchRequest(case.query, UserContext(case.profile, history))
         (hits,) = searcher.search([request], k=_HITS)
         kind = f"  [{case.query_kind}]" if case.query_kind else ""

@@ -10,13 +10,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from onesearch_fast.data.long_history import LongHistoryConfig
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json, write_json
@@ -25,6 +26,8 @@ TEMPLATE_FOLDER = Path(__file__).parent / "prompt_templates"
 TEXT_FIELDS = frozenset({"query", "title", "category", "profile", "keywords"})
 SID_FIELDS = frozenset({"query_sid", "item_sid", "keyword_sid"})
 SIDS_FIELDS = frozenset({"recent_sids", "user_id"})
+TOKEN_FIELDS = frozenset({"long_history"})
+ALL_FIELDS = TEXT_FIELDS | SID_FIELDS | SIDS_FIELDS | TOKEN_FIELDS
 # What is said of a user where there is something to say.
 OPTIONAL_FIELDS = frozenset({"profile", "recent_sids", "user_id"})
 _PIECE = re.compile(r"(<[a-z_]+>|\{[a-z_]+\})")
@@ -46,6 +49,7 @@ class PromptConfig:
         query_sids: write each query's own semantic ID behind it.
         profiles: write the user's profile.
         user_ids: write who the user is by behaviour, before every event; see `data.user_ids`.
+        long_history: vectors of the events before those that are shown; None for none.
     """
 
     template: str = "compact"
@@ -56,6 +60,7 @@ class PromptConfig:
     query_sids: bool = True
     profiles: bool = True
     user_ids: bool = False
+    long_history: LongHistoryConfig | None = None
 
     def __post_init__(self) -> None:
         for name in (one.name for one in fields(self) if one.name.startswith("max_")):
@@ -70,6 +75,7 @@ class Turn:
 
     keywords: what the teacher of a self-distillation reads of the query, and nobody else.
     user_id: SIDs of who the user was before the event.
+    long_history: tokens that stand for all events before it; see `data.long_history`.
     """
 
     item_codes: Codes
@@ -77,6 +83,7 @@ class Turn:
     query_codes: Codes | None = None
     keywords: str | None = None
     user_id: Sequence[Codes] | None = None
+    long_history: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ class Templates:
         for piece in (piece for segment in segments for piece in _pieces(segment)):
             if piece[0] == "<" and piece not in templates.markers:
                 raise FormatError(f"{source}: {piece} is not among the markers")
-            if piece[0] == "{" and piece[1:-1] not in TEXT_FIELDS | SID_FIELDS | SIDS_FIELDS:
+            if piece[0] == "{" and piece[1:-1] not in ALL_FIELDS:
                 raise FormatError(f"{source}: {piece} is not a field")
         if len(set(openings)) < len(openings):
             raise FormatError(f"{source}: two tasks begin alike; give each task its own tag")
@@ -151,6 +158,13 @@ class Templates:
             "personalised": self.personalised,
             "pairs": self.pairs,
         }
+
+    def check_long_history(self) -> None:
+        """Raises ValueError where a personalised task has no place for a long history."""
+        for task, segments in self.personalised.items():
+            if not any("{long_history}" in segment for segment in segments["head"]):
+                expected = f"{{long_history}} in the head of {task!r}"
+                raise invalid("PromptEncoder", "templates", expected, list(segments["head"]))
 
     def _segments(self) -> Iterator[str]:
         for task in self.personalised.values():
@@ -174,6 +188,8 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.templates = templates
         self.config = config or PromptConfig()
+        if self.config.long_history is not None:
+            templates.check_long_history()
 
     def search_prompt(
         self,
@@ -182,23 +198,29 @@ class PromptEncoder:
         query: str,
         query_codes: Codes | None,
         user_id: Sequence[Codes] | None = None,
+        long_history: Sequence[int] | None = None,
     ) -> list[int]:
         """Token ids after which the model generates the SID of an item for `query`.
 
         history: the user's past events, oldest first; the last `max_history_events` are shown.
         query_codes: the query's own SID; needed when `config.query_sids`.
         user_id: SIDs of who the user is now; shown when `config.user_ids`.
+        long_history: tokens that stand for the whole past; read where none of it is shown, as what
+            is shown has its own.
         """
-        return self._prompt("search", profile, history, query, query_codes, user_id)
+        asked = Turn((), query, query_codes, user_id=user_id, long_history=long_history)
+        return self._prompt("search", profile, history, asked)
 
     def next_item_prompt(
         self,
         profile: str | None,
         history: Sequence[Turn],
         user_id: Sequence[Codes] | None = None,
+        long_history: Sequence[int] | None = None,
     ) -> list[int]:
         """Token ids after which the model generates the SID of the user's next item."""
-        return self._prompt("next_item", profile, history, None, None, user_id)
+        asked = Turn((), user_id=user_id, long_history=long_history)
+        return self._prompt("next_item", profile, history, asked)
 
     def training_rows(self, task: str, profile: str | None, turns: Sequence[Turn]) -> list[Row]:
         """One user's events as training sequences; the SID of every turn is learnt exactly once.
@@ -210,13 +232,10 @@ class PromptEncoder:
         rows = []
         for begin, first_learnt, end in windows(len(turns), self.config.max_history_events):
             row = Row()
-            row.add(self._head(task, profile), False)
+            row.add(self._head(task, profile, turns[begin]), False)
             for position in range(begin, end):
                 turn = turns[position]
-                asked_by = self._turn(
-                    task, turn.query, turn.query_codes, turn.user_id, turn.keywords
-                )
-                row.add(asked_by, False)
+                row.add(self._turn(task, turn), False)
                 asked = task != "search" or turn.query is not None
                 row.add(self._sid(turn.item_codes), position >= first_learnt and asked)
             if any(row.learnt):
@@ -255,7 +274,7 @@ class PromptEncoder:
         """Opens what `save` wrote; raises FormatError when it is not that."""
         value = read_json(path)
         try:
-            config = PromptConfig(**value["config"])
+            config = _prompt_config(value["config"])
             templates = value["templates"]
         except (KeyError, TypeError) as error:
             raise FormatError(f"{path}: not a prompt file: {error!r}") from error
@@ -266,15 +285,14 @@ class PromptEncoder:
         task: str,
         profile: str | None,
         history: Sequence[Turn],
-        query: str | None,
-        query_codes: Codes | None,
-        user_id: Sequence[Codes] | None,
+        asked: Turn,
     ) -> list[int]:
-        ids = self._head(task, profile)
-        for turn in history[max(0, len(history) - self.config.max_history_events) :]:
-            ids += self._turn(task, turn.query, turn.query_codes, turn.user_id)
+        shown = history[max(0, len(history) - self.config.max_history_events) :]
+        ids = self._head(task, profile, next(iter(shown), asked))
+        for turn in shown:
+            ids += self._turn(task, replace(turn, keywords=None))
             ids += self._sid(turn.item_codes)
-        return ids + self._turn(task, query, query_codes, user_id)
+        return ids + self._turn(task, asked)
 
     def _pair(self, task: str) -> Mapping[str, Any]:
         pairs = self.templates.pairs
@@ -283,28 +301,26 @@ class PromptEncoder:
             raise invalid("PromptEncoder", "task", f"one of {sorted(pairs)}", task, remedy)
         return pairs[task]
 
-    def _head(self, task: str, profile: str | None) -> list[int]:
+    def _head(self, task: str, profile: str | None, first: Turn) -> list[int]:
+        """What stands before the first turn."""
         # A profile that says nothing is none, in training as in a search.
         shown = profile if self.config.profiles and profile and profile.strip() else None
-        return self._render(self.templates.personalised[task]["head"], {"profile": shown})
+        past = None if self.config.long_history is None else first.long_history
+        fields: Fields = {"profile": shown, "long_history": past}
+        return self._render(self.templates.personalised[task]["head"], fields)
 
-    def _turn(
-        self,
-        task: str,
-        query: str | None,
-        query_codes: Codes | None,
-        user_id: Sequence[Codes] | None,
-        keywords: str | None = None,
-    ) -> list[int]:
-        if not self.config.query_sids or query is None:
+    def _turn(self, task: str, turn: Turn) -> list[int]:
+        """A turn but its target."""
+        query_codes = turn.query_codes
+        if not self.config.query_sids or turn.query is None:
             query_codes = None
         elif query_codes is None:
             raise invalid("PromptEncoder", "query_codes", "the query's SID", None, "encode it")
         fields: Fields = {
-            "query": query,
+            "query": turn.query,
             "query_sid": query_codes,
-            "keywords": keywords,
-            "user_id": user_id if self.config.user_ids else None,
+            "keywords": turn.keywords,
+            "user_id": turn.user_id if self.config.user_ids else None,
         }
         return self._render(self.templates.personalised[task]["turn"], fields)
 
@@ -333,6 +349,8 @@ class PromptEncoder:
             return self._sid(value)
         if name in SIDS_FIELDS:
             return [token for codes in value for token in self._sid(codes)]
+        if name in TOKEN_FIELDS:
+            return list(value)
         return self.tokenizer.encode_text(value)[: self._limit(name)]
 
     def _limit(self, name: str) -> int:
@@ -341,6 +359,14 @@ class PromptEncoder:
             "keywords": self.config.max_keyword_tokens,
         }
         return special.get(name, self.config.max_text_tokens)
+
+
+def _prompt_config(value: Mapping[str, Any]) -> PromptConfig:
+    """From what `asdict` makes; TypeError unless it is that."""
+    config = PromptConfig(**value)
+    if config.long_history is None:
+        return config
+    return replace(config, long_history=LongHistoryConfig(**value["long_history"]))
 
 
 def windows(num_turns: int, max_history: int) -> Iterator[tuple[int, int, int]]:

@@ -290,6 +290,7 @@ class Engine:
         temperature: float = 1.0,
         *,
         seed: int | torch.Tensor = 0,
+        attention_mask: torch.Tensor | None = None,
         prompt_embeds: torch.Tensor | None = None,
         trie: CatalogueArgument | None = None,
     ) -> Samples:
@@ -300,7 +301,7 @@ class Engine:
         where the softmax is over the codes that lead on in the trie.
 
         Args:
-            input_ids, prompt_embeds, trie: as for `generate`.
+            input_ids, attention_mask, prompt_embeds, trie: as for `generate`.
             num_samples: draws for each prompt.
             temperature: above 0; below 1 it sharpens the distribution.
             seed: one for the call, or int64 [batch]. Equal seeds, prompts and weights give equal
@@ -311,7 +312,7 @@ class Engine:
 
         Cost: one pass over the prompts, num_levels - 1 passes over the samples.
         """
-        prompts = self._prompts(input_ids, None, prompt_embeds)
+        prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         draws = whole_number("Engine", "num_samples", num_samples, 1, MAX_BEAMS)
         if not 0 < temperature < math.inf:
             raise bad("temperature", "more than 0", temperature)
@@ -378,6 +379,14 @@ class Engine:
             parts = self._filters.parts(filter, target.catalogue)
             return target.report("filtered", beams, refused_by=target.refusing(parts))
         return explain(target, prompts, made, settings, widest, search)
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """The embeddings of token ids [batch, prompt]: what `prompt_embeds` can be made of.
+
+        Returns:
+            [batch, prompt, hidden] in the engine's dtype, on its device.
+        """
+        return self._executor.embed(self._prompts(input_ids, None, None).tokens)
 
     def update_weights(self, module: torch.nn.Module | str | os.PathLike[str]) -> None:
         """Copies new weights of the same architecture into the packed ones.

@@ -58,6 +58,11 @@ class Executor:
                     results.append(work(part, rows))
         return Done(results, parts, version)
 
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """[batch, token, hidden], of sound token ids [batch, token] on the model's device."""
+        with self._lock.shared():
+            return self.space.model.embed(tokens)
+
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
         with self._lock.alone():

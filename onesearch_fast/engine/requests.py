@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onesearch_fast.data.records import POSITIVE_EVENTS
 from onesearch_fast.engine.deadline import one_deadline_per_request
 from onesearch_fast.engine.filters import FilterLike, condition_of
 from onesearch_fast.engine.numbers import whole_number
@@ -17,10 +18,11 @@ from onesearch_fast.errors import invalid
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """An item the user took, and the query it answered, if any."""
+    """An item the user took, the query it answered, if any, and how: "click" or "order"."""
 
     item_id: str
     query: str | None = None
+    event: str = "click"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,10 @@ class UserContext:
 
     @classmethod
     def from_json(cls, value: Any) -> UserContext:
-        """From {"profile": text, "history": [{"item_id": id, "query": text} or id, ...]}."""
+        """From {"profile": text, "history": [event, ...]}.
+
+        An event is an item's id, or {"item_id": id, "query": text, "event": "click" or "order"}.
+        """
         fields = _object("user", value, {"profile", "history"})
         history = fields.get("history")
         if history is None:
@@ -96,6 +101,9 @@ class SearchRequest:
             _check_type("user.history", event, PastEvent, "wrap ids as PastEvent(item_id)")
             _check_type("user.history.item_id", event.item_id, str, "item ids are texts here")
             _check_text("user.history", event.query)
+            if event.event not in POSITIVE_EVENTS:
+                expected = " or ".join(map(repr, POSITIVE_EVENTS))
+                raise _bad("user.history.event", expected, event.event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +164,14 @@ class SearchAnswer:
 def _past_event(value: Any) -> PastEvent:
     if isinstance(value, str):
         return PastEvent(value)
-    fields = _object("user.history", value, {"item_id", "query"})
+    fields = _object("user.history", value, {"item_id", "query", "event"})
     item_id = fields.get("item_id")
     if isinstance(item_id, int) and not isinstance(item_id, bool):
         item_id = str(item_id)
     if not isinstance(item_id, str):
         raise _bad("user.history", "an item_id in every event", value)
-    return PastEvent(item_id, _text("user.history.query", fields.get("query")))
+    query = _text("user.history.query", fields.get("query"))
+    return PastEvent(item_id, query, fields.get("event", "click"))
 
 
 def _object(argument: str, value: Any, keys: set[str]) -> Mapping[str, Any]:

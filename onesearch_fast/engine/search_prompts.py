@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.data.long_history import LongHistories
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.data.user_ids import UserId, UserIds
 from onesearch_fast.engine.requests import SearchRequest
@@ -19,12 +21,14 @@ from onesearch_fast.errors import invalid
 MAX_CHARACTERS = 1000
 
 Codes = npt.NDArray[np.int32]
+TokensBefore = Callable[[int], list[int] | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
     row: int
     query: str | None
+    event: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,32 @@ class PromptWriter:
         past = request.user.history
         rows = self._served.items.rows([event.item_id for event in past]).tolist()
         known = zip(rows, past, strict=True)
-        history = tuple(_Event(row, _cut(event.query)) for row, event in known if row >= 0)
+        history = tuple(
+            _Event(row, _cut(event.query), event.event) for row, event in known if row >= 0
+        )
         return SearchCase(_cut(request.user.profile), history, _cut(request.query))
 
-    def prompts(self, cases: Sequence[SearchCase]) -> list[list[int]]:
-        """The prompt of each case; every text in sight is encoded once."""
+    def histories(self, cases: Sequence[SearchCase]) -> LongHistories | None:
+        """The pasts of the cases, by their numbers, where prompts hold vectors of them."""
+        prompts, trie = self._served.prompts, self._served.trie
+        if prompts.config.long_history is None:
+            return None
+        pasts = ((number, case.history) for number, case in enumerate(cases))
+        first_token = prompts.tokenizer.vocab_size
+        return LongHistories.make(prompts.config.long_history, first_token, pasts, trie.item_codes)
+
+    def prompts(
+        self, cases: Sequence[SearchCase], histories: LongHistories | None = None
+    ) -> list[list[int]]:
+        """The prompt of each case; every text in sight is encoded once.
+
+        histories: of the same cases, from `histories`.
+        """
         codes_of = self._query_codes(cases)
-        return [self._prompt(case, codes_of) for case in cases]
+        return [
+            self._prompt(case, codes_of, partial(_tokens_before, histories, number))
+            for number, case in enumerate(cases)
+        ]
 
     def _query_codes(self, cases: Sequence[SearchCase]) -> dict[str, Codes]:
         texts: dict[str, None] = {}
@@ -76,15 +99,19 @@ class PromptWriter:
         vectors = self._served.text_encoder.encode(list(texts))
         return dict(zip(texts, self._served.codebooks.encode(vectors), strict=True))
 
-    def _prompt(self, case: SearchCase, codes_of: dict[str, Codes]) -> list[int]:
+    def _prompt(
+        self, case: SearchCase, codes_of: dict[str, Codes], tokens_before: TokensBefore
+    ) -> list[int]:
         """The prompt's token ids; the oldest half of a past that does not fit goes, repeatedly."""
         past = self._shown(case)
         item_codes = self._served.trie.item_codes([event.row for event in past])
         user_ids = self._ids_before(case)
-        known = zip(past, item_codes, user_ids[len(case.history) - len(past) : -1], strict=True)
+        first, asked_at = len(case.history) - len(past), len(case.history)
+        tokens = [tokens_before(at) for at in range(first, asked_at)]
+        known = zip(past, item_codes, user_ids[first:-1], tokens, strict=True)
         turns = [_turn(*one, codes_of) for one in known]
         while True:
-            ids = self._render(case, turns, codes_of, user_ids[-1])
+            ids = self._render(case, turns, codes_of, user_ids[-1], tokens_before(asked_at))
             if len(ids) <= self._max_prompt_tokens or not turns:
                 return ids
             turns = turns[len(turns) // 2 + 1 :]
@@ -107,12 +134,13 @@ class PromptWriter:
         turns: Sequence[Turn],
         codes_of: dict[str, Codes],
         user_id: UserId | None,
+        tokens: list[int] | None,
     ) -> list[int]:
         prompts = self._served.prompts
         if case.query is None:
-            return prompts.next_item_prompt(case.profile, turns, user_id)
+            return prompts.next_item_prompt(case.profile, turns, user_id, tokens)
         query_codes = codes_of[case.query]
-        return prompts.search_prompt(case.profile, turns, case.query, query_codes, user_id)
+        return prompts.search_prompt(case.profile, turns, case.query, query_codes, user_id, tokens)
 
 
 def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
@@ -124,9 +152,19 @@ def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _turn(event: _Event, codes: Codes, user_id: UserId | None, codes_of: dict[str, Codes]) -> Turn:
+def _tokens_before(histories: LongHistories | None, case: int, num_events: int) -> list[int] | None:
+    return None if histories is None else histories.tokens(case, num_events)
+
+
+def _turn(
+    event: _Event,
+    codes: Codes,
+    user_id: UserId | None,
+    tokens: list[int] | None,
+    codes_of: dict[str, Codes],
+) -> Turn:
     query_codes = None if event.query is None else codes_of[event.query]
-    return Turn(codes, event.query, query_codes, user_id=user_id)
+    return Turn(codes, event.query, query_codes, user_id=user_id, long_history=tokens)
 
 
 def _cut(text: str | None) -> str | None:

@@ -7,15 +7,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from onesearch_fast.data.long_history import LongHistories
 from onesearch_fast.engine.catalogues import latest
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
+from onesearch_fast.engine.engine_prompts import EnginePrompts, engine_prompts
 from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
 from onesearch_fast.engine.filters import (
     FilterArgument,
@@ -47,6 +50,7 @@ class _Question:
 
     case: SearchCase
     prompt: list[int]
+    histories: LongHistories | None
     num_beams: int
     filter: FilterLike | None
     deadline: Deadline
@@ -280,9 +284,11 @@ class Searcher:
             return WhyNotHit(item_id, "history")
         if self._out_of_stock == "drop" and self._unavailable[row]:
             return WhyNotHit(item_id, "out_of_stock")
+        prompt = self._prompts([question])
         why = self._engine.why_not(
-            [question.prompt],
+            prompt.input_ids,
             row,
+            prompt_embeds=prompt.prompt_embeds,
             num_beams=question.num_beams,
             filter=question.filter,
             max_beams=max_beams,
@@ -306,8 +312,14 @@ class Searcher:
         questions = self._questions(requests, num_beams, None, None)
         rates = np.empty(len(questions), dtype=np.float64)
         for positions in self._batches(questions):
-            batch = [questions[position].prompt for position in positions]
-            beams = self._engine.generate(batch, num_beams=num_beams, constrained=False)
+            prompts = self._prompts([questions[position] for position in positions])
+            beams = self._engine.generate(
+                prompts.input_ids,
+                prompts.attention_mask,
+                num_beams=num_beams,
+                prompt_embeds=prompts.prompt_embeds,
+                constrained=False,
+            )
             rates[positions] = (beams.rank >= 0).double().mean(1).cpu().numpy()
         return rates
 
@@ -326,7 +338,15 @@ class Searcher:
         deadlines = one_deadline_per_request("Searcher", times, len(requests))
         pairs = zip(requests, filters, strict=True)
         chosen = [self._filter(_own(request.filter, one)) for request, one in pairs]
-        return list(map(_Question, cases, self._writer.prompts(cases), beams, chosen, deadlines))
+        histories = self._writer.histories(cases)
+        prompts = self._writer.prompts(cases, histories)
+        return list(map(_Question, cases, prompts, repeat(histories), beams, chosen, deadlines))
+
+    def _prompts(self, questions: Sequence[_Question]) -> EnginePrompts:
+        """Of one call's questions, which share their histories."""
+        prompts = [one.prompt for one in questions]
+        former, histories = self._served.long_history, questions[0].histories
+        return engine_prompts(self._engine, prompts, former, histories)
 
     def _find(
         self, questions: Sequence[_Question], need: int, remove_history: bool
@@ -334,10 +354,13 @@ class Searcher:
         """Searches all questions, those with prompts of like length together."""
         for positions in self._batches(questions):
             batch = [questions[position] for position in positions]
+            prompts = self._prompts(batch)
             beams = self._engine.generate(
-                [one.prompt for one in batch],
+                prompts.input_ids,
+                prompts.attention_mask,
                 num_beams=[one.num_beams for one in batch],
                 filter=[one.filter for one in batch],
+                prompt_embeds=prompts.prompt_embeds,
                 deadline_ms=[one.deadline for one in batch],
             )
             begin = time.perf_counter()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from onesearch_fast.files import atomic_folder, read_json, sha256, write_json
 from onesearch_fast.index.item_table import ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import read_checkpoint
+from onesearch_fast.nn import LongHistoryQFormer
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.text_encoder import TextEncoder, load_text_encoder
 
@@ -31,10 +33,14 @@ TEXT_ENCODER = "text_encoder"
 PROMPTS = "prompts.json"
 ITEMS = "items.parquet"
 QUERY_ITEMS = "query_items.json"  # only where prompts hold user ids
+LONG_HISTORY = "long_history.safetensors"  # only where prompts hold vectors of long histories
 MANIFEST = "manifest.json"
 
 # What no search does without; Hugging Face names the files of models and tokenizers itself.
 _REQUIRED = (CONFIG, TRIE, CODEBOOKS, PROMPTS, ITEMS)
+
+# What Hugging Face configs call the width of a model.
+_WIDTH_KEYS = ("hidden_size", "n_embd", "d_model")
 
 _FORMAT = "onesearch_fast.served_model"
 _FORMAT_VERSION = 1
@@ -53,6 +59,7 @@ class ServedModel:
         prompts: from query codes and a user to a prompt; holds the tokenizer.
         training_log: `TrainLog.content_hash` of what it was trained on, where its maker said it.
         query_items: what stands for the past of a new user; where prompts hold user ids.
+        long_history: what makes the vectors of long histories; where prompts hold them.
     """
 
     folder: Path
@@ -63,6 +70,7 @@ class ServedModel:
     prompts: PromptEncoder
     training_log: str | None = None
     query_items: QueryItems | None = None
+    long_history: LongHistoryQFormer | None = None
 
     @staticmethod
     def write(
@@ -75,6 +83,7 @@ class ServedModel:
         prompts: PromptEncoder,
         training_log: str | None = None,
         query_items: QueryItems | None = None,
+        long_history: LongHistoryQFormer | None = None,
     ) -> None:
         """Writes a folder, whole or not at all; a served model already there is replaced.
 
@@ -90,6 +99,9 @@ class ServedModel:
         if (query_items is not None) != prompts.config.user_ids:
             expected = "clicked items of queries where, and only where, prompts hold user ids"
             raise _unfit("query_items", expected, type(query_items))
+        fault = _long_history_fault(long_history, prompts, codebooks, read_checkpoint(model).config)
+        if fault is not None:
+            raise _unfit("long_history", *fault)
         with atomic_folder(folder) as temporary:
             _save_model(model, temporary, prompts.tokenizer)
             prompts.tokenizer.save(temporary)
@@ -100,6 +112,8 @@ class ServedModel:
             items.save(temporary / ITEMS)
             if query_items is not None:
                 query_items.save(temporary / QUERY_ITEMS)
+            if long_history is not None:
+                long_history.save(temporary / LONG_HISTORY)
             _write_manifest(temporary, training_log)
 
     @classmethod
@@ -127,6 +141,7 @@ class ServedModel:
                 prompts=prompts,
                 training_log=manifest.training_log,
                 query_items=_query_items(root, manifest, prompts, len(items)),
+                long_history=_long_history(root, manifest, prompts),
             )
         except FormatError as error:
             raise ServedModelError(f"{root}: {error}; {_REMEDY}") from error
@@ -134,6 +149,11 @@ class ServedModel:
             expected = f"the trie's {served.trie.num_items} items"
             raise _damaged(root, ITEMS, expected, f"{len(served.items)} rows")
         _check_code_ranges(root, prompts.tokenizer, served.trie)
+        fault = _long_history_fault(
+            served.long_history, prompts, served.codebooks, read_json(root / CONFIG)
+        )
+        if fault is not None:
+            raise _damaged(root, LONG_HISTORY, *fault)
         return served
 
 
@@ -145,6 +165,40 @@ def _query_items(
     if QUERY_ITEMS not in manifest.files:
         raise _damaged(root, MANIFEST, f"an entry for {QUERY_ITEMS}", "none")
     return QueryItems.load(root / QUERY_ITEMS, num_items)
+
+
+def _long_history(
+    root: Path, manifest: _Manifest, prompts: PromptEncoder
+) -> LongHistoryQFormer | None:
+    if prompts.config.long_history is None:
+        return None
+    if LONG_HISTORY not in manifest.files:
+        raise _damaged(root, MANIFEST, f"an entry for {LONG_HISTORY}", "none")
+    return LongHistoryQFormer.load(root / LONG_HISTORY).eval().requires_grad_(False)
+
+
+def _long_history_fault(
+    former: LongHistoryQFormer | None,
+    prompts: PromptEncoder,
+    codebooks: Codebooks,
+    config: Mapping[str, Any],
+) -> tuple[str, str] | None:
+    """What was expected and what was got, unless `former` is what the other parts need."""
+    asked = prompts.config.long_history
+    if (former is None) != (asked is None):
+        expected = "vectors of long histories where, and only where, prompts hold them"
+        return expected, str(type(former))
+    if former is None or asked is None:
+        return None
+    width = next(config[key] for key in _WIDTH_KEYS if key in config)
+    sizes = codebooks.level_sizes[: codebooks.num_residual_levels]
+    wanted = _vectors(asked.num_vectors, width, sizes)
+    got = _vectors(former.num_vectors, former.hidden_size, former.level_sizes)
+    return None if got == wanted else (wanted, got)
+
+
+def _vectors(count: int, width: int, level_sizes: tuple[int, ...]) -> str:
+    return f"{count} vectors of width {width} over levels of {level_sizes}"
 
 
 def _check_parts(

@@ -98,5 +98,7 @@ class GenerativeRanker:
         return {VALID_SID_RATE: rates}
 
     def _request(self, case: EvalCase) -> SearchRequest:
-        history = [PastEvent(self._items[event.row].item_id, event.query) for event in case.history]
+        history = [
+            PastEvent(self._items[one.row].item_id, one.query, one.event) for one in case.history
+        ]
         return SearchRequest(case.query, UserContext(case.profile, history))

@@ -16,6 +16,8 @@ from onesearch_fast.files import read_json
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
 SINGLE_FILE = "model.safetensors"
+# What is trained as a part of a module and served from a file of its own.
+_BESIDE = "long_history."
 INDEX_FILE = "model.safetensors.index.json"
 
 
@@ -63,7 +65,7 @@ def _from_module(module: torch.nn.Module) -> Checkpoint:
         raise invalid("read_checkpoint", "module", expected, type(module), kind=TypeError)
     defaults = getattr(module, "generation_config", None)
     generation = {} if defaults is None else defaults.to_dict()
-    state = module.state_dict()
+    state = {n: tensor for n, tensor in module.state_dict().items() if not n.startswith(_BESIDE)}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     named = _with_start_tokens(config.to_dict(), generation)
     return Checkpoint(named, shapes, lambda name: state[name])

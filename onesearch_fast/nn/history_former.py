@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -75,6 +79,10 @@ class LongHistoryQFormer(nn.Module):
     def num_vectors(self) -> int:
         return len(self.queries)
 
+    @property
+    def hidden_size(self) -> int:
+        return self.queries.shape[1]
+
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Histories as vectors.
 
@@ -112,49 +120,85 @@ class LongHistoryQFormer(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes weights and sizes: `long_history.safetensors` of a served model."""
-        sizes = {
+        about = {
             "format": _FORMAT,
-            "level_sizes": ",".join(map(str, self.level_sizes)),
-            "num_heads": str(self.attention.num_heads),
+            "level_sizes": self.level_sizes,
+            "num_heads": self.attention.num_heads,
         }
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, str(path), sizes)
+        # One metadata key: safetensors writes several in an order that changes from run to run.
+        save_file(state, str(path), {"long_history": json.dumps(about, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LongHistoryQFormer:
         """Opens what `save` wrote; raises FormatError when it is not that."""
         try:
             with safe_open(Path(path), "pt") as file:
-                sizes = file.metadata() or {}
+                about = json.loads((file.metadata() or {})["long_history"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if sizes.get("format") != _FORMAT:
-                raise FormatError(f"{path}: expected {_FORMAT}, got {sizes.get('format')}")
-            level_sizes = [int(size) for size in sizes["level_sizes"].split(",")]
+            if about["format"] != _FORMAT:
+                raise FormatError(f"{path}: expected {_FORMAT}, got {about['format']}")
             num_vectors, hidden_size = state["queries"].shape
-            tables = torch.split(state["centroids"], level_sizes)
-            former = cls(tables, hidden_size, num_vectors, int(sizes["num_heads"]))
+            tables = torch.split(state["centroids"], about["level_sizes"])
+            former = cls(tables, hidden_size, num_vectors, about["num_heads"])
             former.load_state_dict(state)
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if isinstance(error, FormatError):
                 raise
             raise FormatError(f"{path}: not a long-history file: {error!r}") from error
         return former
 
 
+class Histories(Protocol):
+    """Histories that tokens name, those of one history in a row; as `data.LongHistories`."""
+
+    @property
+    def first_token(self) -> int: ...
+    def codes_of(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Codes of the histories, by a token of each: as `LongHistoryQFormer` takes them."""
+        ...
+
+
+def embed_prompts(
+    tokens: torch.Tensor,
+    embed_tokens: Callable[[torch.Tensor], torch.Tensor],
+    former: LongHistoryQFormer,
+    histories: Histories,
+) -> torch.Tensor:
+    """What a model reads for prompts, some of which hold the tokens of one long history.
+
+    Args:
+        tokens: int64 [batch, token].
+        embed_tokens: tokens of the vocabulary -> [batch, token, hidden].
+
+    Returns:
+        [batch, token, hidden]: the vectors of `former` where tokens name a history.
+    """
+    places = tokens >= histories.first_token
+    embeddings = embed_tokens(tokens.masked_fill(places, 0))
+    named = tokens[places][:: former.num_vectors]
+    if not len(named):
+        return embeddings
+    codes = torch.from_numpy(histories.codes_of(named.cpu().numpy()))
+    vectors = former(codes.to(former.queries.device))
+    return insert_vectors(embeddings, places.to(embeddings.device), vectors)
+
+
 def insert_vectors(
     embeddings: torch.Tensor, places: torch.Tensor, vectors: torch.Tensor
 ) -> torch.Tensor:
-    """Puts each row's vectors at its places, in order; what a prompt with a long history reads.
+    """Puts vectors at places, in order.
 
     Args:
         embeddings: [batch, token, hidden], of the tokens; those at the places are not used.
-        places: bool [batch, token]; in each row none, or as many as there are vectors.
-        vectors: [batch, vector, hidden].
+        places: bool [batch, token]; in each row none, or as many as a history has vectors.
+        vectors: [history, vector, hidden], of the rows that have places.
     """
     counts = places.sum(1)
-    whole = (counts == 0) | (counts == vectors.shape[1])
-    if places.shape != embeddings.shape[:2] or not bool(whole.all()):
-        expected = f"none or {vectors.shape[1]} places in each row of {tuple(embeddings.shape[:2])}"
+    given = counts[counts > 0]
+    fits = len(given) == len(vectors) and bool((given == vectors.shape[1]).all())
+    if places.shape != embeddings.shape[:2] or not fits:
+        expected = f"{vectors.shape[1]} places in {len(vectors)} rows of {tuple(embeddings.shape)}"
         raise invalid("insert_vectors", "places", expected, counts.tolist())
-    filled = vectors[counts > 0].flatten(0, 1).to(embeddings.dtype)
+    filled = vectors.flatten(0, 1).to(embeddings)
     return embeddings.masked_scatter(places.unsqueeze(2), filled)

@@ -11,7 +11,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from onesearch_fast.data.long_history import LongHistories
+from onesearch_fast.engine.engine import Engine
+from onesearch_fast.engine.engine_prompts import EnginePrompts, engine_prompts
 from onesearch_fast.models import read_checkpoint
+from onesearch_fast.nn import embed_prompts
 from onesearch_fast.train.branches import make_branch_batch, make_encoder_branch_batch
 from onesearch_fast.train.rows import (
     Batch,
@@ -39,10 +43,18 @@ def runs_in_bfloat16(precision: str) -> bool:
 class Backbone(ABC):
     """A `transformers` model as the objectives see it."""
 
-    def __init__(self, model: PreTrainedModel, pad_id: int, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        pad_id: int,
+        precision: str = "float32",
+        histories: LongHistories | None = None,
+    ) -> None:
+        """histories: what tokens behind the vocabulary stand for; read by `model.long_history`."""
         self.model: Any = model
         self.pad_id = pad_id
         self.precision = precision
+        self.histories = histories
 
     @abstractmethod
     def prepare(self, rows: TokenRows) -> TokenRows:
@@ -76,12 +88,20 @@ class Backbone(ABC):
 
     def like(self, model: PreTrainedModel) -> Backbone:
         """Another model of the same shape."""
-        return type(self)(model, self.pad_id, self.precision)
+        return type(self)(model, self.pad_id, self.precision, self.histories)
 
     def embed(self, batch: Batch) -> torch.Tensor:
         """float32 [rows, length, width]: the embeddings of `input_ids`."""
-        embeddings: torch.Tensor = self.model.get_input_embeddings()(batch.input_ids)
-        return embeddings
+        table = self.model.get_input_embeddings()
+        if self.histories is None:
+            embeddings: torch.Tensor = table(batch.input_ids)
+            return embeddings
+        return embed_prompts(batch.input_ids, table, self.model.long_history, self.histories)
+
+    def engine_prompts(self, engine: Engine, prompts: Sequence[list[int]]) -> EnginePrompts:
+        """Prompts for an engine that runs these weights."""
+        former = getattr(self.model, "long_history", None)
+        return engine_prompts(engine, prompts, former, self.histories)
 
     def logits(self, embeddings: torch.Tensor, batch: Batch, dropout: float = 0.0) -> torch.Tensor:
         """float32 [labels, vocabulary]: what predicts each label.
@@ -155,7 +175,12 @@ class EncoderDecoder(Backbone):
         return hidden
 
 
-def backbone_of(model: PreTrainedModel, pad_id: int, precision: str = "float32") -> Backbone:
+def backbone_of(
+    model: PreTrainedModel,
+    pad_id: int,
+    precision: str = "float32",
+    histories: LongHistories | None = None,
+) -> Backbone:
     """The backbone for the model's architecture."""
     kind = EncoderDecoder if model.config.is_encoder_decoder else DecoderOnly
-    return kind(model, pad_id, precision)
+    return kind(model, pad_id, precision, histories)

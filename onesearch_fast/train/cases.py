@@ -36,6 +36,8 @@ def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
         profile = inputs.log.histories[session.user].profile
         past, first = turns[session.user][: session.begin], turns[session.user][session.begin]
         codes = inputs.query_codes[session.query]
-        prompt = inputs.prompts.search_prompt(profile, past, session.query, codes, first.user_id)
+        prompt = inputs.prompts.search_prompt(
+            profile, past, session.query, codes, first.user_id, first.long_history
+        )
         cases.append(PreferenceCase(prompt, session))
     return cases

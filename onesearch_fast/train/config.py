@@ -283,6 +283,7 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         self._check_thoughts()
+        self._check_long_history()
         if self.precision not in ("auto", "bfloat16", "float32"):
             raise invalid(
                 "PipelineConfig", "precision", "auto, bfloat16 or float32", self.precision
@@ -304,6 +305,12 @@ class PipelineConfig:
         if leaking and any(task.startswith("user_") for task in tasks):
             got = f"true, with {sorted(tasks)}"
             raise invalid("PipelineConfig", "thoughts.inject_target", "false", got)
+
+    def _check_long_history(self) -> None:
+        past, width = self.prompts.long_history, self.model.hidden_size
+        if past is not None and self.model.checkpoint is None and width % past.num_heads:
+            expected = f"a divisor of hidden_size ({width})"
+            raise invalid("LongHistoryConfig", "num_heads", expected, past.num_heads)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

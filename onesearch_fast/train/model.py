@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,12 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from onesearch_fast.data.long_history import LongHistoryConfig
 from onesearch_fast.data.tokenizer import SidTokenizer
+from onesearch_fast.engine.served_model import LONG_HISTORY
+from onesearch_fast.models import read_checkpoint
+from onesearch_fast.nn import LongHistoryQFormer
+from onesearch_fast.sid import Codebooks
 from onesearch_fast.train.config import ModelConfig
 
 # Beside random rows of deviation 0.02; twice and half of it did not do better.
@@ -61,6 +67,37 @@ def open_model(folder: str | os.PathLike[str], dtype: torch.dtype = torch.float3
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     auto: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return auto.from_pretrained(folder, dtype=dtype, local_files_only=True)
+
+
+def open_trained(folder: str | os.PathLike[str]) -> Any:
+    """What `save_trained` wrote: `open_model`, and its `long_history` where there is one."""
+    model, path = open_model(folder), Path(folder) / LONG_HISTORY
+    if path.is_file():
+        model.long_history = LongHistoryQFormer.load(path)
+    return model
+
+
+def save_trained(model: Any, folder: str | os.PathLike[str]) -> None:
+    """Writes a `transformers` folder, and what reads long histories into a file of its own."""
+    former = model._modules.get("long_history")
+    if former is None:
+        model.save_pretrained(folder)
+        return
+    checkpoint = read_checkpoint(model)
+    model.save_pretrained(folder, state_dict={n: checkpoint.tensor(n) for n in checkpoint.shapes})
+    former.save(Path(folder) / LONG_HISTORY)
+
+
+def with_long_history(
+    model: Any, config: LongHistoryConfig, codebooks: Codebooks, seed: int
+) -> Any:
+    """The model, and beside it a new `LongHistoryQFormer` over the residual levels' centroids."""
+    torch.manual_seed(seed)
+    levels = codebooks.levels[: codebooks.num_residual_levels]
+    centroids = [torch.from_numpy(level.centroids) for level in levels]
+    width = model.get_input_embeddings().weight.shape[1]
+    model.long_history = LongHistoryQFormer(centroids, width, config.num_vectors, config.num_heads)
+    return model
 
 
 def _qwen3(config: ModelConfig, tokenizer: SidTokenizer) -> Any:

@@ -30,7 +30,7 @@ from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
 from onesearch_fast.train import parallel
 from onesearch_fast.train.config import PipelineConfig
-from onesearch_fast.train.model import extended_model, new_model
+from onesearch_fast.train.model import extended_model, new_model, save_trained, with_long_history
 from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.run_folder import RUN_FILE, RunFolder, StepReport
 from onesearch_fast.train.serve import write_served
@@ -253,7 +253,9 @@ def _initial_model(
         else:
             titles = [item.title for item in log.items]
             model = extended_model(config.model, tokenizer, titles, sids.codes, config.seed)
-        model.save_pretrained(folder)
+        if config.prompts.long_history is not None:
+            with_long_history(model, config.prompts.long_history, sids.codebooks, config.seed)
+        save_trained(model, folder)
 
     return run.step("initial_model", make)
 

@@ -192,9 +192,15 @@ class PolicyGradient(_Preference):
             self._is_stale = False
         # From torch's own generator, whose state a checkpoint keeps.
         seeds = torch.randint(1 << 40, (len(cases),))
-        prompts = [case.prompt for case in cases]
-        config = self._config
-        samples = self._engine.sample(prompts, config.rollouts, config.temperature, seed=seeds)
+        prompts = self._backbone.engine_prompts(self._engine, [case.prompt for case in cases])
+        samples = self._engine.sample(
+            prompts.input_ids,
+            self._config.rollouts,
+            self._config.temperature,
+            seed=seeds,
+            attention_mask=prompts.attention_mask,
+            prompt_embeds=prompts.prompt_embeds,
+        )
         items, begin = self._trie.items(samples.rank.reshape(-1).numpy())
         return samples.codes.cpu(), items[begin[:-1]].reshape(samples.rank.shape)
 
@@ -262,8 +268,9 @@ class DirectPreference(_Preference):
         cases = [self._cases[index] for index in step.chosen.tolist()]
         prompts = [case.prompt for case in cases]
         sessions = [case.session for case in cases]
-        if self._guidance is not None:
-            sessions = self._guidance(prompts, sessions)
+        if self._guidance is not None and self._reference is not None:
+            asked = self._reference.engine_prompts(self._guidance.engine, prompts)
+            sessions = self._guidance(asked, sessions)
         rows, rewards, is_rejected = self._lists(sessions)
         targets = self._token_ids(self._inputs.item_codes[rows])
         log_probs = self._backbone.branch_log_probs(prompts, targets).sum(-1)

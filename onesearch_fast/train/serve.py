@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
-from onesearch_fast.engine.served_model import ServedModel
+from onesearch_fast.engine.served_model import LONG_HISTORY, ServedModel
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_table import ItemTable
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.nn import LongHistoryQFormer
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train.model import open_model
 from onesearch_fast.train.stages import StageInputs
@@ -21,6 +22,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def write_served(folder: Path, model_folder: Path, sids: SemanticIds, inputs: StageInputs) -> None:
     """Writes a served model; inside one SID, items with more events in the log come first."""
     log, sizes = inputs.log, sids.codebooks.level_sizes
+    long_history = None
+    if inputs.prompts.config.long_history is not None:
+        long_history = LongHistoryQFormer.load(model_folder / LONG_HISTORY)
     ServedModel.write(
         folder,
         open_model(model_folder),
@@ -31,6 +35,7 @@ def write_served(folder: Path, model_folder: Path, sids: SemanticIds, inputs: St
         inputs.prompts,
         training_log=log.content_hash(),
         query_items=None if inputs.user_ids is None else inputs.user_ids.query_items,
+        long_history=long_history,
     )
 
 
@@ -56,4 +61,5 @@ def export_served(
         served.prompts,
         training_log=served.training_log,
         query_items=served.query_items,
+        long_history=served.long_history,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedModel
 
+from onesearch_fast.data.long_history import LongHistories
 from onesearch_fast.data.prompts import PromptEncoder
 from onesearch_fast.data.split import NEXT_ITEM, SEARCH, EvalCase, TrainLog
 from onesearch_fast.data.user_ids import QueryItems, UserIds
@@ -21,7 +22,7 @@ from onesearch_fast.train import parallel
 from onesearch_fast.train.backbones import Backbone
 from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig, TowersConfig
 from onesearch_fast.train.curves import write_curves
-from onesearch_fast.train.model import open_model
+from onesearch_fast.train.model import open_trained, save_trained
 from onesearch_fast.train.objectives import Objective
 from onesearch_fast.train.preference import DirectPreference, PolicyGradient
 from onesearch_fast.train.rewards.composite import CompositeReward
@@ -43,7 +44,18 @@ def make_inputs(log: TrainLog, sids: SemanticIds, prompts: PromptEncoder) -> Sta
         sizes, codes_of = sids.codebooks.level_sizes, sids.codes.__getitem__
         user_ids = UserIds(sizes, codes_of, QueryItems.from_log(log))
     codes = _codes_of(sids, _log_queries(log))
-    return StageInputs(log, sids.codes, codes, prompts, user_ids=user_ids)
+    histories = _long_histories(log, sids, prompts)
+    return StageInputs(log, sids.codes, codes, prompts, user_ids=user_ids, histories=histories)
+
+
+def _long_histories(
+    log: TrainLog, sids: SemanticIds, prompts: PromptEncoder
+) -> LongHistories | None:
+    config = prompts.config.long_history
+    if config is None:
+        return None
+    pasts = ((history.user_id, history.events) for history in log.histories)
+    return LongHistories.make(config, prompts.tokenizer.vocab_size, pasts, sids.codes.__getitem__)
 
 
 def run_stages(
@@ -158,13 +170,15 @@ def _run_stage(
         for task, packed in rows.items():
             said = f"{len(packed.student):,} rows, {packed.student.ids.size:,} tokens"
             run.progress.say(f"  {task}: {said}")
-        model: PreTrainedModel = open_model(start)
+        model: PreTrainedModel = open_trained(start)
         pad_id = inputs.prompts.tokenizer.pad_id
-        options = RunOptions(pad_id, config.seed, config.precision, config.checkpoint_seconds)
+        options = RunOptions(
+            pad_id, config.seed, config.precision, config.checkpoint_seconds, inputs.histories
+        )
         scored = validation.rows(settings.tasks)
         objective = _objective_maker(settings, inputs, validation.sids)
         curves = train_stage(model, rows, settings, options, work, scored, run.progress, objective)
-        model.save_pretrained(folder)
+        save_trained(model, folder)
         write_json(folder / "curves.json", asdict(curves))
 
     folder = run.step(name, make, in_every_process=True)

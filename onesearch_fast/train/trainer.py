@@ -25,11 +25,13 @@ from transformers.utils.logging import (
     is_progress_bar_enabled,
 )
 
+from onesearch_fast.data.long_history import LongHistories
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json
 from onesearch_fast.train import parallel
 from onesearch_fast.train.backbones import Backbone, backbone_of
 from onesearch_fast.train.config import StageConfig
+from onesearch_fast.train.model import open_trained, save_trained
 from onesearch_fast.train.objectives import Objective, Supervised
 from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.rows import TokenRows, plan_batches
@@ -46,12 +48,15 @@ class RunOptions:
 
     Attributes:
         checkpoint_seconds: least pause between two checkpoints; 0 writes one after every step.
+        histories: what tokens behind the vocabulary stand for; the model then has a `long_history`
+            that makes vectors of them, see `open_trained`.
     """
 
     pad_id: int
     seed: int = 0
     precision: str = "auto"
     checkpoint_seconds: float = 60.0
+    histories: LongHistories | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def train_stage(
         validation: rows whose loss is taken `config.validations` times.
         make_objective: what to minimise instead, over the same rows.
     """
-    backbone = backbone_of(model, options.pad_id, options.precision)
+    backbone = backbone_of(model, options.pad_id, options.precision, options.histories)
     chosen = _checked_rows(tasks, config, backbone)
     lengths = {task: rows.student.lengths for task, rows in chosen.items()}
     plan = plan_batches(lengths, config.tasks, config.tokens_per_batch, config.epochs, options.seed)
@@ -392,13 +397,13 @@ class _SidTrainer(Trainer):
         before = [e[_VALIDATION_LOSS] for e in self.state.log_history if _VALIDATION_LOSS in e]
         better = self.config.keep_best and loss < min(before, default=math.inf)
         if better and self.args.should_save:
-            self.decoder.save_pretrained(self._best_folder)
+            save_trained(self.decoder, self._best_folder)
 
     def restore_best(self) -> None:
         """Puts back the weights of the best validation, when the config asks for them."""
         parallel.barrier()
         if self.config.keep_best and self._best_folder.is_dir():
-            best = type(self.decoder).from_pretrained(self._best_folder)
+            best = open_trained(self._best_folder)
             self.decoder.load_state_dict(best.state_dict())
 
 

@@ -12,6 +12,7 @@ from onesearch_fast.data.split import Event, Impression, TrainLog, UserHistory
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.data.user_ids import QueryItems, UserIds
 from onesearch_fast.engine.engine import Engine
+from onesearch_fast.engine.engine_prompts import EnginePrompts
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.cases import preference_cases
@@ -239,7 +240,7 @@ def test_a_reward_model_guides(inputs, tmp_path):
     prompts, sessions = [case.prompt for case in cases], [case.session for case in cases]
     reward.fit(sessions)
     model = model_for(inputs)
-    guided = Guidance(engine_of(inputs, model), reward, 8)(prompts, sessions)
+    guided = Guidance(engine_of(inputs, model), reward, 8)(EnginePrompts(prompts), sessions)
 
     def make(backbone):
         dpo = DpoConfig(rejected=3, candidates=8)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from onesearch_fast.engine.engine import Engine
+from onesearch_fast.engine.engine_prompts import EnginePrompts
 from onesearch_fast.train.rewards.behaviour import Behaviour, QuerySession
 from onesearch_fast.train.rewards.towers import RewardModel, moved_by
 
@@ -26,10 +27,15 @@ class Guidance:
         self._num_candidates = num_candidates
 
     def __call__(
-        self, prompts: Sequence[Sequence[int]], sessions: Sequence[QuerySession]
+        self, prompts: EnginePrompts, sessions: Sequence[QuerySession]
     ) -> list[QuerySession]:
         """The sessions with the preferences of the model in place of the logged ones."""
-        found = self.engine.generate(list(prompts), num_beams=self._num_candidates)
+        found = self.engine.generate(
+            prompts.input_ids,
+            prompts.attention_mask,
+            num_beams=self._num_candidates,
+            prompt_embeds=prompts.prompt_embeds,
+        )
         items, counts = found.item_ids(self._num_candidates)
         return [
             self._guided(session, rows[:count])

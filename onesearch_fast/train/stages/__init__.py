@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.data.cot import SEPARATOR, Thoughts
+from onesearch_fast.data.long_history import LongHistories
 from onesearch_fast.data.prompts import PromptEncoder, Row, Turn
 from onesearch_fast.data.split import TrainLog, UserHistory
 from onesearch_fast.data.user_ids import UserId, UserIds
@@ -34,6 +35,7 @@ class StageInputs:
         thoughts: keywords of the log's queries and turns, where the run makes any.
         keyword_codes: keyword -> int32 [num_levels].
         user_ids: who a user is before each event, where prompts say it.
+        histories: what tokens of prompts stand for, where there are any.
     """
 
     log: TrainLog
@@ -43,6 +45,7 @@ class StageInputs:
     thoughts: Thoughts | None = None
     keyword_codes: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     user_ids: UserIds | None = None
+    histories: LongHistories | None = None
 
     @cached_property
     def preference_cases(self) -> list[PreferenceCase]:
@@ -57,9 +60,18 @@ class StageInputs:
                 event.query,
                 None if event.query is None else self.query_codes[event.query],
                 user_id=user_id,
+                long_history=self.tokens_before(history, at),
             )
-            for event, user_id in zip(history.events, self.ids_before(history), strict=True)
+            for at, (event, user_id) in enumerate(
+                zip(history.events, self.ids_before(history), strict=True)
+            )
         ]
+
+    def tokens_before(self, history: UserHistory, num_events: int) -> list[int] | None:
+        """What stands for the first events of a user of the log, where prompts say it."""
+        if self.histories is None:
+            return None
+        return self.histories.tokens(history.user_id, num_events)
 
     def ids_before(self, history: UserHistory, *query: str | None) -> list[UserId | None]:
         """The user's id before each event, and before a question, if one is given."""

@@ -31,14 +31,15 @@ def validation_rows(cases: Sequence[EvalCase], inputs: StageInputs) -> Iterator[
     for case in cases:
         past = UserHistory(case.user_id, case.profile, case.history)
         history, user_id = inputs.turns(past), inputs.ids_before(past, case.query)[-1]
+        tokens = inputs.tokens_before(past, len(past.events))
         row = Row()
         if case.query is not None:
             query_codes = inputs.query_codes[case.query]
             prompt = inputs.prompts.search_prompt(
-                case.profile, history, case.query, query_codes, user_id
+                case.profile, history, case.query, query_codes, user_id, tokens
             )
         else:
-            prompt = inputs.prompts.next_item_prompt(case.profile, history, user_id)
+            prompt = inputs.prompts.next_item_prompt(case.profile, history, user_id, tokens)
         row.add(prompt, False)
         row.add(
             inputs.prompts.tokenizer.code_ids(inputs.item_codes[case.target_row]).tolist(), True
