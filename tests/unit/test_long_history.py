@@ -162,6 +162,12 @@ def test_rows_stand_behind_what_came_before_them(inputs: StageInputs) -> None:
     assert max(learnt) < first_token
 
 
+def test_events_in_any_order_stand_behind_nothing(inputs: StageInputs) -> None:
+    """A history of the user's own order could hold what the row is to learn."""
+    rows = find_stage("any_order", ["search"]).tasks["next_item"](inputs)
+    assert max(max(row.ids) for row in rows) < inputs.prompts.tokenizer.vocab_size
+
+
 def test_without_the_setting_prompts_are_as_they_were(inputs: StageInputs) -> None:
     prompts = inputs.prompts
     config = replace(prompts.config, long_history=None)
