@@ -1,0 +1,224 @@
+"""Amazon Beauty 2014 with small models on a processor: our model, every baseline, SASRec; by seed.
+
+OMP_NUM_THREADS=1 python benchmarks/beauty_table.py DATA/beauty2014 OUT.json --runs build/beauty
+
+Search (the query is the target's category path) and next item, of the same split, over the whole
+catalogue. An interrupted run goes on; OUT.json is written anew after every seed. Nothing is chosen
+on the reported users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import onesearch_fast
+from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
+from onesearch_fast.data.prompts import PromptConfig
+from onesearch_fast.data.readers import read_dataset
+from onesearch_fast.data.records import item_text
+from onesearch_fast.data.split import Split, TrainLog, leave_last_out
+from onesearch_fast.engine.searcher import Searcher
+from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
+from onesearch_fast.evaluate.bootstrap import (
+    paired_difference,
+    percentile_intervals,
+    resampled_means,
+)
+from onesearch_fast.evaluate.protocol import GENERATIVE
+from onesearch_fast.evaluate.report import EvaluationReport, Metrics
+from onesearch_fast.evaluate.served import evaluate_served
+from onesearch_fast.files import atomic_folder, read_json, write_json
+from onesearch_fast.models import read_checkpoint
+from onesearch_fast.sid.aligned_encoder import AlignedEncoder
+from onesearch_fast.sid.alignment import TASKS, AlignmentConfig, fit_adapter
+from onesearch_fast.sid.build import SidConfig, open_encoder
+from onesearch_fast.sid.text_encoder import load_text_encoder
+from onesearch_fast.train.config import ModelConfig, PipelineConfig, StageConfig
+from onesearch_fast.train.pipeline import run_pipeline
+from onesearch_fast.train.progress import ConsoleProgress
+from onesearch_fast.train.stages.any_order import ORDERS
+
+METRICS = ("hr@1", "hr@5", "hr@10", "ndcg@10", "mrr@10", "hr@50")
+NUM_BEAMS = 128
+TEMPLATE = Path(__file__).with_name("beauty_template.json")
+# Items that the same users took, however their texts differ: what SIDs should bring together.
+ALIGNMENT = AlignmentConfig(
+    steps=600,
+    weights=tuple(float(task == "item_item") for task in TASKS),  # type: ignore[arg-type]
+)
+MINING = MiningConfig(min_similarity=-1.0)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Minutes of training of a seed, on one thread."""
+
+    minutes: float
+    sasrec_minutes: float
+
+
+def make_config(encoder: Path, seed: int, minutes: float) -> PipelineConfig:
+    """Three codes an item, and a query by its SID alone: on a processor, tokens are what costs."""
+    both = {"search": 1.0, "next_item": 1.0}
+    mixed = {task: visits / ORDERS for task, visits in both.items()}
+    return PipelineConfig(
+        sid=SidConfig(encoder=str(encoder), level_sizes=(512, 256), opq=(256,)),
+        model=ModelConfig(text_vocab_size=300),
+        prompts=PromptConfig(template=str(TEMPLATE), profiles=False),
+        stages=(
+            StageConfig("any_order", mixed, epochs=20, max_minutes=0.5 * minutes),
+            StageConfig("personalisation", both, epochs=20, max_minutes=0.5 * minutes),
+        ),
+        seed=seed,
+    )
+
+
+def align(log: TrainLog, folder: Path) -> None:
+    """Writes a text encoder that is drawn towards what the same users took."""
+    if folder.is_dir():
+        return
+    texts = AlignmentTexts.of(log)
+    encoder = open_encoder([item_text(item) for item in log.items], SidConfig())
+    vectors = encoder.encode(texts.texts)
+    weight, _ = fit_adapter(vectors, mine_pairs(log, texts, vectors, config=MINING), ALIGNMENT)
+    with atomic_folder(folder) as temporary:
+        AlignedEncoder(encoder, weight).save(temporary)
+
+
+def evaluate_seed(split: Split, runs: Path, seed: int, budget: Budget) -> dict[str, Any]:
+    """Trains and evaluates one seed; its case values are kept beside its run."""
+    run = runs / f"seed_{seed}"
+    config = make_config(runs / "encoder", seed, budget.minutes)
+    result = run_pipeline(split, config, run, progress=ConsoleProgress())
+    about, values = run / "about.json", run / "case_values.npz"
+    if not about.is_file():
+        served = result.served_folder
+        report = evaluate_served(
+            Searcher.load(served),
+            split,
+            load_text_encoder(served / "text_encoder"),
+            num_beams=NUM_BEAMS,
+            seed=seed,
+            sasrec=SasRecConfig(minutes=budget.sasrec_minutes, seed=seed),
+            say=lambda message: print(message, file=sys.stderr, flush=True),
+        )
+        np.savez(values, **flat_values(report))
+        curves = read_json(run / "curves.json")
+        write_json(
+            about,
+            {
+                "seed": seed,
+                "parameters": num_parameters(served),
+                "valid_sid_rate": {
+                    key: found["valid_sid_rate"]
+                    for key, found in report.metrics[GENERATIVE].items()
+                },
+                "training": {
+                    stage: {name: curve[name] for name in ("steps", "tokens", "seconds")}
+                    | {"validation_losses": [one["loss"] for one in curve["validations"]]}
+                    for stage, curve in curves.items()
+                },
+                "meta": dict(report.meta),
+            },
+        )
+    found: dict[str, Any] = read_json(about)
+    return found
+
+
+def num_parameters(served: Path) -> int:
+    return sum(math.prod(shape) for shape in read_checkpoint(served).shapes.values())
+
+
+def flat_values(report: EvaluationReport) -> dict[str, np.ndarray]:
+    """ "system|key" -> float64 [num_cases, metrics]."""
+    return {
+        f"{system}|{key}": np.stack([values[metric] for metric in METRICS], axis=1)
+        for system, results in report.case_values.items()
+        for key, values in results.items()
+    }
+
+
+def table(by_seed: list[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Means over seeds with bootstrap intervals over users, and paired differences to ours."""
+    mean = {name: np.mean([one[name] for one in by_seed], axis=0) for name in by_seed[0]}
+    systems: dict[str, dict[str, Metrics]] = {}
+    differences: dict[str, dict[str, Metrics]] = {}
+    for name, values in mean.items():
+        system, key = name.split("|")
+        intervals = percentile_intervals(values, resampled_means(values))
+        systems.setdefault(key, {})[system] = named(intervals)
+        if system != GENERATIVE:
+            difference = paired_difference(mean[f"{GENERATIVE}|{key}"], values)
+            differences.setdefault(key, {})[system] = named(difference)
+    return {"systems": systems, "onesearch_minus_system": differences}
+
+
+def named(intervals: np.ndarray) -> Metrics:
+    return dict(zip(METRICS, intervals.round(5).tolist(), strict=True))
+
+
+def machine() -> dict[str, Any]:
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("model name\t: ")[1]
+    modules = (onesearch_fast, torch, np)
+    return {
+        "cpu": cpu.split("\n")[0],
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {module.__name__: str(module.__version__) for module in modules},
+    }
+
+
+def show(found: Mapping[str, Any]) -> None:
+    for key, systems in found["systems"].items():
+        print(f"\n{key}\n{'system':<24}{'HR@10':>26}{'NDCG@10':>26}   ours minus it, HR@10")
+        for system, metrics in sorted(systems.items(), key=lambda one: -one[1]["hr@10"][0]):
+            cells = "".join(f"{shown(metrics[name]):>26}" for name in ("hr@10", "ndcg@10"))
+            less = found["onesearch_minus_system"][key].get(system)
+            print(f"{system:<24}{cells}   {'' if less is None else shown(less['hr@10'])}")
+
+
+def shown(interval: list[float]) -> str:
+    value, low, high = interval
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--order", default="shuffled")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--minutes", type=float, default=22.0, help="of training of a seed")
+    parser.add_argument("--sasrec-minutes", type=float, default=22.0)
+    arguments = parser.parse_args()
+    split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
+    budget = Budget(arguments.minutes, arguments.sasrec_minutes)
+    before = machine()
+    align(split.log, arguments.runs / "encoder")
+    abouts, values = [], []
+    for seed in arguments.seeds:
+        abouts.append(evaluate_seed(split, arguments.runs, seed, budget))
+        with np.load(arguments.runs / f"seed_{seed}" / "case_values.npz") as kept:
+            values.append(dict(kept))
+        found = table(values)
+        config = asdict(make_config(Path("encoder"), seed, budget.minutes))
+        about = {"machine": before, "budget": asdict(budget), "config": config, "seeds": abouts}
+        write_json(arguments.out, {**about, **found})
+    show(found)
+
+
+if __name__ == "__main__":
+    main()
