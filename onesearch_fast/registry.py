@@ -85,7 +85,8 @@ class Implementation:
     """One backend's function for one operator; all functions of an operator share one signature.
 
     `why_not()` is None when the function can run on this machine, otherwise the reason as a
-    sentence.
+    sentence. `fixed` makes a form of the function for graphs, in which what is no tensor lies in
+    memory that stays where it is; None where there is none.
     """
 
     backend: str
@@ -93,6 +94,7 @@ class Implementation:
     dtypes: tuple[torch.dtype, ...]
     why_not: Callable[[], str | None]
     function: Callable[..., None]
+    fixed: Callable[..., Any] | None = None
 
 
 def operators() -> tuple[Operator, ...]:
@@ -155,6 +157,11 @@ def why_not(
     return implementation.why_not()
 
 
+def named_backend() -> str | None:
+    """The backend that this thread or task, or the environment, has named for all calls."""
+    return _named.get()
+
+
 _Key = tuple[str, str | None, str, torch.dtype]
 _chosen: dict[_Key, Implementation] = {}
 
@@ -168,7 +175,7 @@ def select(
         BackendUnavailable: the named backend (or, unnamed, every backend of the device) cannot run;
             says why.
     """
-    named = _named.get() if backend is None else backend
+    named = named_backend() if backend is None else backend
     key = (operator.name, named, device_type, dtype)
     chosen = _chosen.get(key)
     if chosen is None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -34,13 +34,27 @@ class CodeRanges:
         return self.offsets[level], self.offsets[level] + self.sizes[level]
 
 
+class WholeSearch(Protocol):
+    """Another way to make a search, for those that it can."""
+
+    def search(
+        self, batch: SearchBatch, settings: SearchSettings, watch: Stopwatch
+    ) -> Beams | None:
+        """As `constrained_search`; None for what it cannot do."""
+
+
 @dataclass(frozen=True)
 class SearchSpace:
-    """A model, how it reads prompts, and where in its vocabulary it says codes."""
+    """A model, how it reads prompts, and where in its vocabulary it says codes.
+
+    Attributes:
+        graphs: what makes whole searches where it can.
+    """
 
     model: DecoderModel
     reader: PromptReader
     ranges: CodeRanges
+    graphs: WholeSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -69,9 +83,9 @@ class Beams:
     codes [batch, beam, level] int32, scores [batch, beam] float32, rank [batch, beam] int64,
     count [batch] int32; entries at or past `count` are -1 and -inf. levels_scored [batch] int32:
     how many levels the model has decided; the others were completed without it. cached_tokens
-    [batch] int32: how many tokens of the prompt a cache knew. best_dropped [batch] float32: the
-    best score of a candidate that some level did not keep. perturbed [batch, beam] float32: what
-    noisy beams are ordered by, None without noise.
+    [batch] int32, on the CPU: how many tokens of the prompt a cache knew. best_dropped [batch]
+    float32: the best score of a candidate that some level did not keep. perturbed [batch, beam]
+    float32: what noisy beams are ordered by, None without noise.
     """
 
     codes: torch.Tensor
@@ -112,6 +126,10 @@ def constrained_search(
     never fed back, so a search makes num_levels - 1 passes over the beams. Once a deadline is over,
     the levels that are left are completed without the model.
     """
+    if space.graphs is not None and observe is None:
+        whole = space.graphs.search(batch, settings, watch)
+        if whole is not None:
+            return whole
     deadline = min(batch.deadlines)
     search = _Search(space, batch, settings)
     beams, scored = search.root(), 0
@@ -128,7 +146,7 @@ def constrained_search(
     rank = beams.node.long()
     codes = torch.from_numpy(batch.catalogues.codes(rank.cpu().numpy())).to(rank.device)
     levels_scored = torch.full_like(beams.count, scored)
-    cached_tokens = beams.count.new_tensor(search.cached_tokens)
+    cached_tokens = torch.tensor(search.cached_tokens, dtype=torch.int32)
     return Beams(
         codes,
         beams.scores,

@@ -21,13 +21,18 @@ class Deadline:
 
     at: float = math.inf
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one."""
+        return self.at != math.inf
+
     def passed(self) -> bool:
         """Whether it is over. Asked before each level, so a search ends at most a level late."""
-        return self.at != math.inf and time.monotonic() >= self.at
+        return self.is_set and time.monotonic() >= self.at
 
     def remaining(self) -> float | None:
         """Seconds until then, for a wait; None for ever."""
-        return None if self.at == math.inf else max(0.0, self.at - time.monotonic())
+        return max(0.0, self.at - time.monotonic()) if self.is_set else None
 
 
 # What callers may pass: one for all requests, or one (or None) per request; milliseconds from now,

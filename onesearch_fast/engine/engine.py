@@ -89,6 +89,7 @@ class Engine:
         max_memory_bytes: int | None = None,
         columns: ItemColumns | None = None,
         quantization: str | None = None,
+        cuda_graph_bytes: int | None = None,
     ) -> Engine:
         """Loads a model beside the trie of the items it may generate.
 
@@ -120,12 +121,16 @@ class Engine:
                 rounded to 8 bits (`ops.int8_linear`). It halves the weights and, on processors with
                 AVX512-VNNI, the time of products, and changes scores and some of the last places of
                 an answer: docs/serving.md has figures. Sizes of layers must be multiples of 16.
+            cuda_graph_bytes: on a GPU, memory for CUDA graphs, each of which makes all levels of
+                searches of about its size at one launch: docs/gpu.md. None, the default, gives them
+                a quarter of the device's memory (half of what `max_memory_bytes` leaves, of which
+                they are part); 0 has no graphs, and every level launched by itself.
 
         Raises:
             ValueError: an architecture that is not served, weights that do not match their config,
                 code ranges that do not fit the trie or the vocabulary, too few positions.
         """
-        limits = Limits(deterministic, prefix_cache_bytes, max_memory_bytes)
+        limits = Limits(deterministic, prefix_cache_bytes, max_memory_bytes, cuda_graph_bytes)
         checkpoint = read_checkpoint(folder_or_module, allow_download)
         catalogue = latest("Engine", trie)
         form = Form(device, dtype, quantization)

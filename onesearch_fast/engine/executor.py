@@ -66,6 +66,9 @@ class Executor:
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
         with self._lock.alone():
+            if self.space.model.device.type == "cuda":
+                # Searches whose answers nobody has looked at yet may run still, on any stream.
+                torch.cuda.synchronize(self.space.model.device)
             if self.space.reader.cache is not None:
                 # Before the load, which may fail halfway on a file that cannot be read.
                 self.space.reader.cache.clear()

@@ -20,6 +20,8 @@ class GenerateStats:
         prompt_tokens: per request, tokens of its prompt.
         cached_tokens: per request, how many of them the prefix cache held.
         batches: in how many batches the requests were searched.
+        graphed: how many of them were one CUDA graph each, which `model` then counts at level 0. On
+            a GPU all but `seconds` are the times of enqueuing.
     """
 
     seconds: float
@@ -29,6 +31,7 @@ class GenerateStats:
     prompt_tokens: tuple[int, ...]
     cached_tokens: tuple[int, ...]
     batches: int
+    graphed: int
 
 
 class Stopwatch:
@@ -39,6 +42,7 @@ class Stopwatch:
         self.model = [0.0] * num_levels
         self.selection = [0.0] * num_levels
         self.batches = 0
+        self.graphed = 0
         self._begin = self._last = time.perf_counter()
 
     def start_batch(self) -> None:
@@ -61,4 +65,5 @@ class Stopwatch:
             prompt_tokens=tuple(prompt_tokens),
             cached_tokens=tuple(cached_tokens),
             batches=self.batches,
+            graphed=self.graphed,
         )
