@@ -246,7 +246,7 @@ def bucket_of(batch: SearchBatch, settings: SearchSettings) -> Bucket:
 
     Requests and nodes to powers of two, prompts to quarters of them.
     """
-    longest, most = int(batch.prompts.lengths.max()), max(batch.num_beams)
+    longest, most = max(batch.prompts.sizes), max(batch.num_beams)
     part = max(_LEAST_PROMPT_TOKENS, _power_of_two(longest) // 4)
     widths = [
         min(width, most, _power_of_two(batch.catalogues.num_nodes(level + 1)))

@@ -17,6 +17,7 @@ from onesearch_fast.engine.catalogues import Catalogue
 from onesearch_fast.engine.decoding import BeamDecoder, Prefilled, vocab_log_normalizer
 from onesearch_fast.engine.kv_cache import ContextKV
 from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.engine.transfers import to_device
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import BeamStepOptions, BeamStepResult
@@ -115,7 +116,9 @@ class DecodeProgram:
         self._root_node[:requests] = 0
         self._root_node[requests:] = -1
         own = [[min(most, width) for most in batch.num_beams] for width in self._bucket.widths]
-        self._widths[:, :requests].copy_(_pinned(own, self._model.device), non_blocking=True)
+        self._widths[:, :requests] = to_device(
+            torch.tensor(own, dtype=torch.int32), self._model.device
+        )
 
     @torch.inference_mode()
     def run(self) -> DecodedBeams:
@@ -206,9 +209,3 @@ def _copy(read: ContextKV, kept: ContextKV) -> None:
     kept.values[:, :requests, :, :tokens] = read.values
     kept.lengths.zero_()
     kept.lengths[:requests] = read.lengths
-
-
-def _pinned(rows: list[list[int]], device: torch.device) -> torch.Tensor:
-    """int32 on the host, in memory from which a copy to a GPU need not be waited for."""
-    made = torch.tensor(rows, dtype=torch.int32)
-    return made.pin_memory() if device.type == "cuda" else made

@@ -14,6 +14,7 @@ from onesearch_fast.engine.kv_cache import (
     PrefillAttention,
 )
 from onesearch_fast.engine.prompt_batch import PromptBatch
+from onesearch_fast.engine.transfers import to_device
 from onesearch_fast.models import DecoderModel, Encoder
 from onesearch_fast.ops import log_sum_exp
 
@@ -45,7 +46,7 @@ def prefill(
         return _read(model, prompts.embeddings(model), prompts.lengths, None)
     if encoded is None:
         encoded = encode(model, model.encoder, prompts)
-    start = torch.tensor(model.decoder_prefix_ids, device=model.device)
+    start = to_device(torch.tensor(model.decoder_prefix_ids), model.device)
     lengths = torch.full_like(prompts.lengths, len(start))
     embeddings = model.embed(start.expand(len(prompts), -1))
     return _read(model, embeddings, lengths, encoded)

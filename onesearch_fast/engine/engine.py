@@ -422,7 +422,7 @@ class Engine:
             loads = unconstrained_loads(batch, self._vocab_size)
         done = self._executor.run(batch, loads, search)
         beams = Beams.concatenate(done.results, done.rows)
-        stats = watch.stats(batch.prompts.lengths.tolist(), beams.cached_tokens.tolist())
+        stats = watch.stats(batch.prompts.sizes, beams.cached_tokens.tolist())
         certifiable = constrained and settings.certifiable
         return GenerateResult.make(beams, batch, done.weight_version, stats, certifiable)
 

@@ -14,7 +14,7 @@ def constrained_loads(batch: SearchBatch, settings: SearchSettings, vocab: int) 
     catalogues = batch.catalogues
     most = max(catalogues.num_nodes(level) for level in range(1, catalogues.num_levels))
     return BatchLoads(
-        batch.prompts.lengths.tolist(),
+        batch.prompts.sizes,
         [min(beams, most) for beams in batch.num_beams],
         settings.widths[-1],
         vocab if settings.normalizer == "vocab" else 0,
@@ -27,7 +27,7 @@ def unconstrained_loads(batch: SearchBatch, vocab: int) -> BatchLoads:
     beams = max(batch.num_beams)
     # Log-probabilities and candidates stand beside each other.
     logits = 2 * vocab
-    lengths = batch.prompts.lengths.tolist()
+    lengths = batch.prompts.sizes
     return BatchLoads(lengths, batch.num_beams, beams, logits, beams * logits)
 
 
@@ -35,7 +35,7 @@ def scoring_loads(batch: SearchBatch, normalizer: str, vocab: int) -> BatchLoads
     """Of teacher forcing, which keeps two more copies of a level's logits than a search does."""
     sids = batch.num_beams[0]
     return BatchLoads(
-        batch.prompts.lengths.tolist(),
+        batch.prompts.sizes,
         [2 * min(sids, CHUNK_SIDS)] * len(batch),
         sids,
         vocab if normalizer == "vocab" else 0,

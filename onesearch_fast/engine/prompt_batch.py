@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from onesearch_fast.engine.transfers import to_device
 from onesearch_fast.errors import invalid
 from onesearch_fast.models import DecoderModel, max_prompt_tokens
 
@@ -16,11 +17,15 @@ _WHERE = "Engine"
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """tokens [batch, prompt] int64, or embeds [batch, prompt, hidden]; lengths [batch] int64."""
+    """tokens [batch, prompt] int64, or embeds [batch, prompt, hidden]; lengths [batch] int64.
+
+    They lie on the model's device; `sizes` are the lengths as the host knows them.
+    """
 
     tokens: torch.Tensor
     embeds: torch.Tensor | None
     lengths: torch.Tensor
+    sizes: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -36,10 +41,10 @@ class PromptBatch:
     def rows(self, rows: Sequence[int]) -> PromptBatch:
         """Some of the requests, cut to the longest of them."""
         chosen = list(rows)
-        lengths = self.lengths[chosen]
-        longest = int(lengths.max())
+        sizes = tuple(self.sizes[row] for row in chosen)
+        longest = max(sizes)
         embeds = None if self.embeds is None else self.embeds[chosen, :longest]
-        return PromptBatch(self.tokens[chosen, :longest], embeds, lengths)
+        return PromptBatch(self.tokens[chosen, :longest], embeds, self.lengths[chosen], sizes)
 
     @classmethod
     def make(
@@ -62,22 +67,27 @@ class PromptBatch:
         if prompt_embeds is not None:
             _check_embeds(prompt_embeds, model)
             _check_is_tensor("attention_mask", attention_mask)
-            tokens = torch.zeros(prompt_embeds.shape[:2], dtype=torch.int64, device=model.device)
+            tokens = torch.zeros(prompt_embeds.shape[:2], dtype=torch.int64)
         else:
             tokens, attention_mask = _token_matrix(input_ids, attention_mask)
             _check_tokens(tokens, attention_mask, model.shape.vocab_size)
-            tokens = tokens.to(model.device, torch.int64)
+            tokens = tokens.to(torch.int64)
+        # On the host, where they mostly come from: on a GPU every check would wait for it.
         kept = _kept(tokens, attention_mask)
         lengths = kept.sum(1)
         _check_lengths(lengths, max_prompt_tokens(model, room))
-        order = torch.argsort(kept.logical_not(), dim=1, stable=True)[:, : int(lengths.max())]
+        sizes = tuple(lengths.tolist())
+        order = torch.argsort(kept.logical_not(), dim=1, stable=True)[:, : max(sizes)]
+        moved = to_device((tokens * kept).gather(1, order), model.device)
+        lengths = to_device(lengths, model.device)
         if prompt_embeds is None:
-            return cls((tokens * kept).gather(1, order), None, lengths)
-        embeds = prompt_embeds.detach().to(model.device, model.dtype)
+            return cls(moved, None, lengths, sizes)
+        embeds = to_device(prompt_embeds.detach(), model.device).to(model.dtype)
+        kept, order = to_device(kept, model.device), to_device(order, model.device)
         # What is left out may hold anything, NaN as well, and zero times NaN is no zero.
         embeds = embeds.masked_fill(~kept.unsqueeze(2), 0.0)
         rows = torch.arange(len(order), device=model.device)[:, None]
-        return cls(tokens.gather(1, order), embeds[rows, order], lengths)
+        return cls(moved, embeds[rows, order], lengths, sizes)
 
 
 def _token_matrix(

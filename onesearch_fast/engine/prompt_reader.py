@@ -47,7 +47,7 @@ class PromptReader:
         if model.encoder is not None or (self.cache is None and not self._in_blocks):
             return ReadPrompts(prefill(model, prompts), (0,) * len(prompts))
         keys = [[]] * len(prompts) if self.cache is None else _keys(prompts, BLOCK_TOKENS)
-        known = [self._known(*pair) for pair in zip(keys, prompts.lengths.tolist(), strict=True)]
+        known = [self._known(*pair) for pair in zip(keys, prompts.sizes, strict=True)]
         parts = [
             (rows, self._read_after(model, prompts.rows(rows), [known[row] for row in rows]))
             for rows in _rows_by_length(known)
@@ -67,7 +67,7 @@ class PromptReader:
         self, model: DecoderModel, prompts: PromptBatch, known: Sequence[Sequence[Block]]
     ) -> Prefilled:
         """Reads prompts of each of which equally many blocks are known."""
-        begin, length = len(known[0]) * BLOCK_TOKENS, int(prompts.lengths.max())
+        begin, length = len(known[0]) * BLOCK_TOKENS, max(prompts.sizes)
         if not begin and not self._in_blocks:
             return prefill(model, prompts)
         context = ContextKV.empty(model, prompts.lengths, length)
@@ -129,7 +129,7 @@ def _keys(prompts: PromptBatch, block_tokens: int | None) -> list[list[bytes]]:
     content, kind = prompts.tokens, b"tokens"
     if prompts.embeds is not None:
         content, kind = prompts.embeds.contiguous().view(torch.uint8), b"embeddings"
-    rows = zip(content.cpu().numpy(), prompts.lengths.tolist(), strict=True)
+    rows = zip(content.cpu().numpy(), prompts.sizes, strict=True)
     keys = []
     for row, length in rows:
         size = block_tokens or length
@@ -159,7 +159,7 @@ def _merged(
     model: DecoderModel, prompts: PromptBatch, parts: Sequence[tuple[list[int], Prefilled]]
 ) -> Prefilled:
     """One batch out of parts that were read apart."""
-    context = ContextKV.empty(model, prompts.lengths, int(prompts.lengths.max()))
+    context = ContextKV.empty(model, prompts.lengths, max(prompts.sizes))
     hidden = parts[0][1].hidden.new_empty(len(prompts), *parts[0][1].hidden.shape[1:])
     for rows, part in parts:
         length = part.context.keys.shape[3]
@@ -186,10 +186,10 @@ def _read_encoded(
     model: DecoderModel, encoder: Encoder, prompts: PromptBatch, cache: PrefixCache
 ) -> ReadPrompts:
     """Prompts of an encoder; a prompt is one block."""
-    keys, lengths = _keys(prompts, None), prompts.lengths.tolist()
+    keys, lengths = _keys(prompts, None), prompts.sizes
     known = [cache.find(key) for key in keys]
     unread = [row for row, blocks in enumerate(known) if not blocks]
-    encoded = ContextKV.empty(model, prompts.lengths, int(prompts.lengths.max()))
+    encoded = ContextKV.empty(model, prompts.lengths, max(prompts.sizes))
     if unread:
         fresh = encode(model, encoder, prompts.rows(unread))
         for number, row in enumerate(unread):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import onesearch_fast as osf
+from onesearch_fast.engine.decode_graphs import DecodeGraphs
+from onesearch_fast.engine.decode_program import Bucket
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.random_models import random_model
 
@@ -19,13 +24,25 @@ PROMPTS = [[5, 9, 1, 30, 2, 2], [7], [49, 0, 3, 11, 12]]
 
 def engines(model_type: str, trie: osf.SidTrie | osf.LiveStore) -> list[osf.Engine]:
     """The same model on the CPU and on the GPU."""
-    model = random_model(model_type, 95)
-    return [
-        osf.Engine.from_pretrained(
-            model, trie, device=device, dtype="float32", code_token_offsets=OFFSETS
-        )
-        for device in ("cpu", "cuda")
-    ]
+    return [make_engine(model_type, trie, device=device) for device in ("cpu", "cuda")]
+
+
+def make_engine(
+    model_type: str, trie: osf.SidTrie | osf.LiveStore, seed: int = 0, **options: Any
+) -> osf.Engine:
+    settings = {"device": "cuda", "dtype": "float32", "code_token_offsets": OFFSETS} | options
+    return osf.Engine.from_pretrained(random_model(model_type, 95, seed=seed), trie, **settings)
+
+
+def buckets_of(engine: osf.Engine) -> tuple[Bucket, ...]:
+    graphs = engine._space.graphs
+    assert isinstance(graphs, DecodeGraphs)
+    return graphs.buckets
+
+
+@pytest.fixture(scope="module")
+def trie() -> osf.SidTrie:
+    return osf.SidTrie.build(random_codes(400, SIZES, seed=6, skew=0.9), SIZES)
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +52,16 @@ def exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("normalizer", ["level", "vocab", "children"])
 @pytest.mark.parametrize("model_type", ["llama", "qwen3", "gpt2", "bart"])
-def test_a_search_finds_the_same(model_type: str, normalizer: str) -> None:
-    trie = osf.SidTrie.build(random_codes(400, SIZES, seed=6, skew=0.9), SIZES)
-    cpu, gpu = engines(model_type, trie)
+@pytest.mark.parametrize("graph_bytes", [0, None])
+def test_a_search_finds_the_same(
+    model_type: str, normalizer: str, graph_bytes: int | None, trie: osf.SidTrie
+) -> None:
+    cpu = make_engine(model_type, trie, device="cpu")
+    gpu = make_engine(model_type, trie, cuda_graph_bytes=graph_bytes)
     want = cpu.generate(PROMPTS, num_beams=40, normalizer=normalizer)
     got = gpu.generate(PROMPTS, num_beams=40, normalizer=normalizer)
     assert got.scores.is_cuda
+    assert got.stats.graphed == (graph_bytes is None)
     assert torch.equal(got.codes.cpu(), want.codes)
     assert torch.equal(got.count.cpu(), want.count)
     torch.testing.assert_close(got.scores.cpu(), want.scores, atol=1e-3, rtol=0)
@@ -51,13 +72,79 @@ def test_a_live_store_is_searched_as_it_changes(tmp_path: Path) -> None:
         cpu, gpu = engines("qwen3", store)
         for first in (0, 100, 200):
             store.delete(np.arange(first, first + 50))
-            want, got = (one.generate(PROMPTS, num_beams=30) for one in (cpu, gpu))
-            assert torch.equal(got.codes.cpu(), want.codes)
+            store.insert(np.arange(1000 + first, 1020 + first), random_codes(20, SIZES, seed=first))
+            keep = store.snapshot().filter(deny=np.arange(300))
+            for own in (None, [keep, None, keep]):
+                want, got = (one.generate(PROMPTS, num_beams=30, filter=own) for one in (cpu, gpu))
+                assert torch.equal(got.codes.cpu(), want.codes)
+        assert len(buckets_of(gpu)) == 1
 
 
-def test_repeats_give_the_same_bits() -> None:
-    trie = osf.SidTrie.build(random_codes(400, SIZES), SIZES)
-    _, gpu = engines("qwen3", trie)
+def test_repeats_give_the_same_bits(trie: osf.SidTrie) -> None:
+    gpu = make_engine("qwen3", trie)
     first, again = (gpu.generate(PROMPTS, num_beams=30) for _ in range(2))
     assert torch.equal(first.scores, again.scores)
     assert torch.equal(first.codes, again.codes)
+
+
+@pytest.mark.parametrize("model_type", ["qwen3", "bart"])
+def test_a_search_waits_for_nothing(model_type: str, trie: osf.SidTrie) -> None:
+    gpu = make_engine(model_type, trie)
+    want = gpu.generate(PROMPTS, num_beams=30)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        got = gpu.generate(PROMPTS, num_beams=30)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(got.scores, want.scores)
+
+
+def test_streams_and_engines_do_not_disturb_each_other(trie: osf.SidTrie) -> None:
+    gpus = [make_engine("qwen3", trie, seed=seed) for seed in (0, 1)]
+    want = [gpu.generate(PROMPTS, num_beams=30).scores for gpu in gpus]
+
+    def search(number: int) -> torch.Tensor:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            scores = gpus[number % 2].generate(PROMPTS, num_beams=30).scores
+            torch.cuda.current_stream().synchronize()
+        return scores
+
+    with ThreadPoolExecutor(4) as threads:
+        for number, scores in enumerate(threads.map(search, range(80))):
+            assert torch.equal(scores, want[number % 2])
+
+
+def test_new_weights_need_no_new_graph(trie: osf.SidTrie) -> None:
+    gpu, other = make_engine("qwen3", trie), make_engine("qwen3", trie, seed=1)
+    gpu.generate(PROMPTS, num_beams=30)
+    gpu.update_weights(random_model("qwen3", 95, seed=1))
+    got, want = (one.generate(PROMPTS, num_beams=30) for one in (gpu, other))
+    assert torch.equal(got.scores, want.scores)
+    assert len(buckets_of(gpu)) == 1
+
+
+def test_many_requests_leave_no_memory_behind(trie: osf.SidTrie) -> None:
+    gpu = make_engine("qwen3", trie)
+
+    def search(times: int) -> int:
+        for number in range(times):
+            own = trie.filter(deny=[number % 400])
+            gpu.generate(PROMPTS[: 1 + number % 3], num_beams=9, filter=own)
+        gc.collect()
+        torch.cuda.synchronize()
+        return torch.cuda.memory_allocated()
+
+    before = search(1000)
+    assert search(9000) <= before
+
+
+def test_graphs_give_way_when_their_memory_is_full(trie: osf.SidTrie) -> None:
+    gpu = make_engine("qwen3", trie)
+    gpu.generate(PROMPTS, num_beams=30)
+    graphs = gpu._space.graphs
+    assert isinstance(graphs, DecodeGraphs)
+    small = make_engine("qwen3", trie, cuda_graph_bytes=graphs.nbytes + (1 << 20))
+    for num_beams in (30, 31, 30):
+        got, want = (one.generate(PROMPTS, num_beams=num_beams) for one in (small, gpu))
+        assert torch.equal(got.scores, want.scores)
+        assert [bucket.widths[-1] for bucket in buckets_of(small)] == [num_beams]
