@@ -55,7 +55,7 @@ TEMPLATE = Path(__file__).with_name("beauty_template.json")
 # Items that the same users took, however their texts differ: what SIDs should bring together.
 ALIGNMENT = AlignmentConfig(
     steps=600,
-    weights=tuple(float(task == "item_item") for task in TASKS),  # type: ignore[arg-type]
+    weights=tuple(float(task == "item_item") for task in TASKS),
 )
 MINING = MiningConfig(min_similarity=-1.0)
 

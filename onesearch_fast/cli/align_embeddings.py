@@ -12,7 +12,13 @@ from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
-from onesearch_fast.sid.alignment import AlignmentConfig, AlignmentCurve, fine_tune, fit_adapter
+from onesearch_fast.sid.alignment import (
+    TASKS,
+    AlignmentConfig,
+    AlignmentCurve,
+    fine_tune,
+    fit_adapter,
+)
 from onesearch_fast.sid.build import TFIDF, SidConfig, open_encoder
 from onesearch_fast.sid.text_encoder import SETTINGS_FILE
 from onesearch_fast.sid.transformers_encoder import TransformersEncoder
@@ -28,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fine-tune",
         action="store_true",
         help="train all weights of a transformers encoder, not an adapter over its vectors",
+    )
+    parser.add_argument(
+        "--tasks",
+        default=",".join(TASKS),
+        help="comma-separated: what is learnt (default: %(default)s)",
     )
     parser.add_argument("--steps", type=int, default=AlignmentConfig.steps)
     parser.add_argument("--batch-size", type=int, default=AlignmentConfig.batch_size)
@@ -48,7 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     dataset = read_dataset(arguments.data)
     log = leave_last_out(dataset).log
     config = AlignmentConfig(
-        steps=arguments.steps, batch_size=arguments.batch_size, seed=arguments.seed
+        weights=_weights(arguments.tasks),
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
     )
     mining = MiningConfig(min_similarity=arguments.min_similarity, seed=arguments.seed)
     texts = AlignmentTexts.of(log)
@@ -68,6 +82,14 @@ def run(arguments: argparse.Namespace) -> int:
         encoder.save(folder)
     _print_outcome(arguments, pairs.counts(), curve)
     return 0
+
+
+def _weights(tasks: str) -> tuple[float, ...]:
+    chosen = tasks.split(",")
+    unknown = sorted(set(chosen) - set(TASKS))
+    if unknown:
+        raise invalid("align-embeddings", "--tasks", f"some of {','.join(TASKS)}", unknown)
+    return tuple(float(task in chosen) for task in TASKS)
 
 
 def _refuse_other_folders(out: Path) -> None:

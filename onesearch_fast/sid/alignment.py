@@ -67,7 +67,7 @@ class AlignmentConfig:
     show < click < order. learning_rate None: 1e-3 for an adapter, 2e-5 for a whole encoder.
     """
 
-    weights: tuple[float, float, float, float, float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
     temperature: float = 0.05
     margin: float = 0.1
     steps: int = 300

@@ -342,6 +342,9 @@ def test_the_verb_writes_an_encoder_for_build_sids(
     assert document["pairs"]["query_item"] > 0
     assert set(document["losses"]) <= set(document["pairs"])
     assert main(["build-sids", str(data), "--out", str(tmp_path / "s"), "--encoder", str(out)]) == 0
+    capsys.readouterr()
+    assert main([*command, "--steps", "2", "--tasks", "item_item", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["losses"]) == {"item_item"}
     assert main([*command, "--steps", "2"]) == 0
     assert "query_item" in capsys.readouterr().out
 
@@ -352,6 +355,8 @@ def test_the_verb_refuses_what_it_cannot_do(
     data, out = write_dataset(tmp_path / "data"), str(tmp_path / "aligned")
     assert main(["align-embeddings", str(data), "--out", str(data)]) == 2
     assert "a new folder" in capsys.readouterr().err
+    assert main(["align-embeddings", str(data), "--out", out, "--tasks", "item,order"]) == 2
+    assert "expected some of query_query" in capsys.readouterr().err
     assert main(["align-embeddings", str(data), "--out", out, "--fine-tune"]) == 2
     assert "of kind transformers" in capsys.readouterr().err
     assert not Path(out).exists()

@@ -31,14 +31,14 @@ class SasRecConfig:
         validations: how often NDCG@10 is taken on the stop group; the best weights are kept.
     """
 
-    hidden_size: int = 128
+    hidden_size: int = 64
     num_layers: int = 2
     num_heads: int = 2
     max_history: int = 50
-    dropout: float = 0.4
+    dropout: float = 0.3
     batch_size: int = 128
     epochs: int = 60
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.0
     minutes: float | None = None
     validations: int = 10
