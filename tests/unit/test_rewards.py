@@ -1,6 +1,7 @@
 """Rewards, by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_relevance_has_four_tiers():
     assert relevance.tiers("dresses", [0, 1, 2, 3]).tolist() == [3, 3, 1, 0]
     assert relevance.tiers("silka", [0, 3]).tolist() == [3, 0]  # never asked: by its words
     assert relevance.tiers("nothing known", [0]).tolist() == [0]
+
+
+def test_what_a_query_excludes_is_not_asked_for():
+    """Without the clicks, "not red" would be judged by whether an item is red."""
+    colours = ("red", "blue", "red", "grey", "green")
+    items = tuple(
+        replace(item, attributes={"color": (colour,)})
+        for item, colour in zip(ITEMS, colours, strict=True)
+    )
+    events = (Event(0, 1, "click", "dress not red"), Event(9000, 4, "click", "dress not red"))
+    relevance = CategoryRelevance(TrainLog(items, (HISTORY, UserHistory("v", None, events))))
+    assert relevance.tiers("red", [0, 1]).tolist() == [3, 0]  # nobody asked it
+    assert relevance.tiers("dress not red", [1, 4, 2, 3]).tolist() == [3, 3, 1, 0]
 
 
 def test_reward_by_hand():
