@@ -16,7 +16,11 @@ from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.index.trie_walk import child_nodes, valid_tokens
-from onesearch_fast.train.advantages import group_advantages, tpma_advantages
+from onesearch_fast.train.advantages import (
+    LEAST_REWARD_SPREAD,
+    group_advantages,
+    tpma_advantages,
+)
 from onesearch_fast.train.backbones import Backbone
 from onesearch_fast.train.cases import PreferenceCase
 from onesearch_fast.train.config import DpoConfig, PolicyConfig
@@ -222,7 +226,8 @@ class PolicyGradient(_Preference):
         ).float()
         self._rewards.append(float(rewards.mean()))
         if self._config.algorithm == "grpo":
-            return group_advantages(rewards)[..., None].expand(codes.shape)
+            advantages = group_advantages(rewards, least_spread=LEAST_REWARD_SPREAD)
+            return advantages[..., None].expand(codes.shape)
         targets = torch.full((len(cases), max(map(len, wanted)), codes.shape[2]), -1)
         for place, items in enumerate(wanted):
             of_items = self._inputs.item_codes[[one.row for one in items]]

@@ -35,6 +35,14 @@ def test_a_group_without_spread_tells_nothing(rewards):
     assert not group_advantages(torch.tensor(rewards)).any()
 
 
+def test_rewards_that_hardly_differ_tell_little():
+    """Two items of one tier whose click rates are a hundredth apart."""
+    got = group_advantages(torch.tensor([[3.33, 3.31]], dtype=torch.float64), least_spread=0.25)
+    assert got[0].tolist() == pytest.approx([0.04, -0.04])
+    far = torch.tensor([[0.3, 3.3]])
+    assert torch.equal(group_advantages(far, least_spread=0.25), group_advantages(far))
+
+
 def test_the_shared_prefix_is_of_one_target():
     two = torch.tensor([[[1, 2, 9, 9, 9], [1, 8, 3, 4, 5]]])
     mixed = torch.tensor([[[1, 2, 3, 4, 5]]])
