@@ -28,6 +28,7 @@ _KEYWORD_VISITS = {
     "user_query_sid_to_keyword_sid": 0.05,
 }
 _DROPOUT = 0.1
+_TOKENS_PER_BATCH = 1024  # a run this short is short of steps, not of examples
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,14 @@ def ablation_config() -> PipelineConfig:
     Steps are counted, not minutes, so that rows differ in what they learn by and not in how often.
     """
     alignment = {"query_to_sid": 0.5, "title_to_sid": 1.0, "sid_to_category": 0.5}
+    stages = (
+        StageConfig("alignment", alignment, epochs=1),
+        StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=2),
+        StageConfig("personalisation", {"search": 1.0}, epochs=4),
+    )
     return PipelineConfig(
         model=ModelConfig(hidden_size=128, num_layers=2),
-        stages=(
-            StageConfig("alignment", alignment, epochs=1),
-            StageConfig("cooccurrence", {"query_to_item": 1.0}, epochs=2),
-            StageConfig("personalisation", {"search": 1.0}, epochs=3),
-        ),
+        stages=tuple(replace(stage, tokens_per_batch=_TOKENS_PER_BATCH) for stage in stages),
     )
 
 
@@ -112,7 +114,7 @@ def _policy(base: PipelineConfig, policy: PolicyConfig) -> StageConfig:
 
 
 def _dpo(base: PipelineConfig) -> StageConfig:
-    """A tenth of the prompts, at a thirtieth of the rate of the stage before.
+    """A tenth of the prompts, at a hundredth of the rate of the stage before.
 
     Rollouts multiply a prompt's cost, and a policy that is pushed hard forgets what it was taught.
     """
@@ -120,7 +122,7 @@ def _dpo(base: PipelineConfig) -> StageConfig:
     return StageConfig(
         PREFERENCE,
         {"search": 0.1},
-        learning_rate=last.learning_rate / 30,
+        learning_rate=last.learning_rate / 100,
         tokens_per_batch=last.tokens_per_batch,
         validations=1,
         dpo=DpoConfig(),
