@@ -74,7 +74,8 @@ def datasets(dataset) -> tuple[Dataset, Dataset]:
 def runs(datasets, tmp_path_factory):
     """Two runs, of a log and of one that differs in what is held out alone."""
     smoke = smoke_config()
-    preference = StageConfig("preference", {"search": 1.0}, dpo=DpoConfig(towers=TowersConfig()))
+    dpo = DpoConfig(towers=TowersConfig(epochs=1), candidates=16)
+    preference = StageConfig("preference", {"search": 0.2}, dpo=dpo)
     config = replace(smoke, stages=(*smoke.stages, preference))
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for folder, data in zip(folders, datasets, strict=True):
