@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from onesearch_fast.engine.catalogues import Catalogue, Catalogues
 from onesearch_fast.errors import invalid
-from onesearch_fast.index.expressions import AllOf, Condition, Expression, expression_of
+from onesearch_fast.index.expressions import AllOf, Condition, Expression, condition_of
 from onesearch_fast.index.filter_cache import FilterCache
 from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
@@ -65,7 +65,7 @@ class FilterMaker:
         if filter is None or isinstance(filter, ItemFilter):
             return filter
         columns = self._columns if isinstance(catalogue, SidTrie) else None
-        return self._cache.filter(catalogue, where=condition_of(filter), columns=columns)
+        return self._cache.filter(catalogue, where=filter, columns=columns)
 
     def parts(
         self, filter: FilterLike | None, catalogue: Catalogue
@@ -76,11 +76,6 @@ class FilterMaker:
         conditions = _conjuncts(condition_of(filter))
         made = ((str(one), self.make(one, catalogue)) for one in conditions)
         return [(text, one) for text, one in made if one is not None]
-
-
-def condition_of(condition: Condition | str) -> Expression:
-    """The expression, parsed where it is a text."""
-    return Expression.parse(condition) if isinstance(condition, str) else expression_of(condition)
 
 
 def _conjuncts(expression: Expression) -> list[Expression]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from onesearch_fast.data.records import POSITIVE_EVENTS
 from onesearch_fast.engine.deadline import one_deadline_per_request
-from onesearch_fast.engine.filters import FilterLike, condition_of
+from onesearch_fast.engine.filters import FilterLike
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.search_batch import MAX_BEAMS
 from onesearch_fast.engine.statistics import GenerateStats
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.expressions import condition_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -327,6 +327,11 @@ def expression_of(condition: Any) -> Expression:
     raise _bad("condition", "an expression or col(...)", type(condition), remedy, TypeError)
 
 
+def condition_of(condition: Condition | str) -> Expression:
+    """The expression of a condition as callers give it, parsed where it is a text."""
+    return Expression.parse(condition) if isinstance(condition, str) else expression_of(condition)
+
+
 def is_unicode(text: str) -> bool:
     """Whether UTF-8 can hold `text`: it has no half of a surrogate pair."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.catalogue import Catalogue
-from onesearch_fast.index.expressions import Condition, Expression, expression_of
+from onesearch_fast.index.expressions import Condition, Expression, condition_of
 from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
 
@@ -70,7 +70,7 @@ class FilterCache:
         catalogue: Catalogue,
         allow: Any = None,
         deny: Any = None,
-        where: Condition | None = None,
+        where: Condition | str | None = None,
         columns: ItemColumns | None = None,
     ) -> ItemFilter:
         """What `catalogue.filter` gives for the same arguments, made now or before."""
@@ -80,7 +80,7 @@ class FilterCache:
             raise invalid("FilterCache.filter", "catalogue", expected, got, kind=TypeError)
         allowed = None if allow is None else catalogue._items_of_filter("allow", allow)
         denied = None if deny is None else catalogue._items_of_filter("deny", deny)
-        expression = None if where is None else expression_of(where)
+        expression = None if where is None else condition_of(where)
 
         def make() -> _C.ItemFilter:
             make_whole = ItemFilter._make

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from onesearch_fast import _C
 from onesearch_fast.index._arrays import index_vector
-from onesearch_fast.index.expressions import Condition, Expression, expression_of
+from onesearch_fast.index.expressions import Condition, Expression, condition_of
 from onesearch_fast.index.item_columns import ItemColumns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ItemFilter:
     ) -> ItemFilter:
         sets: list[_C.ItemSet | None] = [None, None]
         if where is not None:
-            expression = Expression.parse(where) if isinstance(where, str) else expression_of(where)
+            expression = condition_of(where)
             name = f"{type(catalogue).__name__}.filter"
             base, *overlay = catalogue._columns_of_filter(columns)
             sets[0] = (evaluate or ItemColumns._evaluate)(base, name, expression)

@@ -29,7 +29,7 @@ def test_what_is_found_again_is_what_was_made(trie: SidTrie, columns: ItemColumn
     mask = np.arange(NUM_ITEMS) % 2 == 0
     requests = [
         {"where": col("price") < 50, "columns": columns},
-        {"where": col("price") < 50, "columns": columns, "deny": [1, 2, 3]},
+        {"where": "price < 50", "columns": columns, "deny": [1, 2, 3]},
         {"allow": mask},
         {"allow": [5, 6], "deny": mask},
         {},
