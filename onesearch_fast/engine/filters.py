@@ -55,10 +55,20 @@ class FilterMaker:
         given = one_per_request(where, filter, batch)
         if all(one is None for one in given):
             return None
-        pairs = list(zip(given, catalogues.per_request(batch), strict=True))
-        # The same condition twice is the same filter, by which later steps know it.
-        made = {(id(one), id(catalogue)): self.make(one, catalogue) for one, catalogue in pairs}
-        return [made[id(one), id(catalogue)] for one, catalogue in pairs]
+        return self.make_each(given, catalogues.per_request(batch))
+
+    def make_each(
+        self, filters: Sequence[FilterLike | None], catalogues: Sequence[Catalogue]
+    ) -> list[ItemFilter | None]:
+        """The filter of each request; a condition that several share is one object in them."""
+        made: dict[tuple[str | int, int], ItemFilter | None] = {}
+        keys = []
+        for one, catalogue in zip(filters, catalogues, strict=True):
+            key = (one if isinstance(one, str) else id(one), id(catalogue))
+            if key not in made:
+                made[key] = self.make(one, catalogue)
+            keys.append(key)
+        return [made[key] for key in keys]
 
     def make(self, filter: FilterLike | None, catalogue: Catalogue) -> ItemFilter | None:
         """The filter of one catalogue; one that is made already stays as it is."""

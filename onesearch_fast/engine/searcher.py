@@ -337,7 +337,7 @@ class Searcher:
         times = [_own(request.deadline_ms, deadline_ms) for request in requests]
         deadlines = one_deadline_per_request("Searcher", times, len(requests))
         pairs = zip(requests, filters, strict=True)
-        chosen = [self._filter(_own(request.filter, one)) for request, one in pairs]
+        chosen = self._made([_own(request.filter, one) for request, one in pairs])
         histories = self._writer.histories(cases)
         prompts = self._writer.prompts(cases, histories)
         return list(map(_Question, cases, prompts, repeat(histories), beams, chosen, deadlines))
@@ -399,11 +399,12 @@ class Searcher:
             yield order[begin : begin + size]
             begin += size
 
-    def _filter(self, filter: FilterLike | None) -> FilterLike | None:
+    def _made(self, filters: Sequence[FilterLike | None]) -> Sequence[FilterLike | None]:
         """Columns are made when the first condition comes; a live store brings its own."""
-        if filter is None or isinstance(filter, ItemFilter) or self._engine.trie is not self.trie:
-            return filter
-        return self._filters.make(filter, self.trie)
+        ready = all(one is None or isinstance(one, ItemFilter) for one in filters)
+        if ready or self._engine.trie is not self.trie:
+            return filters
+        return self._filters.make_each(filters, [self.trie] * len(filters))
 
     @cached_property
     def _filters(self) -> FilterMaker:

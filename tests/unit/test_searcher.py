@@ -14,6 +14,7 @@ import pytest
 import onesearch_fast as osf
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.data.records import Item
+from onesearch_fast.engine.filters import FilterMaker
 from onesearch_fast.engine.requests import Hit, PastEvent, SearchRequest, UserContext
 from onesearch_fast.engine.search_prompts import MAX_CHARACTERS
 from onesearch_fast.engine.searcher import Searcher
@@ -334,6 +335,28 @@ def test_a_reranker_orders_the_best(served_folder: Path, searcher: Searcher) -> 
     assert reranker.asked == [(REQUESTS[0], 6)] and answer.stats.reranking > 0
     page = chosen.search(REQUESTS[:1], k=2, offset=1, num_beams=BEAMS)[0]
     assert page == list(answer.hits[1:3])
+
+
+def test_a_condition_that_requests_share_is_made_once(
+    searcher: Searcher, served_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(maker: FilterMaker, given: Any, catalogue: Any) -> Any:
+        made.append(given)
+        return plain(maker, given, catalogue)
+
+    plain = FilterMaker.make
+    monkeypatch.setattr(FilterMaker, "make", make)
+    texts = [" ".join(("price", "<", "30")) for _ in REQUESTS]
+    own = [replace(one, filter=text) for one, text in zip(REQUESTS, texts, strict=True)]
+    searcher.search(own, num_beams=BEAMS)
+    assert [one for one in made if isinstance(one, str)] == ["price < 30"]
+    made.clear()
+    engine = osf.Engine.from_pretrained(served_folder, searcher.trie, columns=searcher.columns)
+    condition = osf.col("price") < 30
+    engine.generate([[1]] * 7, num_beams=8, filter=[*texts, condition, condition])
+    assert made == ["price < 30", condition]
 
 
 @pytest.mark.parametrize("rewards", [[1.0], [float("nan")] * 6])
