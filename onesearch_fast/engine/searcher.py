@@ -293,7 +293,7 @@ class Searcher:
             filter=question.filter,
             max_beams=max_beams,
         )
-        if why.reason == "filtered":
+        if why.reason == "filtered" and self._searches_its_trie:
             parts = self._filters.parts(_own(request.filter, filter), self.trie)
             refused = tuple(text for text, one in parts if not one.contains([row])[0])
             why = replace(why, refused_by=refused)
@@ -400,11 +400,16 @@ class Searcher:
             begin += size
 
     def _made(self, filters: Sequence[FilterLike | None]) -> Sequence[FilterLike | None]:
-        """Columns are made when the first condition comes; a live store brings its own."""
+        """Conditions as filters; columns are made when the first condition comes."""
         ready = all(one is None or isinstance(one, ItemFilter) for one in filters)
-        if ready or self._engine.trie is not self.trie:
+        if ready or not self._searches_its_trie:
             return filters
         return self._filters.make_each(filters, [self.trie] * len(filters))
+
+    @property
+    def _searches_its_trie(self) -> bool:
+        """Else a live store is searched, and the engine makes filters of the store's columns."""
+        return self._engine.trie is self.trie
 
     @cached_property
     def _filters(self) -> FilterMaker:

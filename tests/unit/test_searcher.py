@@ -468,5 +468,9 @@ def test_a_live_store_shows_what_the_table_does_not_hold(
         assert str(number) not in {one for hits in kept for one in ids(hits)}
         rows = live.search_rows(REQUESTS[1:2], 9, num_beams=BEAMS)
         assert rows.dtype == np.int32 and -1 in rows[0, : ids(after[1]).index(str(number)) + 1]
+        row = int(searcher.items.rows([best.item_id])[0])
+        store.update_attributes([row], {"price": [1e6]})
+        why = live.why_not(REQUESTS[1], best.item_id, filter="price < 1e5 and price > 0").generation
+        assert why is not None and why.refused_by == ("price < 100000.0",)
         store.delete([number])
         assert list(map(ids, live.search(REQUESTS, k=9, num_beams=BEAMS))) == list(map(ids, before))
