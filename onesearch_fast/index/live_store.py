@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import path_bytes
-from onesearch_fast.index._arrays import float_vector, index_vector, integer_array
+from onesearch_fast.index._arrays import finite32, float_vector, index_vector, integer_array
 from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.index.column_rows import column_rows
 from onesearch_fast.index.expressions import Condition
@@ -189,7 +189,9 @@ class LiveStore:
         if durability not in ("process", "fsync"):
             raise invalid(where, "durability", "'process' or 'fsync'", durability)
         scores = None if item_scores is None else _scores(where, "item_scores", item_scores)
-        trie = SidTrie.build(codes, level_sizes, item_ids, scores, keep_scores=scores is not None)
+        # Scores that are all 0 are as good as none, and a compaction keeps none either.
+        keep = scores is not None and bool(scores.any())
+        trie = SidTrie.build(codes, level_sizes, item_ids, scores, keep_scores=keep)
         held = ItemColumns.build(trie, columns, kinds)._handle if columns else None
         fsync = durability == "fsync"
         return cls._own(_C.LiveStore.create(name, trie._handle, held, fsync, limit), folder)
@@ -373,9 +375,7 @@ class LiveStore:
 
 
 def _scores(where: str, argument: str, values: Any) -> npt.NDArray[np.float32]:
-    # What float32 cannot hold becomes infinite, and is refused as such.
-    with np.errstate(over="ignore"):
-        return float_vector(where, argument, values).astype(np.float32)
+    return finite32(where, argument, float_vector(where, argument, values))
 
 
 def _scores_of(where: str, values: Any, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
