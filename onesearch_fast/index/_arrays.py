@@ -23,6 +23,17 @@ def integer_array(where: str, argument: str, values: Any, axes: str) -> npt.NDAr
     return _aligned(array.astype(array.dtype.newbyteorder("="), copy=False))
 
 
+def code_rows(where: str, codes: Any, num_levels: int, rows: str = "n") -> npt.NDArray[np.integer]:
+    """`codes` [rows, num_levels] as an integer array; a column of no lists has any width."""
+    expected = f"[{rows}, {num_levels}]"
+    array = integer_array(where, "codes", codes, expected)
+    if array.shape == (0, 0):
+        return array.reshape(0, num_levels)
+    if array.shape[1] != num_levels:
+        raise invalid(where, "codes", f"shape {expected}", list(array.shape))
+    return array
+
+
 def index_vector(where: str, argument: str, values: Any) -> npt.NDArray[np.int64]:
     """`values` [n] as contiguous int64; a single integer counts as a vector of one."""
     array = integer_array(where, argument, np.atleast_1d(_as_array(where, argument, values)), "[n]")
@@ -91,11 +102,21 @@ def _from_arrow(values: Any) -> npt.NDArray[Any]:
         return np.stack([_from_arrow(column) for column in values.columns], axis=1)
     if hasattr(values, "combine_chunks"):
         values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if hasattr(values, "dictionary_decode"):
+        values = values.dictionary_decode()
     if values.null_count > 0:
         raise ValueError(f"it has {values.null_count} nulls")
-    if not hasattr(values.type, "value_type"):
+    if not hasattr(values.type, "value_field"):
         return np.asarray(values.to_numpy(zero_copy_only=False))
     flat = _from_arrow(values.flatten())
-    if not hasattr(values.type, "list_size") and np.ptp(np.diff(values.offsets.to_numpy())) > 0:
+    return flat.reshape(len(values), _list_length(values), *flat.shape[1:])
+
+
+def _list_length(lists: Any) -> int:
+    """Of each of the lists; 0 where there is none and the type does not tell."""
+    if hasattr(lists.type, "list_size"):
+        return int(lists.type.list_size)
+    lengths = np.unique(lists.value_lengths().to_numpy())
+    if len(lengths) > 1:
         raise ValueError("its lists have several lengths")
-    return flat.reshape(len(values), -1)
+    return int(lengths.sum())

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
-from onesearch_fast.index._arrays import index_vector, integer_array
+from onesearch_fast.index._arrays import code_rows, index_vector
 
 if TYPE_CHECKING:
     from onesearch_fast.index.item_columns import ItemColumns
@@ -57,20 +57,17 @@ class Catalogue:
 
     def contains(self, codes: Any) -> npt.NDArray[np.bool_]:
         """Whether each row of `codes` [n, num_levels] is the SID of an item: bool [n]."""
-        return self._ranks(self._where("contains"), codes) >= 0
+        return self._ranks("contains", codes) >= 0
 
     def rank(self, codes: Any) -> npt.NDArray[np.int64]:
         """int64 [n]: the rank of each row of `codes` [n, num_levels], -1 for a SID that is absent.
 
         A code outside its level is absent, not an error. Cost: one binary search per row and level.
         """
-        return self._ranks(self._where("rank"), codes)
+        return self._ranks("rank", codes)
 
-    def _ranks(self, where: str, codes: Any) -> npt.NDArray[np.int64]:
-        rows = integer_array(where, "codes", codes, f"[n, {self.num_levels}]")
-        if rows.shape[1] != self.num_levels:
-            raise invalid(where, "codes", f"shape [n, {self.num_levels}]", list(rows.shape))
-        return self._handle.rank(rows)
+    def _ranks(self, method: str, codes: Any) -> npt.NDArray[np.int64]:
+        return self._handle.rank(code_rows(self._where(method), codes, self.num_levels))
 
     def codes(self, rank: Any) -> npt.NDArray[np.int32]:
         """The SID of each rank [n]: int32 [n, num_levels]; rank -1 (no SID) gives a row of -1.

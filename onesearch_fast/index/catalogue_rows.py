@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.index._arrays import finite32, float_vector, index_vector, integer_array
+from onesearch_fast.index._arrays import code_rows, finite32, float_vector, index_vector
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CatalogueRows:
         keep_scores: bool,
     ) -> CatalogueRows:
         """`where` opens the sentence of what is raised, as in `SidTrie.build`."""
-        rows = integer_array(where, "codes", codes, f"[num_items, {num_levels}]")
+        rows = code_rows(where, codes, num_levels, "num_items")
         ids = None if item_ids is None else index_vector(where, "item_ids", item_ids)
         scores = None if item_scores is None else float_vector(where, "item_scores", item_scores)
         for argument, vector in (("item_ids", ids), ("item_scores", scores)):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import path_bytes
-from onesearch_fast.index._arrays import finite32, float_vector, index_vector, integer_array
+from onesearch_fast.index._arrays import code_rows, finite32, float_vector, index_vector
 from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.index.column_rows import column_rows
 from onesearch_fast.index.expressions import Condition
@@ -279,8 +279,8 @@ class LiveStore:
         """
         where = "LiveStore.insert"
         ids = index_vector(where, "item_ids", item_ids)
-        rows = integer_array(where, "codes", codes, f"[n, {len(self._level_sizes)}]")
-        if rows.shape != (len(ids), len(self._level_sizes)):
+        rows = code_rows(where, codes, len(self._level_sizes), f"{len(ids)}")
+        if len(rows) != len(ids):
             expected = f"shape [{len(ids)}, {len(self._level_sizes)}]"
             raise invalid(where, "codes", expected, list(rows.shape))
         priors = np.zeros(len(ids), dtype=np.float32)

@@ -375,6 +375,9 @@ def test_torch_codes(dtype: torch.dtype) -> None:
         ),
         lambda codes: pa.table({str(level): codes[:, level] for level in range(3)}),
         lambda codes: pa.array(np.vstack([codes[:7], codes]).tolist()).slice(7),
+        lambda codes: pa.table(
+            {str(i): pa.array(codes[:, i]).dictionary_encode() for i in (0, 1, 2)}
+        ),
     ],
 )
 def test_arrow_codes(arrow: Any) -> None:
@@ -385,6 +388,15 @@ def test_arrow_codes(arrow: Any) -> None:
     ranks = np.arange(want.num_sids)
     assert (got.codes(ranks) == want.codes(ranks)).all()
     assert (got.items(ranks)[0] == want.items(ranks)[0]).all()
+
+
+@pytest.mark.parametrize("length", [-1, 3])
+def test_no_arrow_codes(length: int) -> None:
+    none = pa.array([], pa.list_(pa.int32(), length))
+    assert small_trie().rank(none).tolist() == []
+    assert small_trie().contains(pa.chunked_array([none, none])).tolist() == []
+    with pytest.raises(ValueError, match=r"rank: codes: expected shape \[n, 3\], got \[2, 0\]"):
+        small_trie().rank(pa.array([[], []], pa.list_(pa.int32())))
 
 
 def test_byte_order_and_read_only_memory_do_not_matter() -> None:
@@ -481,6 +493,11 @@ BAD_BUILDS = [
     (TypeError, "its lists have several lengths", {"codes": pa.array([[1, 2, 3], [1]])}),
     (TypeError, "it has 1 nulls", {"codes": pa.array([[1, 2, 3], None])}),
     (TypeError, "it has 1 nulls", {"codes": pa.array([[1, 2, None]])}),
+    (
+        TypeError,
+        "got object",
+        {"item_ids": pa.array([str(i) for i in range(500)]).dictionary_encode()},
+    ),
     (TypeError, "it has 499 nulls", {"item_ids": pa.array([7] + [None] * 499)}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (40.9, 30, 20)}),
     (TypeError, "level_sizes: expected an integer dtype", {"level_sizes": (2**70, 30, 20)}),
