@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from onesearch_fast.engine.decoding import BeamDecoder, vocab_log_normalizer
 from onesearch_fast.engine.prompt_reader import PromptReader
-from onesearch_fast.engine.search_batch import Rows, SearchBatch
+from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.search_options import NO_OPTIONS, LevelOptions, SearchOptions
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.models import DecoderModel
@@ -96,20 +96,6 @@ class Beams:
     cached_tokens: torch.Tensor
     best_dropped: torch.Tensor
     perturbed: torch.Tensor | None = None
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Beams], rows: Sequence[Rows]) -> Beams:
-        """One batch out of several, whose requests stand at `rows` of it."""
-        if len(parts) == 1:
-            return parts[0]
-        order = torch.tensor([row for part in rows for row in part]).argsort()
-        columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
-        return cls(*(_joined(column, order) for column in columns))
-
-
-def _joined(parts: Sequence[torch.Tensor | None], order: torch.Tensor) -> Any:
-    tensors = [part for part in parts if part is not None]
-    return torch.cat(tensors)[order.to(tensors[0].device)] if tensors else None
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.engine.result import GenerateResult
-from onesearch_fast.engine.sampling import Samples, sample_sids
+from onesearch_fast.engine.sampling import Samples, sample_sids, seeds_of_requests
 from onesearch_fast.engine.scoring import score_codes
 from onesearch_fast.engine.search_batch import (
     MAX_BEAMS,
@@ -45,7 +45,6 @@ from onesearch_fast.engine.search_options import (
     NO_OPTIONS,
     SearchOptions,
     check_options,
-    seeds_per_request,
 )
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.engine.unconstrained_search import unconstrained_search
@@ -241,7 +240,7 @@ class Engine:
             self._filters.per_request("Engine", filter, catalogues, len(prompts)),
             beams_per_request("Engine", num_beams, schedule, len(prompts)),
             one_deadline_per_request("Engine", deadline_ms, len(prompts)),
-            seeds_per_request("Engine", options.seed, len(prompts)),
+            options.seeds("Engine", len(prompts)),
         )
         widths = schedule or (max(batch.num_beams),) * (self._room + 1)
         settings = SearchSettings(widths, normalizer, options)
@@ -321,17 +320,13 @@ class Engine:
         draws = whole_number("Engine", "num_samples", num_samples, 1, MAX_BEAMS)
         if not 0 < temperature < math.inf:
             raise bad("temperature", "more than 0", temperature)
-        if isinstance(seed, int):
-            seeds: tuple[int, ...] = tuple(seed + (row << 32) for row in range(len(prompts)))
-        else:
-            seeds = seeds_per_request("Engine", seed, len(prompts)) or ()
         batch = SearchBatch(
             prompts,
             self._catalogues(trie, len(prompts)),
             filters=None,
             num_beams=(draws,) * len(prompts),
             deadlines=(Deadline(),) * len(prompts),
-            seeds=seeds,
+            seeds=seeds_of_requests("Engine", seed, len(prompts)),
         )
         settings = SearchSettings((draws,) * (self._room + 1), "children")
         done = self._executor.run(
@@ -339,7 +334,7 @@ class Engine:
             constrained_loads(batch, settings, self._vocab_size),
             lambda part, rows: sample_sids(self._space, part, draws, temperature),
         )
-        return Samples.concatenate(done.results, done.rows)
+        return done.joined()
 
     def why_not(
         self,
@@ -421,7 +416,7 @@ class Engine:
         else:
             loads = unconstrained_loads(batch, self._vocab_size)
         done = self._executor.run(batch, loads, search)
-        beams = Beams.concatenate(done.results, done.rows)
+        beams = done.joined()
         stats = watch.stats(batch.prompts.sizes, beams.cached_tokens.tolist())
         certifiable = constrained and settings.certifiable
         return GenerateResult.make(beams, batch, done.weight_version, stats, certifiable)

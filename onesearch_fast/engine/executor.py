@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
@@ -15,7 +15,12 @@ from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
 from onesearch_fast.models import Checkpoint
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+# Fields are tensors [batch, ...], or None in all parts.
+Columns = TypeVar("Columns", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,21 @@ class Done(Generic[T]):
     results: list[T]
     rows: list[Rows]
     weight_version: int
+
+    def joined(self: Done[Columns]) -> Columns:
+        """The parts as one, with the requests of the batch in their order."""
+        first = self.results[0]
+        if len(self.results) == 1:
+            return first
+        order = torch.tensor([row for part in self.rows for row in part]).argsort()
+        names = [field.name for field in fields(first)]
+        columns = [[getattr(part, name) for part in self.results] for name in names]
+        return type(first)(*(_joined(column, order) for column in columns))
+
+
+def _joined(parts: Sequence[torch.Tensor | None], order: torch.Tensor) -> Any:
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors)[order.to(tensors[0].device)] if tensors else None
 
 
 class Executor:

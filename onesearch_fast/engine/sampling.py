@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
 from onesearch_fast.engine.decoding import BeamDecoder
-from onesearch_fast.engine.search_batch import Rows, SearchBatch
+from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.engine.search_options import seeds_per_request
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
@@ -34,12 +34,13 @@ class Samples:
     log_probs: torch.Tensor
     rank: torch.Tensor
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[Samples], rows: Sequence[Rows]) -> Samples:
-        """One batch out of several, whose requests stand at `rows` of it."""
-        order = torch.tensor([row for part in rows for row in part]).argsort()
-        columns = ([getattr(part, name) for part in parts] for name in cls.__dataclass_fields__)
-        return cls(*(torch.cat(column)[order.to(column[0].device)] for column in columns))
+
+def seeds_of_requests(where: str, seed: int | torch.Tensor, batch: int) -> tuple[int, ...]:
+    """The seed of each request; of one for all, each has draws of its own."""
+    seeds = seeds_per_request(where, "seed", seed, batch)
+    if torch.as_tensor(seed).dim():
+        return seeds
+    return tuple(one + (row << 32) for row, one in enumerate(seeds))
 
 
 @torch.inference_mode()
@@ -72,7 +73,8 @@ class _Sampler:
         self._tries = batch.catalogues.argument
         if isinstance(self._tries, list):
             self._tries = [trie for trie in self._tries for _ in range(num_samples)]
-        self._seeds = _sample_seeds(batch.seeds or (0,), num_samples).to(model.device)
+        assert batch.seeds is not None, "every draw has a seed"
+        self._seeds = _sample_seeds(batch.seeds, num_samples).to(model.device)
         self._read = space.reader.read(model, batch.prompts).prefilled
         self._decoder = BeamDecoder(model, self._read, passes, num_samples)
         self._shape = (len(batch), num_samples)

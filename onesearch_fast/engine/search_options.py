@@ -37,6 +37,14 @@ class SearchOptions:
         """Whether beams are chosen by score alone, so that what was dropped bounds what is not."""
         return self.node_priors is None and self.seed is None
 
+    def seeds(self, where: str, batch: int) -> tuple[int, ...] | None:
+        """The seed of each request; None without noise."""
+        if self.seed is None:
+            return None
+        return seeds_per_request(where, "options.seed", self.seed, batch)
+
+
+SEED_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 NO_OPTIONS = SearchOptions()
 
@@ -52,16 +60,17 @@ def check_options(where: str, options: SearchOptions, num_levels: int) -> None:
 
 
 def seeds_per_request(
-    where: str, seed: int | torch.Tensor | None, batch: int
-) -> tuple[int, ...] | None:
-    """The seed of each request; None without noise."""
-    if seed is None:
-        return None
-    seeds = [seed] * batch if isinstance(seed, int) else torch.as_tensor(seed).tolist()
-    if isinstance(seed, bool) or not isinstance(seeds, list) or len(seeds) != batch:
-        expected = f"an integer, or int64 [batch] = [{batch}]"
-        raise invalid(where, "options.seed", expected, seed)
-    return tuple(seeds)
+    where: str, argument: str, seed: int | torch.Tensor, batch: int
+) -> tuple[int, ...]:
+    """The seed of each request, of one for all or of one each."""
+    expected = f"an integer below 2^63, or int64 [batch] = [{batch}]"
+    try:
+        seeds = torch.as_tensor(seed)
+    except (RuntimeError, TypeError, ValueError, OverflowError):
+        raise invalid(where, argument, expected, seed) from None
+    if seeds.dtype not in SEED_DTYPES or seeds.shape not in ((), (batch,)):
+        raise invalid(where, argument, expected, seed)
+    return tuple(seeds.expand(batch).tolist())
 
 
 class LevelOptions:

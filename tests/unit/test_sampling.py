@@ -104,6 +104,10 @@ def test_a_budget_changes_no_draw(trie):
         ({"num_samples": 0}, "num_samples"),
         ({"temperature": 0.0}, "temperature: expected more than 0"),
         ({"seed": torch.tensor([1])}, "seed"),
+        ({"seed": torch.ones(3)}, "seed: expected an integer below"),
+        ({"seed": None}, "seed: expected an integer below"),
+        ({"seed": True}, "seed: expected an integer below"),
+        ({"seed": 1 << 63}, "seed: expected an integer below"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, complaint, trie):
