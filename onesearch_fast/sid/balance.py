@@ -9,22 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.sid.nearest import FloatArray, IntArray, largest_group, nearest
+from onesearch_fast.sid.nearest import (
+    FloatArray,
+    IntArray,
+    Prices,
+    group_rows,
+    largest_group,
+    nearest,
+)
 from onesearch_fast.sid.residual_kmeans import MAX_ROWS_PER_CENTROID, draw_rows, sums_by_code
+from onesearch_fast.sid.transport import Costs, Transport, gather
 
 # Rounds of balanced assignment and averaging; centroids hardly move after the third.
 _ROUNDS = 4
 # Part of the prices that a round begins with: those of moved centroids are too high in places.
-_KEPT = np.float32(0.5)
+_KEPT = 0.5
 # Hard mixtures of tight clusters took 26 fast bids a code at a slack of 0.1.
-_FAST_BIDS_PER_CODE = 60
-_SURE_BIDS_PER_CODE = 50
-_MAX_SURE_BIDS = 10_000  # beside those, and no more than twice the rows
+_BIDS_PER_CODE = 60
 # What a bid exceeds its surplus's gap by, in parts of the mean squared distance: enough to leave
-# float32 ties behind, too little to drive off a vector that may stay.
+# near-ties behind, too little to drive off a vector that may stay.
 _MARGIN = 1e-4
-
-Costs = Callable[[npt.NDArray[np.intp]], FloatArray]
+# How far centroids are shaken, in parts of the root of the mean squared distance.
+_SHAKE = 1e-4
+_LEAST_SHAKE = 1e-6  # in parts of their length: `code_residual` calls what is smaller zero
 
 
 def capacity(x: FloatArray, k: int, slack: float) -> int:
@@ -34,7 +41,7 @@ def capacity(x: FloatArray, k: int, slack: float) -> int:
 
 def balance_centroids(
     x: FloatArray, centroids: FloatArray, slack: float, seed: int
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, Prices]:
     """Centroids [k, dim] and prices [k] that give no code more than `capacity(x, k, slack)` rows.
 
     code(n) = argmin_c ||x_n - c||^2 + price_c, price >= 0: `nearest`, the function that encodes.
@@ -45,56 +52,86 @@ def balance_centroids(
     k = len(centroids)
     rows = draw_rows(x, MAX_ROWS_PER_CENTROID * k, seed)
     limit = capacity(rows, k, slack)
-    prices = _sample_prices(rows, centroids, np.zeros(k, np.float32), limit)
+    prices = _sample_prices(rows, centroids, np.zeros(k), limit)
     for _ in range(_ROUNDS):
         sums, sizes = sums_by_code(rows, nearest(rows, centroids, prices)[:, None], k)
         used = sizes > 0
         centroids = centroids.copy()
         centroids[used] = (sums[used] / sizes[used, None]).astype(np.float32)
         prices = _sample_prices(rows, centroids, _KEPT * prices, limit)
+    centroids = _shake(centroids, rows, prices, seed)
     return centroids, raise_prices(x, centroids, prices, capacity(x, k, slack))
 
 
-def raise_prices(
-    x: FloatArray, centroids: FloatArray, prices: FloatArray, limit: int
-) -> FloatArray:
-    """Prices [k], at least `prices`, with which `nearest` gives no code more than `limit` rows."""
-    wide = centroids.astype(np.float64)
+def _shake(centroids: FloatArray, x: FloatArray, prices: Prices, seed: int) -> FloatArray:
+    """A little off, so that rows in regular places are not equally far from two centroids.
+
+    Of one-hot vectors, say, all that lie in no centroid are; then no prices part them.
+    """
+    errors = _SHAKE**2 * _mean_error(x, centroids, prices)
+    least = _LEAST_SHAKE**2 * float(np.mean(np.square(centroids).sum(1)))
+    scale = np.sqrt(max(errors, least) / x.shape[1])
+    noise = np.random.default_rng(seed).standard_normal(centroids.shape, np.float32)
+    return centroids + np.float32(scale) * noise
+
+
+def raise_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: int) -> Prices:
+    """Prices [k] with which `nearest` gives no code more than `limit` rows.
+
+    An auction that starts at `prices`; what it leaves, `Transport` moves. Distinct rows always
+    fit, groups of identical ones when `limit` is the mean size and the largest group at least.
+    """
+    # About their mean, products of vectors that differ in their last bits keep enough digits.
+    mean = x.mean(axis=0, dtype=np.float64)
+    wide = centroids - mean
     offsets = np.einsum("kd,kd->k", wide, wide)
 
-    def costs(rows: npt.NDArray[np.intp]) -> FloatArray:
-        found: FloatArray = offsets - 2 * (x[rows].astype(np.float64) @ wide.T)
+    def costs(rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+        found: npt.NDArray[np.float64] = offsets - 2 * ((x[rows] - mean) @ wide.T)
         return found
 
-    def choose(rows: npt.NDArray[np.intp] | slice, with_prices: FloatArray) -> IntArray:
+    def choose(rows: npt.NDArray[np.intp] | slice, with_prices: Prices) -> IntArray:
         return nearest(x[rows], centroids, with_prices)
 
-    auction = _Auction(len(x), costs, choose, limit, _margin(x, centroids, prices))
-    prices, done = auction.run(prices)
+    margin = _MARGIN * _mean_error(x[: MAX_ROWS_PER_CENTROID * len(centroids)], centroids, prices)
+    prices, done = _Auction(costs, choose, limit, margin).run(prices)
     if not done:
+        prices = _transport(x, costs, choose(slice(None), prices), prices, limit)
+        done = np.bincount(choose(slice(None), prices)).max() <= limit
+    if not done:
+        largest = largest_group(x)
         raise invalid(
             "Codebooks.fit",
             "balance_slack",
-            f"groups of identical vectors that fit into codes of {limit}",
-            "some that prices cannot part",
-            f"allow more slack, {largest_group(x) * len(prices) / len(x):.3g} at most, "
+            f"groups of identical vectors that fit into {len(prices)} codes of {limit}",
+            f"some that do not, the largest of {largest} of {len(x)} vectors",
+            f"allow more slack, {largest * len(prices) / len(x):.3g} at most, "
             "or drop repeated items",
         )
     return prices
 
 
-def _sample_prices(
-    x: FloatArray, centroids: FloatArray, prices: FloatArray, limit: int
-) -> FloatArray:
+def _transport(x: FloatArray, costs: Costs, codes: IntArray, prices: Prices, limit: int) -> Prices:
+    groups = group_rows(x)
+    transport = Transport(costs, codes, prices)
+    # Groups are divided at first, and gathering them adds one to a code, less a row.
+    room = limit - int(np.bincount(groups).max()) + 1
+    transport.limit_sizes(max(room, -(-len(x) // len(prices))))
+    gathered = gather(transport.codes, groups)
+    return Transport(costs, gathered, transport.prices).parting_prices()
+
+
+def _sample_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: int) -> Prices:
     """The same by distances that are made once and in float32; 0 where those are too coarse."""
     table = _norms(centroids) - 2 * (x @ centroids.T)
 
-    def choose(rows: npt.NDArray[np.intp] | slice, with_prices: FloatArray) -> IntArray:
-        codes: IntArray = (table[rows] + with_prices).argmin(axis=1).astype(np.int32)
+    def choose(rows: npt.NDArray[np.intp] | slice, with_prices: Prices) -> IntArray:
+        paid = with_prices.astype(np.float32)
+        codes: IntArray = (table[rows] + paid).argmin(axis=1).astype(np.int32)
         return codes
 
-    margin = _margin(x, centroids, prices)
-    raised, done = _Auction(len(x), table.__getitem__, choose, limit, margin).run(prices)
+    margin = _MARGIN * _mean_error(x, centroids, prices)
+    raised, done = _Auction(table.__getitem__, choose, limit, margin).run(prices)
     return raised if done else np.zeros_like(prices)
 
 
@@ -103,10 +140,9 @@ def _norms(centroids: FloatArray) -> FloatArray:
     return norms
 
 
-def _margin(x: FloatArray, centroids: FloatArray, prices: FloatArray) -> float:
-    rows = x[: MAX_ROWS_PER_CENTROID * len(centroids)]
-    gaps = rows - centroids[nearest(rows, centroids, prices)]
-    return _MARGIN * float(np.mean(np.square(gaps).sum(1)))
+def _mean_error(x: FloatArray, centroids: FloatArray, prices: Prices) -> float:
+    gaps = x - centroids[nearest(x, centroids, prices)]
+    return float(np.mean(np.square(gaps).sum(1)))
 
 
 @dataclass(frozen=True)
@@ -117,42 +153,27 @@ class _Auction:
     choose(rows, prices) -> their codes. margin: by how much a bid may exceed what it needs.
     """
 
-    num_rows: int
-    costs: Costs
-    choose: Callable[[npt.NDArray[np.intp] | slice, FloatArray], IntArray]
+    costs: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.floating]]
+    choose: Callable[[npt.NDArray[np.intp] | slice, Prices], IntArray]
     limit: int
     margin: float
 
-    def run(self, prices: FloatArray) -> tuple[FloatArray, bool]:
+    def run(self, prices: Prices) -> tuple[Prices, bool]:
         """`prices` [k] raised until no code holds more than `limit` rows; whether they got there.
 
-        The fullest code raises its price until only `limit` rows want it. First it bids against
-        codes with room alone: were the next best meant, two full neighbours would outbid each other
-        in tiny steps. That is fast but may go round in circles where there is hardly any room. Then
-        it bids against the next best: a code that has bid stays at `limit` or more, so one never
-        bids, which bounds all prices and ends it, unless rows that are alike move in groups.
+        The fullest code raises its price until only `limit` rows want it rather than a code with
+        room: were the next best meant, two full neighbours would outbid each other in tiny steps.
+        Where there is hardly any room, this may go round in circles.
         """
-        fast = _FAST_BIDS_PER_CODE * len(prices)
-        raised, done = self._bid_all(prices, fast, against_room=True)
-        if not done:
-            more = min(2 * self.num_rows, _MAX_SURE_BIDS)
-            most = _SURE_BIDS_PER_CODE * len(prices) + more
-            raised, done = self._bid_all(prices, most, against_room=False)
-        return raised, done
-
-    def _bid_all(
-        self, prices: FloatArray, most: int, against_room: bool
-    ) -> tuple[FloatArray, bool]:
         prices = prices.copy()
         codes = self.choose(slice(None), prices)
         sizes = np.bincount(codes, minlength=len(prices))
-        for _ in range(most):
+        for _ in range(_BIDS_PER_CODE * len(prices)):
             fullest = int(sizes.argmax())
             if sizes[fullest] <= self.limit:
                 return prices, True
             members = np.flatnonzero(codes == fullest)
-            others = sizes < self.limit if against_room else np.ones(len(prices), bool)
-            prices[fullest] = self._bid(members, fullest, prices, others)
+            prices[fullest] = self._bid(members, fullest, prices, sizes < self.limit)
             codes[members] = self.choose(members, prices)
             sizes += np.bincount(codes[members], minlength=len(prices))
             sizes[fullest] -= len(members)
@@ -162,19 +183,19 @@ class _Auction:
         self,
         members: npt.NDArray[np.intp],
         code: int,
-        prices: FloatArray,
-        others: npt.NDArray[np.bool_],
-    ) -> np.float32:
+        prices: Prices,
+        room: npt.NDArray[np.bool_],
+    ) -> float:
         """The price of `code` that leaves `limit` of its members: halfway to losing one more."""
-        asked = self.costs(members) + prices
+        asked = self.costs(members)
+        asked = asked + prices.astype(asked.dtype)
         gaps = -asked[:, code]
         # An infinity added to the rest takes half the time of cutting out columns.
-        asked += np.where(others, np.float32(0), np.float32(np.inf))
-        asked[:, code] = np.inf
+        asked += np.where(room, 0.0, np.inf).astype(asked.dtype)
         gaps += asked.min(axis=1)
         surplus = len(members) - self.limit
         parted = np.partition(gaps, (surplus - 1, surplus))
         last, more = float(parted[surplus - 1]), float(parted[surplus])
         step = self.margin if more == last else min(self.margin, 0.5 * (more - last))
-        raised = np.float32(prices[code] + last + step)
-        return max(raised, np.nextafter(prices[code], np.float32(np.inf)))
+        price = float(prices[code])
+        return max(price + last + step, float(np.nextafter(price, np.inf)))

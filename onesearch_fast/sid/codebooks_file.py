@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from onesearch_fast.errors import FormatError
 from onesearch_fast.files import atomic_path
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.levels import Level, LevelFit
-from onesearch_fast.sid.nearest import FloatArray
 
 _FORMAT = "onesearch_fast.codebooks"
-_FORMAT_VERSION = 3
+_FORMAT_VERSION = 4
+
+Tensors = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ def read(path: str | os.PathLike[str]) -> Codebooks:
     return Codebooks(*parts, header.normalize_residuals, tensors.get("mean"), fitted)
 
 
-def _tensors(book: Codebooks) -> dict[str, FloatArray]:
-    tensors = {f"centroids_{i}": level.centroids for i, level in enumerate(book.levels)}
+def _tensors(book: Codebooks) -> Tensors:
+    tensors: Tensors = {f"centroids_{i}": level.centroids for i, level in enumerate(book.levels)}
     for number, level in enumerate(book.levels):
         if level.prices is not None:
             tensors[f"prices_{number}"] = level.prices
@@ -82,7 +83,7 @@ def _tensors(book: Codebooks) -> dict[str, FloatArray]:
     return tensors
 
 
-def _read_checked(path: Path) -> tuple[dict[str, FloatArray], _Header]:
+def _read_checked(path: Path) -> tuple[Tensors, _Header]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -105,7 +106,7 @@ def _read_checked(path: Path) -> tuple[dict[str, FloatArray], _Header]:
     return tensors, _Header(**{name: header[name] for name in names})
 
 
-def _checksum(tensors: Mapping[str, Any], header: str) -> str:
+def _checksum(tensors: Tensors, header: str) -> str:
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         array = tensors[name]

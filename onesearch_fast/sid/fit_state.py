@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from onesearch_fast.errors import FormatError
 from onesearch_fast.files import atomic_path
@@ -50,7 +53,7 @@ class FitState:
 
         if self.folder is None:
             return
-        tensors = {"centroids": level.centroids}
+        tensors: dict[str, npt.NDArray[Any]] = {"centroids": level.centroids}
         if level.prices is not None:
             tensors["prices"] = level.prices
         about = {"fingerprint": self.fingerprint, "project": str(level.project)}

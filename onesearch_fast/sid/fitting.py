@@ -18,7 +18,7 @@ from onesearch_fast.sid.codebooks import MAX_LEVEL_SIZE, MAX_LEVELS, Codebooks
 from onesearch_fast.sid.fit_state import FitState
 from onesearch_fast.sid.levels import Level, LevelFit
 from onesearch_fast.sid.matching import match_codes
-from onesearch_fast.sid.nearest import FloatArray, IntArray, check_seed
+from onesearch_fast.sid.nearest import FloatArray, IntArray, Prices, check_seed
 from onesearch_fast.sid.opq import fit_opq, improve_opq, parting_directions
 from onesearch_fast.sid.residual_kmeans import MAX_ROWS_PER_CENTROID, KMeans
 from onesearch_fast.sid.vectors import VectorSource
@@ -212,7 +212,7 @@ class Fitting:
     def _price(
         self,
         level: Level,
-        prices: FloatArray,
+        prices: Prices,
         rest: FloatArray,
         codes: Sequence[IntArray],
         book: Codebooks,
@@ -223,7 +223,7 @@ class Fitting:
         if not self.settings.balance_by_first_code:
             limit = capacity(rest, level.size, slack)
             return replace(level, prices=raise_prices(rest, level.centroids, prices, limit))
-        table = np.zeros((book.level_sizes[0], level.size), np.float32)
+        table = np.zeros((book.level_sizes[0], level.size))
         order = np.argsort(codes[0], kind="stable")
         bounds = np.searchsorted(codes[0][order], np.arange(len(table) + 1))
         for first in np.flatnonzero(np.diff(bounds)):

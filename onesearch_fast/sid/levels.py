@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onesearch_fast.sid.nearest import FloatArray, IntArray, nearest, residual
+from onesearch_fast.sid.nearest import FloatArray, IntArray, Prices, nearest, residual
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
     """A table of centroids and what their codes cost.
 
-    centroids: float32 [k, dim]. prices: float32 [k], or [first code, k] when a code's price depends
+    centroids: float32 [k, dim]. prices: float64 [k], or [first code, k] when a code's price depends
     on the first code of the SID; None when all are free. project: the level leaves what is across
     the chosen centroid, instead of subtracting it.
     """
 
     centroids: FloatArray
-    prices: FloatArray | None = None
+    prices: Prices | None = None
     project: bool = False
 
     @property

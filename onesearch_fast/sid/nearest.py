@@ -12,6 +12,7 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.ops import code_residual, nearest_code
 
 FloatArray = npt.NDArray[np.float32]
+Prices = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int32]
 
 # Distances of one block of rows to all centroids: 4 MiB, so that the passes over it hit the cache.
@@ -24,14 +25,15 @@ _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
 def nearest(
     x: FloatArray,
     centroids: FloatArray,
-    prices: FloatArray | None = None,
+    prices: Prices | None = None,
     groups: IntArray | None = None,
     device: str = "cpu",
 ) -> IntArray:
     """argmin_c ||x_n - centroids_c||^2 + price of c, ties to the lower c -> int32 [n].
 
-    x [n, dim], centroids [k, dim], prices [k], or [group, k] with groups [n] (None: all 0). As
-    `ops.nearest_code`: the same bits of a row give the same code in any batch, on any device.
+    x [n, dim], centroids [k, dim], prices float64 [k], or [group, k] with groups [n] (None:
+    all 0). As `ops.nearest_code`: the same bits of a row give the same code in any batch, on any
+    device.
     """
     of_price = None if prices is None else _tensor(prices, device)
     of_group = None if groups is None else _tensor(groups, device)
@@ -60,27 +62,6 @@ def _tensor(array: npt.NDArray[Any], device: str) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
 
 
-def gap_to(
-    x: FloatArray,
-    centroids: FloatArray,
-    prices: FloatArray,
-    code: int,
-    targets: npt.NDArray[np.intp],
-) -> FloatArray:
-    """min over c in targets of (||x_n - c||^2 + prices_c), minus the same of `code`: float32 [n].
-
-    Within float32 rounding: what `nearest` calls a tie may come out a little off 0.
-    """
-    offsets = np.einsum("kd,kd->k", centroids, centroids) + prices
-    gaps = np.empty(len(x), np.float32)
-    step = max(1, _BLOCK_ENTRIES // len(centroids))
-    for begin in range(0, len(x), step):
-        rows = slice(begin, begin + step)
-        costs = offsets - 2 * (x[rows] @ centroids.T)
-        gaps[rows] = costs[:, targets].min(axis=1) - costs[:, code]
-    return gaps
-
-
 def check_seed(where: str, seed: int) -> None:
     """Raises ValueError unless numpy and scikit-learn take the seed, and the levels after it."""
     if not 0 <= seed < _SEED_LIMIT:
@@ -96,30 +77,27 @@ def check_device(where: str, device: str) -> None:
 
 def count_distinct(x: FloatArray) -> int:
     """Number of distinct rows of x [n, dim], 0.0 and -0.0 alike."""
-    return len(group_sizes(x))
+    return int(group_rows(x).max(initial=-1)) + 1
 
 
 def largest_group(x: FloatArray) -> int:
     """Rows in the largest group of identical rows of x [n, dim]."""
-    return int(group_sizes(x).max())
+    return int(np.bincount(group_rows(x)).max())
 
 
-def group_sizes(x: FloatArray) -> npt.NDArray[np.intp]:
-    """How many rows of x [n, dim] are alike, for each distinct row; 0.0 and -0.0 alike.
+def group_rows(x: FloatArray) -> npt.NDArray[np.intp]:
+    """[n], equal numbers from 0 on for equal rows of x [n, dim]; 0.0 and -0.0 alike.
 
     Rows are sorted by a 64-bit hash, then compared; only if two differ under one hash are they
     sorted by their bytes, ten times as slow. Cost: two passes over x.
     """
-    hashes = _row_hashes(x)
-    _, first, group, sizes = np.unique(
-        hashes, return_index=True, return_inverse=True, return_counts=True
-    )
+    _, first, group = np.unique(_row_hashes(x), return_index=True, return_inverse=True)
     step = max(1, _BLOCK_ENTRIES // x.shape[1])
     for begin in range(0, len(x), step):
         rows = slice(begin, begin + step)
         if not np.array_equal(x[rows], x[first[group[rows]]]):
-            return np.unique(_row_bytes(x), return_counts=True)[1]
-    return sizes
+            return np.unique(_row_bytes(x), return_inverse=True)[1]
+    return group
 
 
 def _row_hashes(x: FloatArray) -> npt.NDArray[np.uint64]:

@@ -1,6 +1,7 @@
 // Codes and residuals against plain loops in float64, on every tier that this processor has.
 #include "ops/nearest_code/nearest_code.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -35,11 +36,16 @@ std::vector<float> small_integers(int64_t n, uint32_t seed) {
   return values;
 }
 
+std::vector<double> small_prices(int64_t n, uint32_t seed) {
+  const std::vector<float> values = small_integers(n, seed);
+  return {values.begin(), values.end()};
+}
+
 struct Problem {
   int64_t num_vectors, num_codes, dim;
   std::vector<float> vectors = small_integers(num_vectors * dim, 1);
   std::vector<float> centroids = small_integers(num_codes * dim, 2);
-  std::vector<float> prices = small_integers(3 * num_codes, 3);
+  std::vector<double> prices = small_prices(3 * num_codes, 3);
   std::vector<int32_t> groups = std::vector<int32_t>(static_cast<size_t>(num_vectors));
   std::vector<int32_t> codes = std::vector<int32_t>(static_cast<size_t>(num_vectors), -9);
 
@@ -49,15 +55,15 @@ struct Problem {
                           std::nullopt};
     if (!priced) return made;
     for (size_t i = 0; i < groups.size(); ++i) groups[i] = static_cast<int32_t>(i % 3);
-    made.prices = view_of(prices, DType::kFloat32, 3, num_codes);
+    made.prices = view_of(prices, DType::kFloat64, 3, num_codes);
     made.groups = view_of(groups, DType::kInt32, num_vectors, 0);
     return made;
   }
 
   TensorView code_view() { return view_of(codes, DType::kInt32, num_vectors, 0); }
 
-  float cost(int64_t i, int64_t c, bool priced) const {
-    float sum = priced ? prices[static_cast<size_t>(i % 3 * num_codes + c)] : 0.0f;
+  double cost(int64_t i, int64_t c, bool priced) const {
+    double sum = priced ? prices[static_cast<size_t>(i % 3 * num_codes + c)] : 0.0f;
     for (int64_t d = 0; d < dim; ++d) {
       const float gap =
           vectors[static_cast<size_t>(i * dim + d)] - centroids[static_cast<size_t>(c * dim + d)];
@@ -91,6 +97,20 @@ TEST_ON_EVERY_TIER(ties_go_to_the_lowest_code) {
       check_codes(num_vectors, 1, 3, priced);
       check_codes(num_vectors, 33, 2, priced);
       check_codes(num_vectors, 100, 5, priced);
+    }
+  }
+}
+
+// In float32 both costs would be 1.
+TEST_ON_EVERY_TIER(prices_part_what_float32_cannot) {
+  for (const int64_t num_vectors : {1, 40}) {
+    Problem problem{num_vectors, 2, 1};
+    std::fill(problem.vectors.begin(), problem.vectors.end(), 0.0f);
+    problem.centroids = {1.0f, 1.0f};
+    problem.prices = {1e-15, 0.0, 0.0, 1e-15, 0.0, 0.0};
+    nearest_code(problem.input(true), problem.code_view());
+    for (int64_t i = 0; i < num_vectors; ++i) {
+      CHECK_EQUAL(problem.codes[static_cast<size_t>(i)], i % 3 == 0 ? 1 : 0);
     }
   }
 }

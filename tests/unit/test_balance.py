@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from onesearch_fast.sid.balance import balance_centroids, capacity
 from onesearch_fast.sid.codebooks import Codebooks
-from onesearch_fast.sid.nearest import nearest
+from onesearch_fast.sid.nearest import largest_group, nearest
 from onesearch_fast.sid.residual_kmeans import KMeans
+from onesearch_fast.sid.transport import Transport, gather
 
 
 def tight_clusters(num_rows: int, seed: int) -> np.ndarray:
@@ -36,14 +38,14 @@ def test_no_code_holds_more_than_its_capacity(slack: float, seed: int) -> None:
     centroids, prices = balance_centroids(x, start, slack, seed)
     assert sizes_of(x, centroids, prices).max() <= np.ceil((1 + slack) * 3000 / 24)
     assert (prices >= 0).all()
-    assert prices.dtype == np.float32
+    assert prices.dtype == np.float64
 
 
 def test_what_is_even_already_has_no_prices() -> None:
     x = np.repeat(np.eye(8, dtype=np.float32), 5, axis=0)
     centroids, prices = balance_centroids(x, np.eye(8, dtype=np.float32), 0.1, 0)
     assert not prices.any()
-    np.testing.assert_array_equal(centroids, np.eye(8))
+    np.testing.assert_allclose(centroids, np.eye(8), atol=1e-5)
 
 
 def test_more_room_costs_less_distance() -> None:
@@ -109,6 +111,90 @@ def test_the_bound_holds_on_hostile_vectors(kind: str, seed: int, slack: float) 
     np.testing.assert_array_equal(codes[:20], book.encode(x[:20])[:, -1])
 
 
+def hard_to_part(kind: str, rng: np.random.Generator) -> np.ndarray:
+    n, dim = int(rng.integers(20, 70)), int(rng.integers(3, 12))
+    x = rng.normal(size=(n, dim)).astype(np.float32)
+    if kind == "last bits":
+        x[:] = x[0]
+        x = (x.view(np.int32) + rng.integers(-3, 4, x.shape, np.int32)).view(np.float32)
+    elif kind == "nearly equal":
+        x = x[0] + np.float32(10.0 ** -rng.integers(3, 8)) * x
+    elif kind == "one hot":
+        x = np.eye(n, dtype=np.float32)
+    elif kind == "signs":
+        x = np.sign(x)
+    elif kind == "lattice":
+        x = rng.integers(0, 3, (n, 4)).astype(np.float32)
+    elif kind == "pairs":
+        x = np.repeat(x[: n // 2], 2, axis=0)
+    elif kind == "few distinct":
+        x = x[:15][np.minimum(rng.zipf(1.5, n) - 1, 14)]
+    return x
+
+
+HARD = ("last bits", "nearly equal", "one hot", "signs", "lattice", "pairs", "few distinct")
+
+
+@pytest.mark.parametrize("kind", HARD)
+@pytest.mark.parametrize("seed", range(15))
+def test_only_groups_of_identical_vectors_are_refused(kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = hard_to_part(kind, rng)
+    distinct = np.unique(x, axis=0)
+    k = int(rng.integers(2, min(12, len(distinct)) + 1))
+    largest = largest_group(x)
+    enough = largest * k / len(x) + 1e-9
+    for slack in (0.05, enough):
+        try:
+            centroids, prices = balance_centroids(x, rng.permutation(distinct)[:k], slack, seed)
+        except ValueError as error:
+            assert largest > 1 and slack < enough
+            assert f"the largest of {largest} of {len(x)} vectors" in str(error)
+            continue
+        assert sizes_of(x, centroids, prices).max() <= capacity(x, k, slack)
+        codes = nearest(x, centroids, prices)
+        np.testing.assert_array_equal(
+            codes[:5], [nearest(r[None], centroids, prices)[0] for r in x[:5]]
+        )
+
+
+def test_a_level_by_first_code_parts_residuals_that_are_nearly_equal() -> None:
+    """A first code whose items have one residual but for the last bits, beside plain ones."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 8)).astype(np.float32)
+    x[:140] = x[0] + np.float32(1e-6) * x[:140]
+    book = Codebooks.fit(x, (2, 16), (), balance_slack=0.05, balance_by_first_code=True)
+    codes = book.encode(x)
+    for first in np.unique(codes[:, 0]):
+        own = np.bincount(codes[codes[:, 0] == first, 1])
+        assert own.max() <= np.ceil(1.05 * own.sum() / 16)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 7), st.floats(0, 0.5))
+def test_transport_finds_the_cheapest_assignment(seed: int, k: int, slack: float) -> None:
+    """As linear programming by `linear_sum_assignment`, with each code as often as it has room."""
+    rng = np.random.default_rng(seed)
+    costs = rng.random((int(rng.integers(k, 30)), k))
+    limit = int(np.ceil((1 + slack) * len(costs) / k))
+    transport = Transport(costs.__getitem__, costs.argmin(1).astype(np.int32), np.zeros(k))
+    transport.limit_sizes(limit)
+    _, place = linear_sum_assignment(np.repeat(costs, limit, axis=1))
+    np.testing.assert_array_equal(transport.codes, place // limit)
+    prices = transport.parting_prices()
+    np.testing.assert_array_equal((costs + prices).argmin(1), transport.codes)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 8))
+def test_a_gathered_group_has_one_of_its_codes(seed: int, num_groups: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = np.concatenate([np.arange(num_groups), rng.integers(0, num_groups, 40)])
+    codes = rng.integers(0, k, len(groups)).astype(np.int32)
+    gathered = gather(codes, groups)
+    for group in range(num_groups):
+        own = gathered[groups == group]
+        assert (own == own[0]).all() and own[0] in codes[groups == group]
+
+
 def test_groups_that_cannot_be_packed_are_an_error() -> None:
     # Three groups of three into two codes of five.
     x = np.repeat(np.eye(3, dtype=np.float32), 3, axis=0)
@@ -124,7 +210,7 @@ def test_prices_and_near_ties_do_not_depend_on_the_batch(seed: int, gap: float) 
     x = rng.normal(size=(9, 5)).astype(np.float32)
     table = rng.normal(size=(6, 5))
     table = np.concatenate([table, table + gap * rng.normal(size=table.shape)]).astype(np.float32)
-    prices = np.tile(rng.random(6), 2).astype(np.float32)
+    prices = np.tile(rng.random(6), 2)
     codes = nearest(x, table, prices)
     np.testing.assert_array_equal(
         codes, np.concatenate([nearest(row[None], table, prices) for row in x])

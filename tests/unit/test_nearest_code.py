@@ -16,7 +16,7 @@ from onesearch_fast.testing.cases.nearest_code import random_codes
 
 X = torch.zeros(20, 4)
 CODES = torch.zeros(20, dtype=torch.int32)
-GROUPS = {"prices": torch.zeros(2, 3), "groups": CODES}
+GROUPS = {"prices": torch.zeros(2, 3, dtype=torch.float64), "groups": CODES}
 REFUSED: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (TypeError, "vectors: expected a torch.Tensor", {"vectors": [[1.0]]}),
     (TypeError, "vectors: expected torch.float32", {"vectors": X.double()}),
@@ -25,8 +25,8 @@ REFUSED: list[tuple[type[Exception], str, dict[str, Any]]] = [
     (ValueError, r"centroids: .*\[3, 4\].*\[3, 5\]", {"centroids": torch.zeros(3, 5)}),
     (ValueError, "centroids: expected one code or more", {"centroids": torch.zeros(0, 4)}),
     (TypeError, "centroids: expected float32", {"centroids": torch.zeros(3, 4).half()}),
-    (ValueError, r"prices: .*= \[3\]", {"prices": torch.zeros(4)}),
-    (TypeError, "prices: expected float32", {"prices": torch.zeros(3, dtype=torch.float64)}),
+    (ValueError, r"prices: .*= \[3\]", {"prices": torch.zeros(4, dtype=torch.float64)}),
+    (TypeError, "prices: expected float64", {"prices": torch.zeros(3)}),
     (ValueError, "prices: expected .group, code. with groups", {"groups": CODES}),
     (ValueError, "groups: .*there are 2, got 2 at 19", GROUPS | {"groups": CODES.clone() + 2}),
     (TypeError, "groups: expected int32", GROUPS | {"groups": CODES.long()}),

@@ -44,10 +44,10 @@ class Assignment {
   const float* centroid(int64_t c) const { return input_.centroids.at<float>(c); }
 
   // What vector i pays for each code; null when all are free.
-  const float* prices(int64_t i) const {
+  const double* prices(int64_t i) const {
     if (!input_.prices) return nullptr;
-    if (!input_.groups) return static_cast<const float*>(input_.prices->data);
-    return input_.prices->at<float>(*input_.groups->at<int32_t>(i));
+    if (!input_.groups) return static_cast<const double*>(input_.prices->data);
+    return input_.prices->at<double>(*input_.groups->at<int32_t>(i));
   }
 
   void lay_out_panels();
@@ -58,8 +58,9 @@ class Assignment {
   // The norms and the price that all vectors share, which the panels hold.
   double offset(int64_t c, double norm) const {
     const bool shared = input_.prices && !input_.groups;
-    return shared ? norm + static_cast<double>(prices(0)[c]) : norm;
+    return shared ? norm + prices(0)[c] : norm;
   }
+  void lay_out_prices();
   void lay_out_panel(int64_t panel, ExactSum* exact);
   void lay_out_vector(const float* values, int64_t row, float* block) const;
   bool is_clear(const LaneScan& scan, int64_t i, ExactSum* exact, int32_t* code) const;
@@ -73,6 +74,7 @@ class Assignment {
   std::vector<float> panels_;
   std::vector<double> largest_;  // by panel: of squared norm + |shared price|
   double scale_ = 0.0;           // the largest of these
+  std::vector<float> prices_;    // of groups, rounded
 };
 
 void Assignment::lay_out_panel(int64_t panel, ExactSum* exact) {
@@ -92,7 +94,19 @@ void Assignment::lay_out_panel(int64_t panel, ExactSum* exact) {
   largest_[static_cast<size_t>(panel)] = largest;
 }
 
+void Assignment::lay_out_prices() {
+  if (!input_.groups) return;
+  const TensorView& prices = *input_.prices;
+  prices_.resize(static_cast<size_t>(prices.shape[0] * num_codes_));
+  for (int64_t group = 0; group < prices.shape[0]; ++group) {
+    const double* from = prices.at<double>(group);
+    float* to = prices_.data() + group * num_codes_;
+    for (int64_t c = 0; c < num_codes_; ++c) to[c] = static_cast<float>(from[c]);
+  }
+}
+
 void Assignment::lay_out_panels() {
+  lay_out_prices();
   const int64_t num_panels = (num_codes_ + kPanelCodes - 1) / kPanelCodes;
   panels_.assign(static_cast<size_t>(num_panels * (dim_ + 1) * kPanelCodes), 0.0f);
   largest_.resize(static_cast<size_t>(num_panels));
@@ -109,7 +123,7 @@ double Assignment::largest_price(int64_t i) const {
   if (!input_.groups) return 0.0;
   double largest = 0.0;
   for (int64_t c = 0; c < num_codes_; ++c) {
-    const double price = std::abs(static_cast<double>(prices(i)[c]));
+    const double price = std::abs(prices(i)[c]);
     if (!(price <= largest)) largest = price;
   }
   return largest;
@@ -150,7 +164,9 @@ void Assignment::decide_block(int64_t begin, int64_t end) const {
     std::fill_n(scans[row].best, kScanLanes, kInfinity);
     std::fill_n(scans[row].runner_up, kScanLanes, kInfinity);
     std::fill_n(scans[row].code, kScanLanes, 0u);
-    block_prices[row] = prices(i);
+    if (input_.groups) {
+      block_prices[row] = prices_.data() + *input_.groups->at<int32_t>(i) * num_codes_;
+    }
   }
   const CodePanels panels{panels_.data(), num_codes_, dim_};
   const float* const* own_prices = input_.groups ? block_prices.data() : nullptr;
@@ -170,12 +186,12 @@ void Assignment::decide_alone(int64_t i, std::vector<float>* costs, ExactSum* ex
   float* cost = costs->data();
   nearest_code_kernels().distances(vector(i), centroid(0), input_.centroids.strides[0], num_codes_,
                                    dim_, cost);
-  const float* price = prices(i);
+  const double* price = prices(i);
   float least = kInfinity;
   double scale = 0.0;
   for (int64_t c = 0; c < num_codes_; ++c) {
     const double size = price == nullptr ? cost[c] : std::abs(price[c]) + cost[c];
-    if (price != nullptr) cost[c] += price[c];
+    if (price != nullptr) cost[c] += static_cast<float>(price[c]);
     if (!(size <= scale)) scale = size;
     if (cost[c] < least) least = cost[c];
   }
@@ -187,7 +203,7 @@ void Assignment::decide_alone(int64_t i, std::vector<float>* costs, ExactSum* ex
   for (int64_t c = 0; c < num_codes_; ++c) {
     if (bounded && !(cost[c] <= threshold)) continue;
     double total = exact->of_distance(vector(i), centroid(c));
-    if (price != nullptr) total += static_cast<double>(price[c]);
+    if (price != nullptr) total += price[c];
     if (total < best && std::isfinite(total)) {
       best = total;
       code = static_cast<int32_t>(c);
@@ -232,10 +248,10 @@ void check_nearest_code(const NearestCodeInput& input, const TensorView& code) {
   if (input.groups) {
     check_groups(input, *input.prices);
     const int64_t num_groups = input.prices->shape[0];
-    kCheck.tensor(*input.prices, "prices", DType::kFloat32,
+    kCheck.tensor(*input.prices, "prices", DType::kFloat64,
                   {{"group", num_groups}, {"code", num_codes}});
   } else {
-    kCheck.tensor(*input.prices, "prices", DType::kFloat32, {{"code", num_codes}});
+    kCheck.tensor(*input.prices, "prices", DType::kFloat64, {{"code", num_codes}});
   }
 }
 

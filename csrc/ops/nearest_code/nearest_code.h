@@ -10,7 +10,7 @@ namespace onesearch {
 struct NearestCodeInput {
   TensorView vectors;                // [vector, dim] float32, rows contiguous
   TensorView centroids;              // [code, dim] float32, rows contiguous; at least one code
-  std::optional<TensorView> prices;  // [code], or [group, code] with groups; float32, contiguous
+  std::optional<TensorView> prices;  // [code], or [group, code] with groups; float64, contiguous
   std::optional<TensorView> groups;  // [vector] int32: whose row of prices a vector pays
 };
 

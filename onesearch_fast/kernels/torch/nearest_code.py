@@ -36,7 +36,8 @@ def nearest_code(
 def _cheapest(
     x: torch.Tensor, centroids: torch.Tensor, prices: torch.Tensor | None
 ) -> torch.Tensor:
-    row, code = _possible(x, centroids, prices).nonzero(as_tuple=True)
+    rounded = None if prices is None else prices.float()
+    row, code = _possible(x, centroids, rounded).nonzero(as_tuple=True)
     cost = torch.empty(len(row), dtype=torch.float64, device=x.device)
     step = max(1, _BLOCK_TERMS // x.shape[1])
     for begin in range(0, len(row), step):
@@ -44,7 +45,7 @@ def _cheapest(
         gap = x[row[pairs]].double() - centroids[code[pairs]].double()
         cost[pairs] = exact_sum(gap.square())
     if prices is not None:
-        cost = cost + prices.expand(len(x), -1)[row, code].double()
+        cost = cost + prices.expand(len(x), -1)[row, code]
     cost = cost.where(cost.isfinite(), torch.inf)
     least = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     least.scatter_reduce_(0, row, cost, "amin")

@@ -36,15 +36,19 @@ def _altered(alter: Callable[[Arguments], None], **sizes: int) -> Callable[..., 
     return build
 
 
+def _doubles(generator: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
 def _price(arguments: Arguments) -> None:
     generator = torch.Generator().manual_seed(1)
-    arguments["prices"] = 20 * torch.randn(len(arguments["centroids"]), generator=generator)
+    arguments["prices"] = 20 * _doubles(generator, len(arguments["centroids"]))
 
 
 def _price_by_group(arguments: Arguments) -> None:
     generator = torch.Generator().manual_seed(2)
     vectors, codes = len(arguments["vectors"]), len(arguments["centroids"])
-    arguments["prices"] = 20 * torch.rand(5, codes, generator=generator)
+    arguments["prices"] = 20 * _doubles(generator, 5, codes)
     arguments["groups"] = torch.randint(0, 5, (vectors,), generator=generator, dtype=torch.int32)
 
 
