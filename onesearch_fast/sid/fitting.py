@@ -280,7 +280,8 @@ class Fitting:
         kmeans = settings.kmeans(_PRQ_LEVELS, self.device)
         if self.start is not None:
             tables = [level.centroids for level in self.start.book.levels[len(codes) :]]
-            return improve_opq(rest, tables, kmeans)
+            stay = max(self.start.level - len(codes), 0)
+            return tables[:stay] + improve_opq(rest, tables[stay:], kmeans)
         if settings.opq_directions is None or settings.opq_directions >= rest.shape[1]:
             return fit_opq(rest, settings.opq, kmeans)
         onto = parting_directions(rest, np.stack(codes, axis=1), settings.opq_directions)

@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@pytest.mark.parametrize("from_level", [1, 3, 4])
+@pytest.mark.parametrize("from_level", [1, 3, 4, 5])
 def test_levels_before_stay_and_most_codes_after(name: str, from_level: int) -> None:
     book = Codebooks.fit(X, SIZES, OPQ, iterations=8, **OPTIONS[name])
     grown = np.concatenate([X, clusters(90, 2, shift=0.3)])
