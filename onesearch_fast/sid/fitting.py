@@ -113,7 +113,8 @@ class Fitting:
             if num_rows == 0:
                 raise invalid(_WHERE, "embeddings", "at least one row", "none")
             sample = self._draw(num_rows)
-            state = FitState.open(self.state, self._fingerprint(num_rows, sample))
+            fingerprint = "" if self.state is None else self._fingerprint(num_rows)
+            state = FitState.open(self.state, fingerprint)
             return self._measure(self._fit_levels(sample, num_rows, state), sample)
 
     def _draw(self, num_rows: int) -> FloatArray:
@@ -123,13 +124,17 @@ class Fitting:
         random = np.random.default_rng(self.settings.seed)
         return self.source.take(np.sort(random.choice(num_rows, count, replace=False)))
 
-    def _fingerprint(self, num_rows: int, sample: FloatArray) -> str:
-        digest = hashlib.sha256(f"{self.settings} {num_rows} {sample.shape}".encode())
-        digest.update(sample.data)
+    def _fingerprint(self, num_rows: int) -> str:
+        """Of all that decides a level. Rows beside the sample do: prices hold for all."""
+        digest = hashlib.sha256(f"{self.settings} {num_rows}".encode())
+        for chunk in self.source.chunks():
+            digest.update(chunk.data)
         if self.start is not None:
             digest.update(f"from level {self.start.level}".encode())
-            for level in self.start.book.levels:
-                digest.update(np.ascontiguousarray(level.centroids).data)
+            book = self.start.book
+            arrays = [array for level in book.levels for array in (level.centroids, level.prices)]
+            for array in (book.mean, *arrays):
+                digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def _fit_levels(self, sample: FloatArray, num_rows: int, state: FitState) -> Codebooks:

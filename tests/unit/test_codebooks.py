@@ -481,6 +481,19 @@ def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
     assert len(heard) == 4
 
 
+def test_a_stopped_fit_does_not_go_on_with_other_rows_beside_its_sample(tmp_path: Path) -> None:
+    x = clustered(2000, 19, seed=7)  # two sizes of 2 and OPQ of 2 draw a sample of 256
+    options: dict[str, Any] = {"balance_slack": 0.05, "iterations": 3}
+    before = Codebooks.fit(x, (2, 2), (2,), state=tmp_path, **options)
+    other = clustered(2000, 19, seed=8)
+    sample = np.sort(np.random.default_rng(0).choice(2000, 256, replace=False))
+    other[sample] = x[sample]
+    book = Codebooks.fit(other, (2, 2), (2,), state=tmp_path, **options)
+    want = Codebooks.fit(other, (2, 2), (2,), **options)
+    np.testing.assert_array_equal(book.levels[1].prices, want.levels[1].prices)
+    assert not np.array_equal(book.levels[1].prices, before.levels[1].prices)
+
+
 def test_iterators_and_bad_rows_in_later_chunks_are_refused() -> None:
     with pytest.raises(TypeError, match="more than once, got an iterator"):
         Codebooks.fit(iter([X]), (4,), ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,22 @@ def test_levels_before_stay_and_most_codes_after(name: str, from_level: int) -> 
     assert result.kept[0] > 0.85
     if slack is not None and name == "balanced":
         assert np.bincount(codes[:, 2]).max() <= np.ceil(1.2 * len(grown) / 6)
+
+
+@pytest.mark.parametrize("part", ["prices", "mean"])
+def test_what_is_kept_of_a_refit_belongs_to_one_book(part: str, tmp_path: Path) -> None:
+    book = Codebooks.fit(X, SIZES, OPQ, iterations=4, balance_slack=0.2, prq=True)
+    first, second, last, *opq = book.levels
+    mean = book.mean
+    if part == "mean":
+        mean = np.ascontiguousarray(mean[::-1])
+    else:
+        last = replace(last, prices=np.zeros_like(last.prices))
+    other = Codebooks((first, second, last), opq, True, mean)
+    refit_codebooks(book, X, 4, iterations=4, state=tmp_path)
+    resumed = refit_codebooks(other, X, 4, iterations=4, state=tmp_path).codebooks
+    whole = refit_codebooks(other, X, 4, iterations=4).codebooks
+    np.testing.assert_array_equal(resumed.levels[3].centroids, whole.levels[3].centroids)
 
 
 def test_refitting_to_the_same_vectors_changes_little() -> None:
