@@ -37,8 +37,7 @@ def fit_opq(x: FloatArray, sizes: Sequence[int], kmeans: KMeans) -> list[FloatAr
     Ge, He, Ke, Sun 2013: R starts from the eigenvectors, dealt out so that the slices share the
     variance; then R (orthogonal Procrustes) and the codebooks are improved in turn.
     """
-    for size in sizes:
-        check_distinct(x, size, "opq")
+    check_distinct(x, max(sizes), "opq")
     if len(sizes) > x.shape[1]:
         raise invalid("Codebooks.fit", "opq", f"at most {x.shape[1]} sub-vectors", len(sizes))
     sample = draw_rows(x, MAX_ROWS_PER_CENTROID * max(sizes), kmeans.seed)
@@ -62,9 +61,9 @@ def fit_opq(x: FloatArray, sizes: Sequence[int], kmeans: KMeans) -> list[FloatAr
 
 def improve_opq(x: FloatArray, tables: Sequence[FloatArray], kmeans: KMeans) -> list[FloatArray]:
     """Lloyd's iterations on x [n, dim] from the tables of `fit_opq`, in the subspaces they have."""
+    check_distinct(x, max(map(len, tables)), "opq")
     improved = []
     for table in tables:
-        check_distinct(x, len(table), "opq")
         _, lengths, axes = np.linalg.svd(table, full_matrices=False)
         onto = np.ascontiguousarray(axes[lengths > _LITTLE * lengths.max(initial=0.0)].T)
         part = x @ onto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -479,6 +480,35 @@ def test_a_stopped_fit_goes_on(tmp_path: Path) -> None:
     heard.clear()
     fit(heard.append, tmp_path, seed=2)
     assert len(heard) == 4
+
+
+_KILLED_FIT = """
+import os, signal, sys
+import numpy as np
+from onesearch_fast.sid.codebooks import Codebooks
+
+def die(stage):
+    if stage.startswith("levels by OPQ"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+x = np.load(sys.argv[1])
+Codebooks.fit(x, {sizes}, {opq}, iterations=4, balance_slack=0.1, state=sys.argv[2], on_level=die)
+"""
+
+
+def test_a_killed_fit_goes_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    script = _KILLED_FIT.format(sizes=SIZES, opq=OPQ)
+    command = [sys.executable, "-c", script, str(tmp_path / "x.npy"), str(tmp_path / "state")]
+    killed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    heard: list[str] = []
+    options: dict[str, Any] = {"iterations": 4, "balance_slack": 0.1}
+    book = Codebooks.fit(X, SIZES, OPQ, state=tmp_path / "state", on_level=heard.append, **options)
+    assert [stage[:6] for stage in heard] == ["levels"]
+    book.save(tmp_path / "resumed")
+    Codebooks.fit(X, SIZES, OPQ, **options).save(tmp_path / "whole")
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 def test_a_stopped_fit_does_not_go_on_with_other_rows_beside_its_sample(tmp_path: Path) -> None:
