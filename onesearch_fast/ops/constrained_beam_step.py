@@ -98,15 +98,16 @@ class BeamStepResult:
     ) -> BeamStepResult:
         """Uninitialised memory for a result, to be passed as `out=` again and again."""
         # Memory like other memory takes half the time to ask for.
-        scores = torch.empty((batch, num_beams), dtype=torch.float32, device=device)
         tokens = torch.empty((batch, num_beams), dtype=torch.int32, device=device)
+        count = torch.empty(batch, dtype=torch.int32, device=device)
+        scores = torch.empty_like(tokens, dtype=torch.float32)
         return cls(
             scores=scores,
             parent_beam=torch.empty_like(tokens),
             tokens=tokens,
             node=torch.empty_like(tokens),
-            count=torch.empty(batch, dtype=torch.int32, device=device),
-            best_dropped=torch.empty(batch, dtype=torch.float32, device=device),
+            count=count,
+            best_dropped=torch.empty_like(count, dtype=torch.float32),
             perturbed=torch.empty_like(scores) if perturbed else None,
         )
 
