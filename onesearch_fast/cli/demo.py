@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onesearch_fast.cli._limits import check_cases, check_num_beams
 from onesearch_fast.cli.main import Verb
 
 if TYPE_CHECKING:
@@ -73,15 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """Before the training: what only the search or the table needs would fail minutes later."""
-    from onesearch_fast.engine.numbers import whole_number
-    from onesearch_fast.engine.search_batch import MAX_BEAMS
     from onesearch_fast.errors import invalid
     from onesearch_fast.train.config import check_minutes
 
     check_minutes(arguments.minutes)
-    whole_number("demo", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)
-    if arguments.cases is not None:
-        whole_number("demo", "--cases", arguments.cases, 1)
+    check_num_beams("demo", arguments.num_beams)
+    check_cases("demo", arguments.cases)
     if arguments.json is not None and arguments.json.is_dir():
         raise invalid("demo", "--json", "a file to write", f"the folder {arguments.json}")
 

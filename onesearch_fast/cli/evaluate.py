@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onesearch_fast.cli._limits import check_cases, check_num_beams
 from onesearch_fast.cli.demo import default_run_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import BackendUnavailable, invalid
@@ -60,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
     _check_outputs(arguments.json, arguments.out)
+    check_num_beams("evaluate", arguments.num_beams)
+    check_cases("evaluate", arguments.cases)
     sasrec = None if arguments.sasrec is None else SasRecConfig(minutes=arguments.sasrec)
     _check_device(arguments.device)
     dataset = read_dataset(arguments.data, order=arguments.order)

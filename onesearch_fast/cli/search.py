@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onesearch_fast.cli._limits import check_num_beams
 from onesearch_fast.cli.answers import answer_json, answer_text, reason_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import DataError, invalid
@@ -105,10 +106,9 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     """Before the model is opened; typed queries would all fail for the same reason."""
     from onesearch_fast.engine.deadline import one_deadline_per_request
     from onesearch_fast.engine.numbers import whole_number
-    from onesearch_fast.engine.search_batch import MAX_BEAMS
 
     whole_number("search", "-k", arguments.k, 1)
-    whole_number("search", "--num-beams", arguments.num_beams, 1, MAX_BEAMS)
+    check_num_beams("search", arguments.num_beams)
     one_deadline_per_request("search", arguments.deadline_ms, 1)
 
 

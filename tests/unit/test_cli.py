@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_known_errors_are_one_line_and_code_2(
     monkeypatch.setenv("ONESEARCH_DEBUG", "1")
     with pytest.raises(ValueError, match="expected a folder"):
         cli.main(["fail"])
+
+
+def test_an_ablation_without_beams_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ablate", "--out", str(tmp_path / "out"), "--num-beams", "0"]) == 2
+    assert "ablate: --num-beams: expected an integer of at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:

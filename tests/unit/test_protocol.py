@@ -457,6 +457,8 @@ def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeyp
         (["--device", "cuda"], "no GPU today; use --device cpu"),
         (["--holdout", "/no/file"], "No such file"),
         (["--tasks", "serch"], "expected tasks of"),
+        (["--num-beams", "0"], "--num-beams: expected an integer of at least 1"),
+        (["--cases", "0"], "--cases: expected an integer of at least 1"),
     ],
 )
 def test_the_verb_refuses_wrong_options_before_any_work(
