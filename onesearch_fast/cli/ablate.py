@@ -154,4 +154,10 @@ def _values(
     return kept
 
 
-VERB = Verb("ablate", "train and compare rows that add one thing at a time", add_arguments, run)
+VERB = Verb(
+    "ablate",
+    "train and compare rows that add one thing at a time",
+    add_arguments,
+    run,
+    resumes=True,
+)

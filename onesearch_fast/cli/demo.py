@@ -179,4 +179,10 @@ def _print_steps(reports: Sequence[StepReport]) -> None:
     print(f"{'in all':28}{sum(report.seconds for report in reports):>10.1f}", file=sys.stdout)
 
 
-VERB = Verb("demo", "from a catalogue and a log to answered queries, in one go", add_arguments, run)
+VERB = Verb(
+    "demo",
+    "from a catalogue and a log to answered queries, in one go",
+    add_arguments,
+    run,
+    resumes=True,
+)

@@ -18,12 +18,16 @@ from onesearch_fast.errors import BackendUnavailable
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb of the command line: a module of this package binds it to the name `VERB`."""
+    """One verb of the command line: a module of this package binds it to the name `VERB`.
+
+    `resumes`: whether the same command again goes on where an interrupted one was.
+    """
 
     name: str
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    resumes: bool = False
 
 
 def discover_verbs() -> list[Verb]:
@@ -84,7 +88,7 @@ def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
     for verb in verbs:
         subparser = subparsers.add_parser(verb.name, help=verb.help, description=verb.help)
         verb.add_arguments(subparser)
-        subparser.set_defaults(run=verb.run)
+        subparser.set_defaults(run=verb.run, resumes=verb.resumes)
     return parser
 
 
@@ -93,7 +97,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     141, as for any program whose reader left: stdout was closed.
     """
-    arguments = build_parser(discover_verbs()).parse_args(argv)
+    try:
+        # Finding the verbs imports what they need, which takes long enough to be interrupted.
+        return _run(build_parser(discover_verbs()).parse_args(argv))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         return int(arguments.run(arguments))
     except BrokenPipeError:
@@ -107,8 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("  (ONESEARCH_DEBUG=1 shows the traceback)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        return 130
+        if arguments.resumes:
+            print("the same command again goes on from here", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -47,4 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-VERB = Verb("train", "train a model on a data folder and write what serves it", add_arguments, run)
+VERB = Verb(
+    "train",
+    "train a model on a data folder and write what serves it",
+    add_arguments,
+    run,
+    resumes=True,
+)

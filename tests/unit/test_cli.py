@@ -67,6 +67,29 @@ def test_an_ablation_without_beams_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def interrupt(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_an_interrupted_verb_says_whether_it_can_go_on(
+    resumes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb = cli.Verb("wait", "waits", lambda parser: None, interrupt, resumes)
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [verb])
+    assert cli.main(["wait"]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["the same command again goes on from here"] * resumes + ["interrupted"]
+
+
+def test_an_interrupt_before_the_verb_runs_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "discover_verbs", interrupt)
+    assert cli.main(["train"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--version"])
