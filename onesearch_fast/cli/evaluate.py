@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onesearch_fast.cli._limits import check_cases, check_num_beams
 from onesearch_fast.cli.demo import default_run_folder
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.errors import BackendUnavailable, invalid
+from onesearch_fast.errors import invalid
 
 if TYPE_CHECKING:
     from onesearch_fast.data.split import Split
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
     from onesearch_fast.data.split import leave_last_out
+    from onesearch_fast.engine.checks import check_device
     from onesearch_fast.engine.searcher import Searcher
     from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
     from onesearch_fast.evaluate.holdout import with_holdout
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_num_beams("evaluate", arguments.num_beams)
     check_cases("evaluate", arguments.cases)
     sasrec = None if arguments.sasrec is None else SasRecConfig(minutes=arguments.sasrec)
-    _check_device(arguments.device)
+    check_device("evaluate", "--device", arguments.device)
     dataset = read_dataset(arguments.data, order=arguments.order)
     split = leave_last_out(dataset)
     served = arguments.served or _served_by_demo(split.name)
@@ -98,20 +99,6 @@ def _check_outputs(metrics: Path | None, folder: Path | None) -> None:
         raise invalid("evaluate", "--json", "a file to write", f"the folder {metrics}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise invalid("evaluate", "--out", "a folder to write into", f"the file {folder}")
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    from onesearch_fast import runtime
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise invalid("evaluate", "--device", "cpu, cuda or cuda:N", device) from None
-    reason = runtime.gpu_why_not() if kind == "cuda" else None
-    if reason is not None:
-        raise BackendUnavailable(f"evaluate: --device {device}: {reason}; use --device cpu")
 
 
 def _served_by_demo(split_name: str) -> Path:

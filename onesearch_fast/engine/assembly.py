@@ -10,7 +10,13 @@ import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
 from onesearch_fast.engine.catalogues import Catalogue
-from onesearch_fast.engine.checks import check_quantization, check_room, code_ranges, torch_dtype
+from onesearch_fast.engine.checks import (
+    check_device,
+    check_quantization,
+    check_room,
+    code_ranges,
+    torch_dtype,
+)
 from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker
 from onesearch_fast.engine.executor import Executor
 from onesearch_fast.engine.memory import MemoryBudget, MemoryModel, check_weights_fit
@@ -51,10 +57,11 @@ def assemble(
 ) -> Executor:
     """Loads the weights, once everything else is known to fit."""
     cache_bytes = whole_number("Engine", "prefix_cache_bytes", limits.prefix_cache_bytes, 0)
+    device = check_device("Engine", "device", form.device)
     dtype, quantization = torch_dtype(form.dtype), check_quantization(form.quantization)
     if limits.max_memory_bytes is not None:
         check_weights_fit(checkpoint, dtype, quantization, limits.max_memory_bytes)
-    model = load_model(checkpoint, dtype, form.device, quantization=quantization)
+    model = load_model(checkpoint, dtype, device, quantization=quantization)
     vocab_size = model.shape.vocab_size
     ranges = code_ranges(checkpoint.config, code_token_offsets, catalogue, vocab_size)
     check_room(model, catalogue.num_levels - 1)

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from onesearch_fast import registry
 from onesearch_fast.engine.beam_search import CodeRanges, SearchSettings
 from onesearch_fast.engine.catalogues import Catalogue
 from onesearch_fast.engine.deadline import Deadline
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.search_options import NO_OPTIONS
-from onesearch_fast.errors import invalid
+from onesearch_fast.errors import BackendUnavailable, invalid
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import NORMALIZERS
 
@@ -43,6 +44,19 @@ def torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
     if chosen is None or chosen not in DTYPES.values():
         raise bad("dtype", f"one of {', '.join(DTYPES)}", dtype)
+    return chosen
+
+
+def check_device(where: str, argument: str, device: str | torch.device) -> torch.device:
+    """One that torch knows and, if it is a GPU, can use here."""
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise invalid(where, argument, "cpu, cuda or cuda:N", device) from None
+    reason = registry.gpu_why_not() if chosen.type == "cuda" else None
+    if reason is not None:
+        remedy = f"{reason}; use {argument} cpu"
+        raise invalid(where, argument, "one that works here", device, remedy, BackendUnavailable)
     return chosen
 
 

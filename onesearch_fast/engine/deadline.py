@@ -62,5 +62,5 @@ def _deadline(where: str, milliseconds: Any, now: float) -> Deadline:
     is_number = isinstance(milliseconds, Real) and not isinstance(milliseconds, bool)
     if not is_number or not milliseconds >= 0:  # NaN is no time either
         expected = "milliseconds of at least 0, or None"
-        raise invalid(where, "deadline_ms", expected, milliseconds)
+        raise invalid(where, "deadline_ms", expected, repr(milliseconds))
     return Deadline(now + float(milliseconds) / 1000)

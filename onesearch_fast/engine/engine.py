@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 
 import torch
 
@@ -318,8 +319,8 @@ class Engine:
         """
         prompts = self._prompts(input_ids, attention_mask, prompt_embeds)
         draws = whole_number("Engine", "num_samples", num_samples, 1, MAX_BEAMS)
-        if not 0 < temperature < math.inf:
-            raise bad("temperature", "more than 0", temperature)
+        if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
+            raise bad("temperature", "a number more than 0", temperature)
         batch = SearchBatch(
             prompts,
             self._catalogues(trie, len(prompts)),

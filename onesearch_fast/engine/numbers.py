@@ -15,7 +15,7 @@ def whole_number(where: str, argument: str, value: Any, least: int, most: int | 
     try:
         number = operator.index(value)
     except TypeError:
-        raise invalid(where, argument, expected, value) from None
+        raise invalid(where, argument, expected, repr(value)) from None
     if isinstance(value, bool) or number < least or (most is not None and number > most):
-        raise invalid(where, argument, expected, value)
+        raise invalid(where, argument, expected, repr(value))
     return number

@@ -98,6 +98,7 @@ class SearchRequest:
             return
         _check_type("user", self.user, UserContext, "UserContext.from_json reads plain objects")
         _check_text("user.profile", self.user.profile)
+        _check_type("user.history", self.user.history, Sequence, "give a list, oldest first")
         for event in self.user.history:
             _check_type("user.history", event, PastEvent, "wrap ids as PastEvent(item_id)")
             _check_type("user.history.item_id", event.item_id, str, "item ids are texts here")

@@ -330,6 +330,9 @@ class Searcher:
         filter: FilterArgument,
         deadline_ms: float | None,
     ) -> list[_Question]:
+        if not isinstance(requests, Sequence):
+            expected, remedy = "a sequence of SearchRequest", "one request is a list of one"
+            raise invalid("Searcher", "requests", expected, type(requests), remedy, TypeError)
         filters = one_per_request("Searcher", filter, len(requests))
         cases = [self._writer.case(request) for request in requests]
         most = whole_number("Searcher", "num_beams", num_beams, 1, MAX_BEAMS)

@@ -119,6 +119,16 @@ def test_a_prompt_as_long_as_the_model_allows(trie: osf.SidTrie) -> None:
 # What comes out
 
 
+def test_devices_that_are_not_here_are_refused(
+    trie: osf.SidTrie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onesearch_fast.registry.gpu_why_not", lambda: "no GPU today")
+    with pytest.raises(ValueError, match="Engine: device: expected cpu, cuda or cuda:N, got tpu9"):
+        make_engine(trie, device="tpu9")
+    with pytest.raises(osf.BackendUnavailable, match="got cuda:3; no GPU today; use device cpu"):
+        make_engine(trie, device="cuda:3")
+
+
 def test_shapes_and_dtypes(engine: osf.Engine) -> None:
     out = engine.generate(PROMPTS, num_beams=6)
     assert out.codes.shape == (4, 6, 4) and out.codes.dtype == torch.int32

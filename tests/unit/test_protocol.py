@@ -454,7 +454,7 @@ def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeyp
         (["--json", "."], "--json: expected a file to write"),
         (["--out", __file__], "--out: expected a folder to write into"),
         (["--device", "abacus"], "--device: expected cpu, cuda or cuda:N, got abacus"),
-        (["--device", "cuda"], "no GPU today; use --device cpu"),
+        (["--device", "cuda"], "got cuda; no GPU today; use --device cpu"),
         (["--holdout", "/no/file"], "No such file"),
         (["--tasks", "serch"], "expected tasks of"),
         (["--num-beams", "0"], "--num-beams: expected an integer of at least 1"),
@@ -464,7 +464,7 @@ def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeyp
 def test_the_verb_refuses_wrong_options_before_any_work(
     served_and_data, options, message, monkeypatch, capsys
 ):
-    monkeypatch.setattr("onesearch_fast.runtime.gpu_why_not", lambda: "no GPU today")
+    monkeypatch.setattr("onesearch_fast.registry.gpu_why_not", lambda: "no GPU today")
     served, data = served_and_data
     assert main(["evaluate", str(served), "--data", str(data), *options]) == 2
     error = capsys.readouterr().err

@@ -102,7 +102,8 @@ def test_a_budget_changes_no_draw(trie):
     ("arguments", "complaint"),
     [
         ({"num_samples": 0}, "num_samples"),
-        ({"temperature": 0.0}, "temperature: expected more than 0"),
+        ({"temperature": 0.0}, "temperature: expected a number more than 0"),
+        ({"temperature": "1"}, "temperature: expected a number more than 0"),
         ({"seed": torch.tensor([1])}, "seed"),
         ({"seed": torch.ones(3)}, "seed: expected an integer below"),
         ({"seed": None}, "seed: expected an integer below"),

@@ -250,12 +250,19 @@ def test_bad_types_are_refused(searcher: Searcher, served_folder: Path) -> None:
         ({"history": ["item-1"]}, "UserContext"),
         (UserContext(history=["item-1"]), "PastEvent"),  # type: ignore[list-item]
         (UserContext(history=[PastEvent(1)]), "item_id"),  # type: ignore[arg-type]
+        (UserContext(history=None), r"user.history: expected a Sequence"),  # type: ignore[arg-type]
         (UserContext(profile=7), "profile"),  # type: ignore[arg-type]
     ],
 )
 def test_users_that_are_none_are_refused(searcher: Searcher, user: Any, named: str) -> None:
     with pytest.raises(TypeError, match=named):
         searcher.search([SearchRequest("mug", user)], num_beams=4)
+
+
+def test_requests_that_are_no_list_are_refused(searcher: Searcher) -> None:
+    for one in (SearchRequest("mug"), None, {SearchRequest("mug")}):
+        with pytest.raises(TypeError, match="requests: expected a sequence of SearchRequest"):
+            searcher.search(one)  # type: ignore[arg-type]
 
 
 def test_numbers_are_checked_before_anything_runs(searcher: Searcher) -> None:
