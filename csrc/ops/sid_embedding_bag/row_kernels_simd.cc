@@ -143,10 +143,12 @@ template <class Out>
 void store(const float* sums, float scale, int64_t width, void* out) {
   Out* to = static_cast<Out*>(out);
   const F32x16 factor = F32x16::broadcast(scale);
-  for (int64_t at = 0; at < width; at += kLanes) {
-    const int lanes = static_cast<int>(min(width - at, kLanes));
-    (load(sums + at, lanes) * factor).store_first(to + at, lanes);
-  }
+  int64_t at = 0;
+  for (; at + kLanes <= width; at += kLanes) (F32x16::load(sums + at) * factor).store(to + at);
+  if (at == width) return;
+  // Apart: stores under a mask are slow even where the mask is full.
+  const int lanes = static_cast<int>(width - at);
+  (load(sums + at, lanes) * factor).store_first(to + at, lanes);
 }
 
 }  // namespace
