@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
         {"query": HEAD, "context_key": HEAD, "context_value": HEAD},
         torch.empty(1, 1, 16),
     ),
+    "causal_attention": ({"query": HEAD, "key": HEAD, "value": HEAD}, torch.empty(1, 1, 16)),
     "int8_linear": (random_product(torch.float32, 1, 16, 16), torch.empty(1, 16)),
     "log_sum_exp": ({"x": ROW}, torch.empty(1)),
     "rms_norm": ({"x": ROW, "weight": ROW[0]}, torch.empty(1, 16)),

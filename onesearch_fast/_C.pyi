@@ -398,6 +398,12 @@ def check_sid_embedding_bag_backward(
     bag_scales: object | None,
     out: object,
 ) -> None: ...
+def causal_attention(
+    query: object, key: object, value: object, scale: float, out: object
+) -> None: ...
+def check_causal_attention(
+    query: object, key: object, value: object, scale: float, out: object
+) -> None: ...
 
 class _CpuInfo(TypedDict):
     architecture: str

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "core/dtype.h"
@@ -40,6 +41,13 @@ struct TensorView {
   template <class T>
   T* at(int64_t i, int64_t j, int64_t k) const {
     return at<T>(i, j) + k * strides[2];
+  }
+  // The address at the leading indices.
+  void* element(std::initializer_list<int64_t> index) const {
+    int64_t offset = 0;
+    int axis = 0;
+    for (const int64_t i : index) offset += i * strides[axis++];
+    return static_cast<unsigned char*>(data) + offset * dtype_bytes(dtype);
   }
 };
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.models import DecoderModel
-from onesearch_fast.ops import beam_attention
+from onesearch_fast.ops import beam_attention, causal_attention
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,12 @@ class ContextKV:
         )
         return cls(keys, values, lengths.int())
 
-    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Fills a layer with key and value [batch, prompt, kv_head, head_dim]."""
-        self.keys[layer].copy_(key.transpose(1, 2))
-        self.values[layer].copy_(value.transpose(1, 2))
+    def store(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor, tokens: slice = slice(None)
+    ) -> None:
+        """Fills tokens of a layer with key and value [batch, token, kv_head, head_dim]."""
+        self.keys[layer, :, :, tokens] = key.transpose(1, 2)
+        self.values[layer, :, :, tokens] = value.transpose(1, 2)
 
     def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`ops.beam_attention` of a layer to the context alone."""
@@ -60,32 +61,31 @@ class EncoderAttention:
 
 
 class PrefillAttention:
-    """Causal attention within what is read; fills a `ContextKV`.
+    """Causal attention of the tokens [begin, end) of prompts; enters them into a `ContextKV`.
 
-    Padding stands on the right, so no real token ever sees it and no mask is needed.
+    What stands before them must be in the context. Padding stands on the right, so no real token
+    ever sees it.
     """
 
-    def __init__(self, context: ContextKV, encoded: ContextKV | None) -> None:
+    def __init__(
+        self, context: ContextKV, encoded: ContextKV | None, begin: int = 0, end: int | None = None
+    ) -> None:
         self._context = context
         self._encoded = encoded
+        self._tokens = slice(begin, context.keys.shape[3] if end is None else end)
         self._final = len(context.keys) - 1
 
     def __call__(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     ) -> torch.Tensor:
         """`DecoderAttention`; in the final layer only the last token of each prompt asks."""
-        context = self._context
-        context.store(layer, key, value)
-        if layer == self._final:
-            return context.attend(layer, query)
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            context.keys[layer],
-            context.values[layer],
-            is_causal=True,
-            enable_gqa=True,
-        )
-        return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+        context, end = self._context, self._tokens.stop
+        context.store(layer, key, value, self._tokens)
+        keys, values = context.keys[layer], context.values[layer]
+        if layer < self._final:
+            return causal_attention(query, keys[:, :, :end], values[:, :, :end])
+        # Before the end nobody asks: what the final layer makes of these tokens is not used.
+        return context.attend(layer, query) if end == keys.shape[2] else query.flatten(2)
 
     def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`DecoderAttention`."""

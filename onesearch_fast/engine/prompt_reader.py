@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.engine.decoding import Prefilled, encode, prefill
-from onesearch_fast.engine.kv_cache import ContextKV
+from onesearch_fast.engine.kv_cache import ContextKV, PrefillAttention
 from onesearch_fast.engine.prefix_cache import Block, PrefixCache, block_keys
 from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.models import DecoderModel, Encoder
@@ -86,42 +85,8 @@ def _read_tokens(
     """Reads tokens [begin, end) after those in `context`; the last tokens' states, where inside."""
     positions = torch.arange(begin, end, device=model.device).unsqueeze(0)
     last = (prompts.lengths - 1 - begin).clamp(max=end - begin - 1)
-    attention = _SuffixAttention(context, begin, end)
+    attention = PrefillAttention(context, None, begin, end)
     return model.forward(prompts.embeddings(model, begin, end), positions, attention, last=last)
-
-
-class _SuffixAttention:
-    """Causal attention of the tokens [begin, end) of prompts whose first tokens are in `context`.
-
-    A `DecoderAttention` of a model without an encoder.
-    """
-
-    def __init__(self, context: ContextKV, begin: int, end: int) -> None:
-        self._context = context
-        self._range = slice(begin, end)
-        self._final = len(context.keys) - 1
-        ones = torch.ones(end - begin, end, dtype=torch.bool, device=context.keys.device)
-        self._mask = ones.tril(begin)
-
-    def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor:
-        """`Attention`; in the final layer only the last token of each prompt asks."""
-        keys, values = self._context.keys[layer], self._context.values[layer]
-        keys[:, :, self._range] = key.transpose(1, 2)
-        values[:, :, self._range] = value.transpose(1, 2)
-        if layer == self._final:
-            ends = self._range.stop == keys.shape[2]
-            # Before the end nobody asks: what the final layer makes of these tokens is not used.
-            return self._context.attend(layer, query) if ends else query.flatten(2)
-        past = slice(self._range.stop)
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), keys[:, :, past], values[:, :, past], self._mask, enable_gqa=True
-        )
-        return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
-
-    def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
-        raise AssertionError("a model without an encoder has no cross-attention")
 
 
 def _keys(prompts: PromptBatch, block_tokens: int | None) -> list[list[bytes]]:

@@ -1,6 +1,7 @@
 """Operators: one file each, with the public function and its contract; `kernels/` computes them."""
 
 from onesearch_fast.ops.beam_attention import beam_attention
+from onesearch_fast.ops.causal_attention import causal_attention
 from onesearch_fast.ops.code_residual import code_residual
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
@@ -21,6 +22,7 @@ __all__ = [
     "BeamStepResult",
     "GumbelNoise",
     "beam_attention",
+    "causal_attention",
     "code_residual",
     "constrained_beam_step",
     "int8_linear",

@@ -8,6 +8,13 @@ from onesearch_fast.ops import _library
 from onesearch_fast.ops._arguments import check_main, check_values
 from onesearch_fast.registry import Operator, Tolerance, select
 
+# Half-width results are rounded once; in bfloat16 the weights of the values are rounded too.
+TOLERANCE = {
+    torch.float32: Tolerance(1e-5, 1e-5),
+    torch.bfloat16: Tolerance(1e-2, 1e-2),
+    torch.float16: Tolerance(1e-3, 1e-4),
+}
+
 OPERATOR = Operator(
     name="beam_attention",
     axes={
@@ -20,13 +27,8 @@ OPERATOR = Operator(
         "ancestry": ("batch", "beam", "step"),
         "out": ("batch", "beam", "head * head_dim"),
     },
-    dtypes=(torch.float32, torch.bfloat16, torch.float16),
-    # Half-width results are rounded once; in bfloat16 the weights of the values are rounded too.
-    tolerance={
-        torch.float32: Tolerance(1e-5, 1e-5),
-        torch.bfloat16: Tolerance(1e-2, 1e-2),
-        torch.float16: Tolerance(1e-3, 1e-4),
-    },
+    dtypes=tuple(TOLERANCE),
+    tolerance=TOLERANCE,
     exact=(),
 )
 

@@ -20,7 +20,7 @@ def plain_arguments(operator: Operator, dtype: torch.dtype = torch.float32) -> d
 
 def test_operators_of_tensors_are_registered() -> None:
     names = {operator.name for operator in REGISTERED}
-    assert names >= {"beam_attention", "log_sum_exp", "rms_norm", "rotary"}
+    assert names >= {"beam_attention", "causal_attention", "log_sum_exp", "rms_norm", "rotary"}
 
 
 @pytest.mark.parametrize("operator", REGISTERED, ids=lambda operator: operator.name)

@@ -2,23 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <string>
 
 #include "core/tensor_check.h"
-#include "cpu/cpuid.h"
-#include "cpu/thread_pool.h"
-#include "ops/beam_attention/attention_tile.h"
+#include "cpu/attention.h"
 
 namespace onesearch {
 namespace {
 
 const TensorCheck kCheck("beam_attention", TensorCheck::kAnyDevice);
-constexpr int64_t kMaxHeadDim = 512;
-// Multiply-adds that make a task worth handing to another thread: some 10 us.
-constexpr int64_t kWorkPerTask = 1 << 20;
 
 struct Sizes {
   int64_t batch;
@@ -177,83 +169,34 @@ Sizes check(const BeamAttentionInput& input, const TensorView& out) {
   return sizes;
 }
 
-// Address of the element at the leading indices.
-void* element(const TensorView& tensor, std::initializer_list<int64_t> index) {
-  int64_t offset = 0;
-  int axis = 0;
-  for (const int64_t i : index) offset += i * tensor.strides[axis++];
-  return static_cast<unsigned char*>(tensor.data) + offset * dtype_bytes(tensor.dtype);
-}
-
 OwnRows own_rows(const TensorView& tensor, int64_t request, int64_t kv_head) {
-  return {element(tensor, {request, 0, 0, kv_head}), tensor.strides[1], tensor.strides[2]};
+  return {tensor.element({request, 0, 0, kv_head}), tensor.strides[1], tensor.strides[2]};
 }
 
 // The tile that begins at `first_row` of a kv head's rows, row = beam * group + head of the group.
-AttentionTile make_tile(const BeamAttentionInput& input, const TensorView& out, const Sizes& s,
-                        int64_t request, int64_t kv_head, int64_t first_row) {
-  AttentionTile tile;
-  tile.head_dim = s.head_dim;
-  tile.scale = input.scale;
-  tile.rows = static_cast<int>(std::min<int64_t>(kTileRows, s.rows() - first_row));
-  tile.num_steps = s.num_steps;
-  tile.num_keys = s.prompt;
+void describe_tile(const BeamAttentionInput& input, const TensorView& out, const Sizes& s,
+                   int64_t request, int64_t kv_head, int64_t first_row, AttentionTile* tile) {
+  tile->scale = input.scale;
+  tile->rows = static_cast<int>(std::min<int64_t>(kTileRows, s.rows() - first_row));
+  tile->num_keys = s.prompt;
+  tile->causal = false;
   if (const auto& context = input.context; context.key != nullptr) {
-    tile.key = {element(*context.key, {request, kv_head}), context.key->strides[2]};
-    tile.value = {element(*context.value, {request, kv_head}), context.value->strides[2]};
-    if (context.length != nullptr) tile.num_keys = *context.length->at<int32_t>(request);
+    tile->key = {context.key->element({request, kv_head}), context.key->strides[2]};
+    tile->value = {context.value->element({request, kv_head}), context.value->strides[2]};
+    if (context.length != nullptr) tile->num_keys = *context.length->at<int32_t>(request);
   }
   if (const auto& own = input.own; own.key != nullptr) {
-    tile.own_key = own_rows(*own.key, request, kv_head);
-    tile.own_value = own_rows(*own.value, request, kv_head);
-    tile.ancestry_stride = own.ancestry->strides[2];
+    tile->own_key = own_rows(*own.key, request, kv_head);
+    tile->own_value = own_rows(*own.value, request, kv_head);
+    tile->ancestry_stride = own.ancestry->strides[2];
   }
-  for (int i = 0; i < tile.rows; ++i) {
+  for (int i = 0; i < tile->rows; ++i) {
     const int64_t beam = (first_row + i) / s.group();
     const int64_t head = kv_head * s.group() + (first_row + i) % s.group();
-    tile.query[i] = element(input.query, {request, beam, head});
-    tile.out[i] = element(out, {request, beam, head * s.head_dim});
-    if (s.num_steps > 0) tile.ancestry[i] = input.own.ancestry->at<int32_t>(request, beam);
+    tile->query[i] = input.query.element({request, beam, head});
+    tile->out[i] = out.element({request, beam, head * s.head_dim});
+    if (s.num_steps > 0) tile->ancestry[i] = input.own.ancestry->at<int32_t>(request, beam);
   }
-  return tile;
-}
-
-// Memory of a thread, kept from call to call: new memory of this size is mapped anew each time.
-float* workspace(int64_t floats) {
-  constexpr size_t kAlignment = 64;
-  struct Free {
-    void operator()(float* memory) const { std::free(memory); }
-  };
-  thread_local std::unique_ptr<float, Free> memory;
-  thread_local int64_t size = 0;
-  if (size < floats) {
-    const size_t bytes = (floats * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-    memory.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
-    size = memory == nullptr ? 0 : floats;
-    if (memory == nullptr) throw std::bad_alloc();
-  }
-  return memory.get();
-}
-
-bool has_bf16_products() {
-#if defined(__x86_64__)
-  static const bool present = [] {
-    const std::vector<std::string> features = cpu_features();
-    return std::find(features.begin(), features.end(), "avx512_bf16") != features.end();
-  }();
-  return present && isa_tier() == IsaTier::kAvx512;
-#else
-  return false;
-#endif
-}
-
-AttendTile kernel(DType dtype) {
-#if defined(__x86_64__)
-  if (dtype == DType::kBFloat16 && has_bf16_products()) return avx512_bf16::attend_bfloat16;
-#endif
-  const AttentionKernels& kernels = attention_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
 }
 
 }  // namespace
@@ -265,21 +208,17 @@ void check_beam_attention(const BeamAttentionInput& input, const TensorView& out
 void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
   const Sizes s = check(input, out);
   kCheck.on_cpu(input.query, "query");
-  if (s.head_dim % 8 != 0) {
+  if (s.head_dim % kHeadDimAlignment != 0) {
     kCheck.refuse("query", "head_dim a multiple of 8", std::to_string(s.head_dim),
                   "pad all tensors with zeros");
   }
-  const AttendTile attend = kernel(input.query.dtype);
-  const int64_t tiles = (s.rows() + kTileRows - 1) / kTileRows;
-  const int64_t work = 2 * kTileRows * s.head_dim * (s.prompt + s.num_steps);
-  const int64_t grain = std::max<int64_t>(1, kWorkPerTask / std::max<int64_t>(1, work));
-  parallel_for(s.batch * s.kv_heads * tiles, grain, [&](int64_t begin, int64_t end) {
-    float* memory = workspace(attention_workspace(s.head_dim, s.num_steps));
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t head = i / tiles;
-      attend(make_tile(input, out, s, head / s.kv_heads, head % s.kv_heads, i % tiles * kTileRows),
-             memory);
-    }
+  const int64_t tiles = tiles_of(s.rows());
+  const AttentionWork work{input.query.dtype, s.head_dim, s.prompt, s.num_steps,
+                           s.batch * s.kv_heads * tiles};
+  attend_tiles(work, [&](int64_t number, AttentionTile* tile) {
+    const int64_t head = number / tiles;
+    describe_tile(input, out, s, head / s.kv_heads, head % s.kv_heads, number % tiles * kTileRows,
+                  tile);
   });
 }
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast import _C
+from onesearch_fast.kernels.cpu._head_padding import ALIGNMENT, with_padded_heads
 from onesearch_fast.registry import Implementation
-
-# The native core takes head sizes that are multiples of this.
-_ALIGNMENT = 8
 
 
 def beam_attention(
@@ -23,40 +20,22 @@ def beam_attention(
     scale: float,
     out: torch.Tensor,
 ) -> None:
-    """Writes softmax(scale * query keys^T) values of every beam and head into `out`."""
-    head_dim = query.shape[3]
-    missing = -head_dim % _ALIGNMENT
-    if not missing:
-        _C.beam_attention(
-            query,
-            context_key,
-            context_value,
-            context_length,
-            own_key,
-            own_value,
-            ancestry,
-            scale,
-            out,
-        )
-        return
+    """Writes what each beam mixes of its context and its own past into `out`."""
 
-    def padded(tensor: torch.Tensor | None) -> torch.Tensor | None:
-        return None if tensor is None else F.pad(tensor, (0, missing))
+    def attend(
+        q: torch.Tensor,
+        k: torch.Tensor | None,
+        v: torch.Tensor | None,
+        own_k: torch.Tensor | None,
+        own_v: torch.Tensor | None,
+        mixed: torch.Tensor,
+    ) -> None:
+        _C.beam_attention(q, k, v, context_length, own_k, own_v, ancestry, scale, mixed)
 
-    wide = F.pad(query, (0, missing))
-    mixed = torch.empty_like(wide)
-    _C.beam_attention(
-        wide,
-        padded(context_key),
-        padded(context_value),
-        context_length,
-        padded(own_key),
-        padded(own_value),
-        ancestry,
-        scale,
-        mixed.flatten(2),
-    )
-    out.copy_(mixed[..., :head_dim].flatten(2))
+    if query.shape[3] % ALIGNMENT:
+        with_padded_heads(attend, out, query, context_key, context_value, own_key, own_value)
+    else:
+        attend(query, context_key, context_value, own_key, own_value, out)
 
 
 IMPLEMENTATION = Implementation(

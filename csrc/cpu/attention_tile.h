@@ -1,4 +1,5 @@
-// What a tier's kernel computes at a time: up to 64 queries that share one kv head of one request.
+// What a tier's attention kernel computes at a time: up to 64 queries that share one kv head of one
+// request.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,9 @@ struct AttentionTile {
   ContextRows key;
   ContextRows value;
   int64_t num_keys;
+  // How many of the keys each query sees, rising; the last sees all. Read of causal tiles only.
+  bool causal;
+  uint32_t visible[kTileRows];
   OwnRows own_key;
   OwnRows own_value;
   const int32_t* ancestry[kTileRows];  // num_steps entries, ancestry_stride apart

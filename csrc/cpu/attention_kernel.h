@@ -1,4 +1,4 @@
-// The kernel of beam_attention, written once for all tiers and kinds of products. For *_simd.cc and
+// The kernel of attention, written once for all tiers and kinds of products. For *_simd.cc and
 // *_avx512_bf16.cc only.
 //
 // Queries, scores and results of a tile are held transposed, kTileRows to a row, so a lane is a
@@ -21,8 +21,8 @@
 #include <xmmintrin.h>
 #endif
 
+#include "cpu/attention_tile.h"
 #include "cpu/simd.h"
-#include "ops/beam_attention/attention_tile.h"
 
 namespace onesearch::ONESEARCH_TIER {
 
@@ -201,10 +201,26 @@ ONESEARCH_INLINE constexpr int rows_at_once() {
 
 template <class Product>
 struct KeyBlock {
+  int64_t first;
   Operand<typename Product::Unit> keys;
   Operand<typename Product::Unit> values;
   int64_t num_keys;
 };
+
+// Takes the keys that come after a query out of its scores; returns the maximum of the others.
+ONESEARCH_INLINE F32x16 hide_later_keys(const AttentionTile& tile, int64_t first, int64_t n,
+                                        int64_t column, float* scores) {
+  const F32x16 nothing = F32x16::broadcast(-__builtin_inff());
+  const U32x16 visible = U32x16::load(tile.visible + column);
+  F32x16 best = nothing;
+  for (int64_t key = 0; key < n; ++key) {
+    const Mask16 seen = U32x16::broadcast(static_cast<uint32_t>(first + key)) < visible;
+    const F32x16 score = select(seen, F32x16::load(scores + key * kTileRows), nothing);
+    best = max(score, best);
+    score.store(scores + key * kTileRows);
+  }
+  return best;
+}
 
 // One block of keys for C vectors of queries from `column` on.
 template <class Product, int C>
@@ -229,7 +245,10 @@ void attend_block(const KeyBlock<Product>& block, const AttentionTile& tile, con
   }
 
   F32x16 rescale[C];
+  const bool hides = tile.causal && block.first + n > tile.visible[0];
   for (int c = 0; c < C; ++c) {
+    const int64_t at = column + c * kLanes;
+    if (hides) best[c] = hide_later_keys(tile, block.first, n, at, work.scores + at);
     rescale[c] =
         take_scores<Product>(scores + c * kLanes, n, best[c], tile, work, column + c * kLanes);
   }
@@ -266,7 +285,7 @@ void attend_context(const AttentionTile& tile, const Workspace& work) {
   for (int64_t first = 0; first < tile.num_keys; first += kKeyBlock) {
     const int64_t rest = tile.num_keys - first;
     const int64_t n = rest < kKeyBlock ? rest : kKeyBlock;
-    const KeyBlock<Product> block{Product::keys(tile, first, n, work),
+    const KeyBlock<Product> block{first, Product::keys(tile, first, n, work),
                                   Product::values(tile, first, n, work), n};
     attend_vectors(block, tile, work);
   }

@@ -1,6 +1,6 @@
 #if defined(__AVX512BF16__)
 
-#include "ops/beam_attention/attention_kernel.h"
+#include "cpu/attention_kernel.h"
 
 namespace onesearch::ONESEARCH_TIER {
 namespace {

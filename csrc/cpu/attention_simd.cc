@@ -1,4 +1,4 @@
-#include "ops/beam_attention/attention_kernel.h"
+#include "cpu/attention_kernel.h"
 
 namespace onesearch::ONESEARCH_TIER {
 
