@@ -109,21 +109,33 @@ def _then(config: PipelineConfig, stage: StageConfig) -> PipelineConfig:
     return replace(config, stages=(*config.stages, stage))
 
 
-def _policy(base: PipelineConfig, policy: PolicyConfig) -> StageConfig:
-    return replace(_dpo(base), policy=policy, dpo=None)
-
-
 def _dpo(base: PipelineConfig) -> StageConfig:
+    """Half of the prompts, at a thirtieth of the rate of the stage before."""
+    return _preference(base, 0.5, 1 / 30, dpo=DpoConfig())
+
+
+def _policy(base: PipelineConfig, policy: PolicyConfig) -> StageConfig:
     """A tenth of the prompts, at a hundredth of the rate of the stage before.
 
     Rollouts multiply a prompt's cost, and a policy that is pushed hard forgets what it was taught.
     """
+    return _preference(base, 0.1, 1 / 100, policy=policy)
+
+
+def _preference(
+    base: PipelineConfig,
+    visits: float,
+    rate: float,
+    policy: PolicyConfig | None = None,
+    dpo: DpoConfig | None = None,
+) -> StageConfig:
     last = base.stages[-1]
     return StageConfig(
         PREFERENCE,
-        {"search": 0.1},
-        learning_rate=last.learning_rate / 100,
+        {"search": visits},
+        learning_rate=rate * last.learning_rate,
         tokens_per_batch=last.tokens_per_batch,
         validations=1,
-        dpo=DpoConfig(),
+        policy=policy,
+        dpo=dpo,
     )
