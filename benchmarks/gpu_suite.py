@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -446,8 +446,35 @@ def searched(model_type: str, sizes: tuple[int, ...], level_sizes: tuple[int, ..
     return osf.Engine.from_pretrained(model(setup), trie(setup), **options), setup.text_tokens
 
 
+def milliseconds(function: Callable[[], Any]) -> dict[str, float]:
+    """Host time included: from the call until its answer lies on the device."""
+    times = []
+    for _ in range(8):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        function()
+        torch.cuda.synchronize()
+        times.append(1e3 * (time.perf_counter() - started))
+    return {"median_ms": median(times[2:]), "min_ms": min(times)}
+
+
+def kernel_shares(function: Callable[[], Any]) -> dict[str, float]:
+    """The parts of selection and of attention in the time of all kernels."""
+    activity = torch.profiler.ProfilerActivity.CUDA
+    with torch.profiler.profile(activities=[activity]) as profile:
+        function()
+        torch.cuda.synchronize()
+    events = profile.key_averages()
+    total = sum(event.self_device_time_total for event in events)
+    names = ("constrained_beam_step", "beam_attention")
+    return {
+        f"{name}, share": sum(e.self_device_time_total for e in events if name in e.key) / total
+        for name in names
+    }
+
+
 def time_searches(limit: Time) -> list[dict[str, Any]]:
-    """Whole searches, host time included: from the call to the answer on the device."""
+    """Whole searches, as graphs and step by step, and the graph of all levels alone."""
     rows = []
     for model_type, sizes, level_sizes, prompt, batch, num_beams in SEARCHES:
         row: dict[str, Any] = {"model": model_type, "hidden": sizes[0], "levels": len(level_sizes)}
@@ -456,16 +483,22 @@ def time_searches(limit: Time) -> list[dict[str, Any]]:
             continue
         engine, text_tokens = searched(model_type, sizes, level_sizes)
         ids = torch.randint(3, text_tokens, (batch, prompt))
-        times = []
-        for _ in range(8):
-            torch.cuda.synchronize()
-            started = time.perf_counter()
-            out = engine.generate(ids, num_beams=num_beams)
-            torch.cuda.synchronize()
-            times.append(1e3 * (time.perf_counter() - started))
-        assert bool((out.count == num_beams).all())
-        rows.append(row | {"median_ms": median(times[2:]), "min_ms": min(times)})
+        graphed = partial(engine.generate, ids, num_beams=num_beams)
+        # A deadline, which no graph can keep, has the levels launched one by one.
+        by_step = partial(graphed, deadline_ms=3_600_000)
+        got, want = graphed(), by_step()
+        assert (got.stats.graphed, want.stats.graphed) == (1, 0)
+        assert bool((got.count == num_beams).all())
+        torch.testing.assert_close(got.scores, want.scores, rtol=1e-2, atol=1e-2)
+        row["graphed"], row["by step"] = milliseconds(graphed), milliseconds(by_step)
+        replay = newest_graph(engine).captured.replay
+        row["all levels"] = microseconds(replay, repeats=20) | kernel_shares(replay)
+        rows.append(row)
     return rows
+
+
+def newest_graph(engine: Any) -> Any:
+    return next(reversed(engine._space.graphs._graphs.values()))
 
 
 Stage = Callable[[Time], Any]
