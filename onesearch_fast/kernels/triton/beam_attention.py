@@ -1,7 +1,8 @@
 """`beam_attention` in Triton: the beams and heads that read one KV head are the rows of a product.
 
 A program takes a tile of those rows over the whole context, read once for all of them, and then
-over each row's own tokens, so that nothing is left to merge.
+over each row's own tokens, so that nothing is left to merge. Where a request has so few rows that
+most of a GPU would idle, a program takes a chunk of the context, and a second launch merges them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, INTERPR
 from onesearch_fast.registry import Implementation
 
 _LOG2_E = 1.4426950408889634
+# A request of at most so many programs is cut into chunks of so many keys. Neither depends on the
+# batch, so that neighbours change no bit.
+_FEW_PROGRAMS = 16
+_CHUNK_KEYS = 256
 
 
 @triton.jit
@@ -37,6 +42,8 @@ def _beam_attention_kernel(
     own_key_ptr,
     own_value_ptr,
     ancestry_ptr,
+    partial_ptr,
+    peak_ptr,
     out_ptr,
     scale,
     rows,
@@ -68,11 +75,14 @@ def _beam_attention_kernel(
     stride_ancestry_step,
     stride_out_batch,
     stride_out_beam,
+    CONTEXT: tl.constexpr,
+    CHUNK_KEYS: tl.constexpr,
     DOT_IN_F32: tl.constexpr,
     BLOCK_ROW: tl.constexpr,
     BLOCK_KEY: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
 ):
+    """CONTEXT: "whole", or "chunk", which leaves maximum, sum and mix, and "merge" of those."""
     request = (tl.program_id(1) // kv_heads).to(tl.int64)
     kv_head = tl.program_id(1) % kv_heads
     row = tl.program_id(0) * BLOCK_ROW + tl.arange(0, BLOCK_ROW)
@@ -90,14 +100,31 @@ def _beam_attention_kernel(
     length = prompt
     if context_length_ptr is not None:
         length = tl.load(context_length_ptr + request * stride_context_length_batch)
-    if context_key_ptr is not None:
+    # Chunks of a program's rows lie [batch * kv_head, chunk, row, dim], peaks [.., row, 2].
+    chunks = tl.cdiv(prompt, CHUNK_KEYS)
+    first_row = tl.program_id(1).to(tl.int64) * chunks * rows + row
+    begin_key, end_key = 0, length
+    if CONTEXT == "chunk":
+        begin_key = tl.program_id(2) * CHUNK_KEYS
+        end_key = tl.minimum(length, begin_key + CHUNK_KEYS)
+    if CONTEXT == "merge":
+        for chunk in range(tl.cdiv(length, CHUNK_KEYS)):
+            at = first_row + chunk * rows
+            peak = tl.load(peak_ptr + 2 * at, mask=row < rows, other=0.0)
+            weight = tl.load(peak_ptr + 2 * at + 1, mask=row < rows, other=1.0)
+            part = tl.load(partial_ptr + at[:, None] * head_dim + dim, mask=inside, other=0.0)
+            maximum, shift, shrunk = _rescaled(maximum, peak, scale)
+            grown = tl.exp2(scale * (peak - shift))
+            total = total * shrunk + weight * grown
+            mixed = mixed * shrunk[:, None] + part * grown[:, None]
+    elif context_key_ptr is not None:
         context_key_ptr += request * stride_context_key_batch + kv_head * stride_context_key_head
         context_value_ptr += (
             request * stride_context_value_batch + kv_head * stride_context_value_head
         )
-        for begin in range(0, length, BLOCK_KEY):
+        for begin in range(begin_key, end_key, BLOCK_KEY):
             key_at = (begin + tl.arange(0, BLOCK_KEY)).to(tl.int64)
-            seen = key_at < length
+            seen = key_at < end_key
             mask = seen[:, None] & (dim < head_dim)[None, :]
             key_offset = key_at[:, None] * stride_context_key_prompt + dim[None, :]
             key = tl.load(context_key_ptr + key_offset, mask=mask, other=0.0)
@@ -113,6 +140,12 @@ def _beam_attention_kernel(
             total = total * shrunk + tl.sum(weights, axis=1)
             mixed = mixed * shrunk[:, None]
             mixed = tl.dot(weights.to(value.dtype), value, mixed, input_precision="ieee")
+    if CONTEXT == "chunk":
+        at = first_row + tl.program_id(2) * rows
+        tl.store(peak_ptr + 2 * at, maximum, mask=row < rows)
+        tl.store(peak_ptr + 2 * at + 1, total, mask=row < rows)
+        tl.store(partial_ptr + at[:, None] * head_dim + dim, mixed, mask=inside)
+        return
     if own_key_ptr is not None:
         own_key_ptr += request * stride_own_key_batch + kv_head * stride_own_key_head
         own_value_ptr += request * stride_own_value_batch + kv_head * stride_own_value_head
@@ -163,34 +196,46 @@ def beam_attention(
     group = heads // kv_heads
     block_dim = triton.next_power_of_2(max(head_dim, 32))
     block_row, block_key = _tile(query.dtype, block_dim)
-    grid = (triton.cdiv(beams * group, block_row), batch * kv_heads)
-    _beam_attention_kernel[grid](
-        query,
-        *context,
-        *own,
-        out,
-        scale * _LOG2_E,
-        beams * group,
-        group,
-        kv_heads,
-        head_dim,
-        prompt,
-        0 if own_key is None else own_key.shape[1],
-        *query.stride()[:3],
-        *_strides(context_key, 3),
-        *_strides(context_value, 3),
-        *_strides(context_length, 1),
-        *_strides(own_key, 4),
-        *_strides(own_value, 4),
-        *_strides(ancestry, 3),
-        *out.stride()[:2],
-        DOT_IN_F32=INTERPRETED,
-        BLOCK_ROW=block_row,
-        BLOCK_KEY=block_key,
-        BLOCK_DIM=block_dim,
-        num_warps=4,
-        num_stages=1 if query.dtype == torch.float32 else 2,
-    )
+    tiles = triton.cdiv(beams * group, block_row)
+    chunks = triton.cdiv(prompt, _CHUNK_KEYS)
+    partial, peak = None, None
+    if tiles * kv_heads <= _FEW_PROGRAMS and chunks > 1:
+        of_rows = (batch * kv_heads, chunks, beams * group)
+        partial = query.new_empty(*of_rows, head_dim, dtype=torch.float32)
+        peak = query.new_empty(*of_rows, 2, dtype=torch.float32)
+    launches = [("whole", 1)] if partial is None else [("chunk", chunks), ("merge", 1)]
+    for part, programs in launches:
+        _beam_attention_kernel[(tiles, batch * kv_heads, programs)](
+            query,
+            *context,
+            *own,
+            partial,
+            peak,
+            out,
+            scale * _LOG2_E,
+            beams * group,
+            group,
+            kv_heads,
+            head_dim,
+            prompt,
+            0 if own_key is None else own_key.shape[1],
+            *query.stride()[:3],
+            *_strides(context_key, 3),
+            *_strides(context_value, 3),
+            *_strides(context_length, 1),
+            *_strides(own_key, 4),
+            *_strides(own_value, 4),
+            *_strides(ancestry, 3),
+            *out.stride()[:2],
+            CONTEXT=part,
+            CHUNK_KEYS=_CHUNK_KEYS,
+            DOT_IN_F32=INTERPRETED,
+            BLOCK_ROW=block_row,
+            BLOCK_KEY=block_key,
+            BLOCK_DIM=block_dim,
+            num_warps=4,
+            num_stages=1 if query.dtype == torch.float32 else 2,
+        )
 
 
 def _tile(dtype: torch.dtype, block_dim: int) -> tuple[int, int]:
