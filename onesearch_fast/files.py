@@ -26,8 +26,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = _target(path)
     temporary = _sibling(target, "tmp")
     temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors writes files that only their owner can read
         _sync(temporary)
         temporary.replace(target)
     except BaseException:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from onesearch_fast import files
 from onesearch_fast.errors import FormatError
@@ -117,3 +119,10 @@ def test_native_code_gets_no_name_that_it_would_cut_short() -> None:
     assert files.path_bytes("load", "caf\udce9") == b"caf\xe9"
     with pytest.raises(ValueError, match="load: path: expected a name without NUL"):
         files.path_bytes("load", "trie.bin\0.backup")
+
+
+def test_who_may_read_a_file_is_up_to_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with files.atomic_path(tmp_path / "tensors") as temporary:
+        save_file({"x": np.zeros(3)}, temporary)
+    assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
