@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import onesearch_fast
@@ -70,9 +71,16 @@ class _VerbParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._splitting = True  # parse_known_intermixed_args calls back twice
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, unknown = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._splitting = False
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown[0])}")
+        return found, unknown
+
+    def _nearest(self, mistyped: str) -> str:
+        near = get_close_matches(mistyped.partition("=")[0], self._option_string_actions, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
 
 
 def build_parser(verbs: Sequence[Verb]) -> argparse.ArgumentParser:
@@ -115,7 +123,8 @@ def _run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError, BackendUnavailable) as error:
         if "ONESEARCH_DEBUG" in os.environ:
             raise
-        print(f"onesearch-fast {arguments.verb}: {error}", file=sys.stderr)
+        sentence = str(error).removeprefix(f"{arguments.verb}: ")
+        print(f"onesearch-fast {arguments.verb}: {sentence}", file=sys.stderr)
         print("  (ONESEARCH_DEBUG=1 shows the traceback)", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_misspelt_verb_lists_the_right_ones(capsys: pytest.CaptureFixture[str]
     assert "search" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mistyped", ["--max-problem5", "--max-problem5=3"])
+def test_a_mistyped_option_names_the_nearest(
+    mistyped: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["validate-data", "folder", mistyped])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "usage: onesearch-fast validate-data" in error
+    assert f"unrecognized arguments: {mistyped}; did you mean --max-problems?" in error
+
+
 def test_known_errors_are_one_line_and_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -54,6 +67,10 @@ def test_known_errors_are_one_line_and_code_2(
     monkeypatch.setattr(cli, "discover_verbs", lambda: [verb])
     assert cli.main(["fail"]) == 2
     assert "onesearch-fast fail: data: expected a folder, got a file" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [replace(verb, name="data")])
+    assert cli.main(["data"]) == 2
+    assert "onesearch-fast data: expected a folder" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [verb])
     monkeypatch.setenv("ONESEARCH_DEBUG", "1")
     with pytest.raises(ValueError, match="expected a folder"):
         cli.main(["fail"])
