@@ -44,7 +44,7 @@ from onesearch_fast.sid.aligned_encoder import AlignedEncoder
 from onesearch_fast.sid.alignment import TASKS, AlignmentConfig, fit_adapter
 from onesearch_fast.sid.build import SidConfig, open_encoder
 from onesearch_fast.sid.text_encoder import load_text_encoder
-from onesearch_fast.train.config import ModelConfig, PipelineConfig, StageConfig
+from onesearch_fast.train.config import ModelConfig, ObjectiveConfig, PipelineConfig, StageConfig
 from onesearch_fast.train.pipeline import run_pipeline
 from onesearch_fast.train.progress import ConsoleProgress
 from onesearch_fast.train.stages.any_order import ORDERS
@@ -73,12 +73,28 @@ def make_config(encoder: Path, seed: int, minutes: float) -> PipelineConfig:
     both = {"search": 1.0, "next_item": 1.0}
     mixed = {task: visits / ORDERS for task, visits in both.items()}
     return PipelineConfig(
-        sid=SidConfig(encoder=str(encoder), level_sizes=(512, 256), opq=(256,)),
+        sid=SidConfig(encoder=str(encoder), level_sizes=(512, 256), opq=(256,), opq_directions=16),
         model=ModelConfig(text_vocab_size=300),
         prompts=PromptConfig(template=str(TEMPLATE), profiles=False),
         stages=(
-            StageConfig("any_order", mixed, epochs=20, max_minutes=0.5 * minutes),
-            StageConfig("personalisation", both, epochs=20, max_minutes=0.5 * minutes),
+            StageConfig(
+                "any_order",
+                mixed,
+                epochs=40,
+                max_minutes=0.7 * minutes,
+                objective=ObjectiveConfig(dropout=0.1),
+            ),
+            # Slow enough not to lose what the first stage learnt.
+            StageConfig(
+                "personalisation",
+                both,
+                epochs=10,
+                max_minutes=0.3 * minutes,
+                learning_rate=5e-4,
+                validations=6,
+                keep_best=True,
+                objective=ObjectiveConfig(dropout=0.1),
+            ),
         ),
         seed=seed,
     )
@@ -201,8 +217,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--order", default="shuffled")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=22.0, help="of training of a seed")
-    parser.add_argument("--sasrec-minutes", type=float, default=22.0)
+    parser.add_argument("--minutes", type=float, default=18.0, help="of training of a seed")
+    parser.add_argument("--sasrec-minutes", type=float, default=18.0)
     arguments = parser.parse_args()
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
     budget = Budget(arguments.minutes, arguments.sasrec_minutes)
