@@ -60,7 +60,7 @@ class Transport:
         for code in used:
             through = distances[:, code, None] + distances[code]
             np.minimum(distances, through, out=distances)
-        prices = self.prices - distances[used].mean(axis=0)
+        prices: Prices = self.prices - distances[used].mean(axis=0)
         prices[self._sizes == 0] += _UNUSED * np.ptp(prices)
         prices -= prices.min()
         return prices
