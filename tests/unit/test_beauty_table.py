@@ -42,7 +42,7 @@ def test_seeds_are_averaged_case_by_case(beauty_table):
 
 
 def test_its_config_is_sound(beauty_table):
-    config = beauty_table.make_config(Path("encoder"), seed=3, minutes=20.0)
+    config = beauty_table.make_config(Path("encoder"), seed=3)
     assert PipelineConfig.from_json(config.to_json()) == config
-    assert sum(stage.max_minutes for stage in config.stages) == pytest.approx(20.0)
+    assert all(stage.max_minutes is None for stage in config.stages)  # a seed gives its weights
     Templates.load(config.prompts.template)
