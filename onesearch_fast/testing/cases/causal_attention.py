@@ -87,7 +87,8 @@ def _cut_from_one_product(arguments: Arguments) -> None:
     """Queries, keys and values as heads of one product [batch, token, head, head_dim]."""
     key, value = (arguments[name].transpose(1, 2) for name in ("key", "value"))
     joint = torch.cat((arguments["query"], key, value), dim=2)
-    query, key, value = joint.split([arguments["query"].shape[2], key.shape[2], key.shape[2]], 2)
+    heads = [arguments["query"].shape[2], key.shape[2], key.shape[2]]
+    query, key, value = torch.split(joint, heads, dim=2)
     arguments |= {"query": query, "key": key.transpose(1, 2), "value": value.transpose(1, 2)}
 
 
