@@ -28,6 +28,7 @@ _KEYWORD_VISITS = {
     "user_query_sid_to_keyword_sid": 0.05,
 }
 _DROPOUT = 0.1
+_TEACHER = "joint"  # a model from scratch has to be taught to read keywords behind a query
 _TOKENS_PER_BATCH = 1024  # a run this short is short of steps, not of examples
 
 
@@ -84,7 +85,7 @@ def ablation_rows(base: PipelineConfig) -> Iterator[AblationRow]:
     yield AblationRow("+ cot tasks", taught)
     objective = ObjectiveConfig()
     for name, addition in (
-        ("+ self-distillation", {"distillation": Distillation()}),
+        ("+ self-distillation", {"distillation": Distillation(teacher=_TEACHER)}),
         ("+ r-drop", {"r_drop": RDrop(), "dropout": _DROPOUT}),
         ("+ fgm", {"fgm": Fgm()}),
         ("+ focal", {"focal": Focal()}),
