@@ -185,13 +185,15 @@ class DecodeGraphs:
         if not _can_be_graphed(batch, settings):
             return None
         bucket = bucket_of(batch, settings)
-        with self._lock:
-            graph = self._graph(bucket)
-        if graph is None:
+        if bucket in self._refused:
             return None
         read = self._reader.read(self._maker.model, batch.prompts)
         watch.prefill += watch.lap()
         with self._lock:
+            # Looked up last: another search may give it up as soon as the lock is free.
+            graph = self._graph(bucket)
+            if graph is None:
+                return None
             graph.captured.enter()
             graph.program.load(read.prefilled, batch)
             graph.captured.replay()
@@ -202,8 +204,6 @@ class DecodeGraphs:
         return found
 
     def _graph(self, bucket: Bucket) -> DecodeGraph | None:
-        if bucket in self._refused:
-            return None
         if bucket not in self._graphs:
             try:
                 self._make(bucket)

@@ -302,6 +302,19 @@ def test_many_threads_share_graphs(trie: osf.SidTrie) -> None:
         assert_same(*pair)
 
 
+def test_threads_give_up_no_graph_that_another_is_about_to_use(trie: osf.SidTrie) -> None:
+    plain, one = (make_engine("qwen3", trie, size) for size in (0, MANY_BYTES))
+    want = {beams: plain.generate(PROMPTS, num_beams=beams) for beams in (5, 9)}
+    one.generate(PROMPTS, num_beams=9)
+    graphed = make_engine("qwen3", trie, graphs_of(one).nbytes)  # room for one graph
+    asked = [5, 9] * 12
+    with ThreadPoolExecutor(4) as threads:
+        got = list(threads.map(lambda beams: graphed.generate(PROMPTS, num_beams=beams), asked))
+    for beams, answer in zip(asked, got, strict=True):
+        assert_same(answer, want[beams])
+        assert answer.stats.graphed == 1
+
+
 class Recorder(TorchDispatchMode):
     """What torch is asked for, with shapes; values that decide nothing are not seen."""
 
