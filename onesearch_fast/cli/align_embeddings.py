@@ -19,7 +19,7 @@ from onesearch_fast.sid.alignment import (
     fine_tune,
     fit_adapter,
 )
-from onesearch_fast.sid.build import TFIDF, SidConfig, open_encoder
+from onesearch_fast.sid.build import TFIDF, SidConfig, check_training_log, open_encoder
 from onesearch_fast.sid.text_encoder import SETTINGS_FILE
 from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 
@@ -27,6 +27,7 @@ from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="data folder, in any form that is read")
     parser.add_argument("--out", required=True, type=Path, help="folder for the aligned encoder")
+    parser.add_argument("--order", help="order of the log, where the data has several")
     parser.add_argument(
         "--encoder", default=TFIDF, help="tfidf, or the folder of a text encoder (default: tfidf)"
     )
@@ -56,8 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     _refuse_other_folders(arguments.out)
-    dataset = read_dataset(arguments.data)
-    log = leave_last_out(dataset).log
+    log = leave_last_out(read_dataset(arguments.data, order=arguments.order)).log
     config = AlignmentConfig(
         weights=_weights(arguments.tasks),
         steps=arguments.steps,
@@ -67,7 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
     mining = MiningConfig(min_similarity=arguments.min_similarity, seed=arguments.seed)
     texts = AlignmentTexts.of(log)
     item_texts = texts.texts[len(texts.queries) :]
-    encoder = open_encoder(item_texts, SidConfig(encoder=arguments.encoder, seed=arguments.seed))
+    sid_config = SidConfig(encoder=arguments.encoder, seed=arguments.seed)
+    training_log = log.content_hash()
+    check_training_log("align-embeddings", sid_config, training_log)
+    encoder = open_encoder(item_texts, sid_config)
     vectors = encoder.encode(texts.texts)
     pairs = mine_pairs(log, texts, vectors, config=mining)
     if arguments.fine_tune:
@@ -75,9 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
             expected = "an encoder of kind transformers with --fine-tune"
             raise invalid("align-embeddings", "--encoder", expected, arguments.encoder)
         curve = fine_tune(encoder, texts.texts, pairs, config)
+        encoder.training_log = training_log
     else:
         weight, curve = fit_adapter(vectors, pairs, config)
-        encoder = AlignedEncoder(encoder, weight)
+        encoder = AlignedEncoder(encoder, weight, training_log)
     with atomic_folder(arguments.out) as folder:
         encoder.save(folder)
     _print_outcome(arguments, pairs.counts(), curve)

@@ -14,7 +14,13 @@ from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
-from onesearch_fast.sid.build import TFIDF, SemanticIds, SidConfig, build_semantic_ids
+from onesearch_fast.sid.build import (
+    TFIDF,
+    SemanticIds,
+    SidConfig,
+    build_semantic_ids,
+    check_training_log,
+)
 from onesearch_fast.sid.report import (
     SidReport,
     describe_buckets,
@@ -29,6 +35,7 @@ _RECALL_AT = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="data folder, in any form that is read")
     parser.add_argument("--out", required=True, type=Path, help="folder to write")
+    parser.add_argument("--order", help="order of the log, where the data has several")
     parser.add_argument(
         "--level-sizes", type=_sizes, help="codes per k-means level; default: by catalogue size"
     )
@@ -89,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     refuse_other_folders("build-sids", arguments.out)
-    split = leave_last_out(read_dataset(arguments.data))
+    split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
     sids = _build(split.log, arguments)
     report = _report(split, sids, arguments.report is not None)
     out, items = arguments.out, split.log.items
@@ -121,6 +128,7 @@ def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
         opq_directions=arguments.opq_directions,
         prq=arguments.prq,
     )
+    check_training_log("build-sids", config, log.content_hash())
     keywords = open_keywords(arguments.keywords, log)
     texts = [item_text(item) for item in log.items]
     with Console(stderr=True).status("reading") as status:

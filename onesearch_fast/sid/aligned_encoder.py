@@ -34,14 +34,20 @@ class AlignedEncoder:
     does: batched products differ in their last bits.
     """
 
-    def __init__(self, encoder: TextEncoder, weight: npt.NDArray[np.float32]) -> None:
-        """weight: float32 [dim, dim]."""
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        weight: npt.NDArray[np.float32],
+        training_log: str | None = None,
+    ) -> None:
+        """weight: float32 [dim, dim]. training_log: `TrainLog.content_hash` of what gave it."""
         if weight.shape != (encoder.dim, encoder.dim):
             expected = f"shape {(encoder.dim, encoder.dim)}"
             raise invalid("AlignedEncoder", "weight", expected, f"shape {weight.shape}")
         if not np.isfinite(weight).all():
             raise invalid("AlignedEncoder", "weight", "finite numbers", "NaN or infinity")
         self._encoder = encoder
+        self._training_log = training_log
         self._weight = np.ascontiguousarray(weight, np.float32)
 
     @property
@@ -64,7 +70,8 @@ class AlignedEncoder:
         self._encoder.save(folder / _TEXT_FOLDER)
         with atomic_path(folder / _WEIGHT_FILE) as temporary:
             save_file({"weight": self._weight}, temporary)
-        write_settings(folder, _KIND, {"sha256": sha256(folder / _WEIGHT_FILE)})
+        checksum = sha256(folder / _WEIGHT_FILE)
+        write_settings(folder, _KIND, {"sha256": checksum, "training_log": self._training_log})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> AlignedEncoder:
@@ -73,9 +80,11 @@ class AlignedEncoder:
 
         folder = Path(folder)
         path = folder / _WEIGHT_FILE
-        if not path.is_file() or read_settings(folder).get("sha256") != sha256(path):
+        settings = read_settings(folder)
+        if not path.is_file() or settings.get("sha256") != sha256(path):
             raise FormatError(
                 f"{folder / SETTINGS_FILE}: {_WEIGHT_FILE} is absent or differs from its checksum; "
                 "align and save it again"
             )
-        return cls(load_text_encoder(folder / _TEXT_FOLDER), load_file(path)["weight"])
+        weight, log = load_file(path)["weight"], settings.get("training_log")
+        return cls(load_text_encoder(folder / _TEXT_FOLDER), weight, log)

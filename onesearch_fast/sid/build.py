@@ -16,7 +16,12 @@ from onesearch_fast.sid.keyword_encoder import KeywordEncoder
 from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.nearest import count_distinct
 from onesearch_fast.sid.quality import SidQuality, quality
-from onesearch_fast.sid.text_encoder import SETTINGS_FILE, TextEncoder, load_text_encoder
+from onesearch_fast.sid.text_encoder import (
+    SETTINGS_FILE,
+    TextEncoder,
+    load_text_encoder,
+    read_settings,
+)
 
 TFIDF = "tfidf"
 
@@ -122,6 +127,24 @@ def open_encoder(item_texts: Sequence[str], config: SidConfig) -> TextEncoder:
     from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 
     return TransformersEncoder(folder)
+
+
+def check_training_log(where: str, config: SidConfig, log_hash: str) -> None:
+    """Raises ValueError when the encoder, or one inside it, was aligned to another log.
+
+    What another log, or another order of it, has in its training part may be held out in this one.
+    log_hash: `TrainLog.content_hash`.
+    """
+    folders = [] if config.encoder == TFIDF else Path(config.encoder).rglob(SETTINGS_FILE)
+    for path in folders:
+        if read_settings(path.parent).get("training_log") not in (None, log_hash):
+            raise invalid(
+                where,
+                "encoder",
+                "one that was aligned to this very log",
+                f"{path.parent}, aligned to another log, or another order of it",
+                "give the data and --order that it was aligned with, or run align-embeddings anew",
+            )
 
 
 def choose_level_sizes(embeddings: npt.NDArray[np.float32], config: SidConfig) -> LevelSizes:

@@ -28,7 +28,11 @@ class TransformersEncoder:
 
     Source: Reimers and Gurevych 2019 (mean pooling). Texts of similar length share a batch; the
     padding changes a row in its last bits only (about 1e-6). Runs without gradient and dropout.
+
+    training_log: `TrainLog.content_hash` of what it was fine-tuned on; None for no log.
     """
+
+    training_log: str | None = None
 
     def __init__(
         self,
@@ -95,8 +99,8 @@ class TransformersEncoder:
         """Writes a Hugging Face folder (config, safetensors, tokenizer) and `text_encoder.json`."""
         self._model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
-        settings = {"batch_size": self._batch_size, "max_length": self._max_length}
-        write_settings(folder, _KIND, settings)
+        sizes = {"batch_size": self._batch_size, "max_length": self._max_length}
+        write_settings(folder, _KIND, {**sizes, "training_log": self.training_log})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> TransformersEncoder:
@@ -108,7 +112,9 @@ class TransformersEncoder:
             raise FormatError(
                 f"{Path(folder) / SETTINGS_FILE}: expected batch_size and max_length: {error!r}"
             ) from error
-        return cls(folder, batch_size=sizes[0], max_length=sizes[1])
+        encoder = cls(folder, batch_size=sizes[0], max_length=sizes[1])
+        encoder.training_log = settings.get("training_log")
+        return encoder
 
 
 def _open(source: str | os.PathLike[str], allow_download: bool):  # type: ignore[no-untyped-def]

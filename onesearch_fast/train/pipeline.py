@@ -27,7 +27,7 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.files import read_json, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
-from onesearch_fast.sid.build import SemanticIds, build_semantic_ids
+from onesearch_fast.sid.build import SemanticIds, build_semantic_ids, check_training_log
 from onesearch_fast.train import parallel
 from onesearch_fast.train.config import PipelineConfig
 from onesearch_fast.train.model import extended_model, new_model, save_trained, with_long_history
@@ -194,6 +194,7 @@ def _versions() -> dict[str, str]:
 
 def _semantic_ids(run: RunFolder, log: TrainLog, config: PipelineConfig) -> SemanticIds:
     def make(folder: Path) -> None:
+        check_training_log("run_pipeline", config.sid, log.content_hash())
         texts = [item_text(item) for item in log.items]
         keywords = open_keywords(config.sid_keywords, log)
         sids = build_semantic_ids(texts, config.sid, run.progress.say, keywords)

@@ -27,7 +27,10 @@ from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.index.sid_trie import SidTrie
+from onesearch_fast.sid.aligned_encoder import AlignedEncoder
+from onesearch_fast.sid.keyword_encoder import KeywordEncoder
 from onesearch_fast.sid.keywords import Keyword, KeywordDictionary
+from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 from onesearch_fast.train import stage_runs
 from onesearch_fast.train.backbones import backbone_of
 from onesearch_fast.train.config import smoke_config
@@ -84,6 +87,17 @@ def test_only_runs_of_equal_keywords_share_steps(split, tmp_path) -> None:
     assert not shares("edited", config)
     with pytest.raises(ValueError, match="differs in keywords"):
         run_pipeline(split, config, tmp_path / "first")
+
+
+def test_an_encoder_that_was_aligned_to_another_log_is_refused(split, tmp_path) -> None:
+    texts = [item.title for item in split.log.items]
+    plain = TfidfEncoder.fit(texts, 4, 0)
+    aligned = AlignedEncoder(plain, np.eye(4, dtype=np.float32), "hash of another log")
+    KeywordEncoder(aligned, mine_keywords(split.log)).save(tmp_path / "encoder")
+    smoke = smoke_config()
+    config = replace(smoke, sid=replace(smoke.sid, encoder=str(tmp_path / "encoder")))
+    with pytest.raises(ValueError, match=r"encoder: expected one that was aligned .*--order"):
+        run_pipeline(split, config, tmp_path / "run")
 
 
 def weights(folder) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
@@ -25,6 +26,7 @@ from onesearch_fast.data.pair_mining import (
     swing,
     term_coverage,
 )
+from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import Dataset, Interaction, Item
 from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import FormatError
@@ -38,7 +40,7 @@ from onesearch_fast.sid.alignment import (
     relevance_loss,
     similar_pairs,
 )
-from onesearch_fast.sid.text_encoder import load_text_encoder
+from onesearch_fast.sid.text_encoder import load_text_encoder, read_settings
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 
 GROUPS = [[0, 1], [0, 1, 2], [1, 2], [0, 1, 2, 3]]
@@ -347,6 +349,39 @@ def test_the_verb_writes_an_encoder_for_build_sids(
     assert set(json.loads(capsys.readouterr().out)["losses"]) == {"item_item"}
     assert main([*command, "--steps", "2"]) == 0
     assert "query_item" in capsys.readouterr().out
+
+
+def write_two_orders(folder: Path) -> Path:
+    """Data in the form of Beauty, whose two orders hold out different items."""
+    folder.mkdir()
+    rows = [f"{n}\tX{n}\t{item.title}\tAcme\tHome" for n, item in enumerate(ITEMS)]
+    files = {"items": "\n".join(("item_id\tasin\ttitle\tbrand\tcategories", *rows))}
+    for name, taken in (("sequences", "0 1 2 3"), ("sequences_day_shuffled", "3 2 1 0")):
+        users = [f"{user}\t{taken}\t1 2 3 4" for user in (7, 8)]
+        files[name] = "\n".join(("user_id\titem_ids\ttimestamps", *users))
+    for name, text in files.items():
+        (folder / f"{name}.tsv.gz").write_bytes(gzip.compress(f"{text}\n".encode()))
+    return folder
+
+
+def test_an_encoder_is_refused_for_another_order_of_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = str(write_two_orders(tmp_path / "data")), str(tmp_path / "aligned")
+    order = ["--order", "canonical"]
+    command = ["align-embeddings", data, "--out", out, "--min-similarity", "-1", "--steps", "2"]
+    assert main([*command, *order]) == 0
+    log = leave_last_out(read_dataset(data, order="canonical")).log
+    assert read_settings(out)["training_log"] == log.content_hash()
+    use = ["build-sids", data, "--out", str(tmp_path / "s"), "--encoder", out]
+    assert main([*use, *order]) == 0
+    capsys.readouterr()
+    again = ["align-embeddings", data, "--out", str(tmp_path / "b"), "--encoder", out]
+    for refused in (use, again):
+        assert main(refused) == 2
+        assert "give the data and --order that it was aligned with" in capsys.readouterr().err
+    load_text_encoder(out).save(tmp_path / "copy")
+    assert main([*use[:-1], str(tmp_path / "copy")]) == 2
 
 
 def test_the_verb_refuses_what_it_cannot_do(

@@ -271,7 +271,9 @@ def test_transformers_encoder_cuts_long_texts_and_survives_a_round_trip(
     texts = ["red lamp navy mug", "red lamp navy mug teal teal", "red " * 25_000]
     x = encoder.encode(texts)
     np.testing.assert_allclose(x[0], x[1], atol=1e-6)
+    encoder.training_log = "hash of a log"
     encoder.save(tmp_path)
+    assert TransformersEncoder.load(tmp_path).training_log == "hash of a log"
     assert (tmp_path / "model.safetensors").is_file()
     np.testing.assert_array_equal(load_text_encoder(tmp_path).encode(texts), x)
     (tmp_path / "text_encoder.json").write_text('{"kind": "transformers", "batch_size": 4}')
