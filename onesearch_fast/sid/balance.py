@@ -42,12 +42,11 @@ def capacity(x: FloatArray, k: int, slack: float) -> int:
 def balance_centroids(
     x: FloatArray, centroids: FloatArray, slack: float, seed: int
 ) -> tuple[FloatArray, Prices]:
-    """Centroids [k, dim] and prices [k] that give no code more than `capacity(x, k, slack)` rows.
+    """Centroids [k, dim], and prices [k] that about even out rows of x [n, dim] drawn by `seed`.
 
     code(n) = argmin_c ||x_n - c||^2 + price_c, price >= 0: `nearest`, the function that encodes.
-    Centroids and prices alternate on rows drawn by `seed`, whose distances are kept, then
-    `raise_prices` finishes on all rows of x [n, dim]. Raises ValueError when groups of identical
-    rows do not fit together.
+    Centroids and prices alternate, on distances that are kept. `raise_prices` makes prices that
+    hold of these; for other rows than x, it may do so where those of x do not fit.
     """
     k = len(centroids)
     rows = draw_rows(x, MAX_ROWS_PER_CENTROID * k, seed)
@@ -59,8 +58,7 @@ def balance_centroids(
         centroids = centroids.copy()
         centroids[used] = (sums[used] / sizes[used, None]).astype(np.float32)
         prices = _sample_prices(rows, centroids, _KEPT * prices, limit)
-    centroids = _shake(centroids, rows, prices, seed)
-    return centroids, raise_prices(x, centroids, prices, capacity(x, k, slack))
+    return _shake(centroids, rows, prices, seed), prices
 
 
 def _shake(centroids: FloatArray, x: FloatArray, prices: Prices, seed: int) -> FloatArray:

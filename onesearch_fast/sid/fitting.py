@@ -222,7 +222,7 @@ class Fitting:
         codes: Sequence[IntArray],
         book: Codebooks,
     ) -> Level:
-        """`level` with prices that hold for all rows, from those that hold for the sample."""
+        """`level` with prices that hold for all rows, from those that about even out the sample."""
         slack = self.settings.balance_slack
         assert slack is not None
         if not self.settings.balance_by_first_code:

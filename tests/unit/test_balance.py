@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from onesearch_fast.sid.balance import balance_centroids, capacity
+from onesearch_fast.sid.balance import balance_centroids, capacity, raise_prices
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.nearest import largest_group, nearest
 from onesearch_fast.sid.residual_kmeans import KMeans
@@ -25,6 +25,14 @@ def tight_clusters(num_rows: int, seed: int) -> np.ndarray:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
+def balance(
+    x: np.ndarray, start: np.ndarray, slack: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids, and prices that hold for all rows."""
+    centroids, prices = balance_centroids(x, start, slack, seed)
+    return centroids, raise_prices(x, centroids, prices, capacity(x, len(start), slack))
+
+
 def sizes_of(x: np.ndarray, centroids: np.ndarray, prices: np.ndarray | None) -> np.ndarray:
     return np.bincount(nearest(x, centroids, prices), minlength=len(centroids))
 
@@ -35,7 +43,7 @@ def test_no_code_holds_more_than_its_capacity(slack: float, seed: int) -> None:
     x = tight_clusters(3000, seed)
     start = KMeans(seed, 10).fit(x, 24, "k")
     assert sizes_of(x, start, None).max() > 1.4 * capacity(x, 24, slack)
-    centroids, prices = balance_centroids(x, start, slack, seed)
+    centroids, prices = balance(x, start, slack, seed)
     assert sizes_of(x, centroids, prices).max() <= np.ceil((1 + slack) * 3000 / 24)
     assert (prices >= 0).all()
     assert prices.dtype == np.float64
@@ -43,7 +51,7 @@ def test_no_code_holds_more_than_its_capacity(slack: float, seed: int) -> None:
 
 def test_what_is_even_already_has_no_prices() -> None:
     x = np.repeat(np.eye(8, dtype=np.float32), 5, axis=0)
-    centroids, prices = balance_centroids(x, np.eye(8, dtype=np.float32), 0.1, 0)
+    centroids, prices = balance(x, np.eye(8, dtype=np.float32), 0.1, 0)
     assert not prices.any()
     np.testing.assert_allclose(centroids, np.eye(8), atol=1e-5)
 
@@ -53,7 +61,7 @@ def test_more_room_costs_less_distance() -> None:
     start = KMeans(0, 10).fit(x, 24, "k")
 
     def error(slack: float) -> float:
-        centroids, prices = balance_centroids(x, start, slack, 0)
+        centroids, prices = balance(x, start, slack, 0)
         return float(np.square(x - centroids[nearest(x, centroids, prices)]).sum())
 
     assert error(2.0) < error(0.5) < error(0.05)
@@ -69,7 +77,7 @@ def test_identical_vectors_share_a_code_and_widen_its_capacity(
     x = np.repeat(groups, copies, axis=0)
     k = int(rng.integers(1, distinct + 1))
     room = slack + 1.0  # Groups of equal size always fit into twice their share.
-    centroids, prices = balance_centroids(x, groups[rng.permutation(distinct)[:k]], room, seed)
+    centroids, prices = balance(x, groups[rng.permutation(distinct)[:k]], room, seed)
     assert sizes_of(x, centroids, prices).max() <= capacity(x, k, room)
 
 
@@ -146,7 +154,7 @@ def test_only_groups_of_identical_vectors_are_refused(kind: str, seed: int) -> N
     enough = largest * k / len(x) + 1e-9
     for slack in (0.05, enough):
         try:
-            centroids, prices = balance_centroids(x, rng.permutation(distinct)[:k], slack, seed)
+            centroids, prices = balance(x, rng.permutation(distinct)[:k], slack, seed)
         except ValueError as error:
             assert largest > 1 and slack < enough
             assert f"the largest of {largest} of {len(x)} vectors" in str(error)
@@ -201,7 +209,18 @@ def test_groups_that_cannot_be_packed_are_an_error() -> None:
     with pytest.raises(
         ValueError, match=r"balance_slack.*codes of 5.*allow more slack, 0.667 at most"
     ):
-        balance_centroids(x, x[[0, 3]], 0.01, 0)
+        balance(x, x[[0, 3]], 0.01, 0)
+
+
+def test_groups_need_to_fit_among_the_items_of_their_first_code_only() -> None:
+    # Residuals 1, -1 and 0, three of each: not into two codes of five; 1 and -1, and 0, alone are.
+    x = np.repeat(np.array([[8, 1], [8, -1], [-8, 0]], np.float32), 3, axis=0)
+    with pytest.raises(ValueError, match="groups of identical vectors"):
+        Codebooks.fit(x, (2, 2), (), normalize_residuals=False, balance_slack=0.01)
+    book = Codebooks.fit(
+        x, (2, 2), (), normalize_residuals=False, balance_slack=0.01, balance_by_first_code=True
+    )
+    assert np.unique(book.encode(x)[:6, 1], return_counts=True)[1].tolist() == [3, 3]
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1e-4))
