@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
+from onesearch_fast.engine.devices import wait_for
 from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
@@ -86,13 +87,16 @@ class Executor:
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
         with self._lock.alone():
-            if self.space.model.device.type == "cuda":
-                # Searches whose answers nobody has looked at yet may run still, on any stream.
-                torch.cuda.synchronize(self.space.model.device)
+            # Searches whose answers nobody has looked at yet may run still, on any stream.
+            wait_for(self.space.model.device)
             if self.space.reader.cache is not None:
                 # Before the load, which may fail halfway on a file that cannot be read.
                 self.space.reader.cache.clear()
-            self.space.model.load(checkpoint)
+            try:
+                self.space.model.load(checkpoint)
+            finally:
+                # Copies from a module on a GPU run on this stream, searches on others.
+                wait_for(self.space.model.device)
             self._weight_version += 1
 
     def _parts(self, batch: SearchBatch, loads: BatchLoads) -> Iterator[Rows]:

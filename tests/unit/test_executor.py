@@ -1,0 +1,41 @@
+"""What a GPU is asked for around searches and new weights, looked at without one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from onesearch_fast.engine.executor import Executor
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: made.append(f"wait {device}"))
+    return made
+
+
+def make_executor(model: Any) -> Executor:
+    space: Any = SimpleNamespace(model=model, reader=SimpleNamespace(cache=None))
+    return Executor(space, deterministic=False, budget=None)
+
+
+def test_new_weights_are_whole_before_a_stream_reads_them(calls: list[str]) -> None:
+    def load(checkpoint: Any) -> None:
+        calls.append("load")
+        if checkpoint is None:
+            raise ValueError("half a file")
+
+    executor = make_executor(SimpleNamespace(device=GPU, load=load))
+    executor.update_weights(SimpleNamespace())  # type: ignore[arg-type]
+    assert calls == ["wait cuda:0", "load", "wait cuda:0"]
+    assert executor.weight_version == 2
+    with pytest.raises(ValueError, match="half"):
+        executor.update_weights(None)  # type: ignore[arg-type]
+    assert calls[3:] == ["wait cuda:0", "load", "wait cuda:0"]
+    assert executor.weight_version == 2
