@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import takewhile
 
@@ -36,16 +36,37 @@ class CacheStats:
 
 @dataclass(frozen=True)
 class Block:
-    """Keys and values [layer, kv_head, token, head_dim] of tokens, after those before them."""
+    """Keys and values [layer, kv_head, token, head_dim] of tokens, after those before them.
+
+    Attributes:
+        written: on a GPU, when the stream that made it has.
+    """
 
     keys: torch.Tensor
     values: torch.Tensor
+    written: torch.cuda.Event | None = None
 
     @classmethod
     def copy(cls, keys: torch.Tensor, values: torch.Tensor) -> Block:
         """A block with memory of its own."""
         layout = torch.contiguous_format
-        return cls(keys.clone(memory_format=layout), values.clone(memory_format=layout))
+        own = cls(keys.clone(memory_format=layout), values.clone(memory_format=layout))
+        if not keys.is_cuda:
+            return own
+        return replace(own, written=torch.cuda.current_stream(keys.device).record_event())
+
+    def use(self) -> None:
+        """Comes before the current stream of its device reads it.
+
+        The stream waits until it is written, and its memory goes to nobody else before the stream
+        is done with it, even when the cache gives it up.
+        """
+        if self.written is None:
+            return
+        stream = torch.cuda.current_stream(self.keys.device)
+        stream.wait_event(self.written)
+        for part in (self.keys, self.values):
+            part.record_stream(stream)
 
     @property
     def nbytes(self) -> int:

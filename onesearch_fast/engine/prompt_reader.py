@@ -110,6 +110,7 @@ def _rows_by_length(known: Sequence[Sequence[Block]]) -> Iterator[list[int]]:
 
 
 def _put(context: ContextKV, row: int, begin: int, block: Block) -> None:
+    block.use()
     tokens = slice(begin, begin + block.keys.shape[2])
     context.keys[:, row, :, tokens] = block.keys
     context.values[:, row, :, tokens] = block.values

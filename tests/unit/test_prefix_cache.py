@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -109,6 +110,17 @@ def test_the_cache_never_exceeds_its_bytes_nor_lies(paths: list[list[int]], room
         stats = cache.stats()
         assert stats.nbytes == stats.blocks * SIZE <= room * SIZE
         assert len(cache.find(keys)) == min(len(path), room)
+
+
+def test_a_stream_waits_for_a_block_and_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = MagicMock()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    keys, values, written = MagicMock(), MagicMock(), MagicMock()
+    Block(keys, values, written).use()
+    stream.wait_event.assert_called_once_with(written)
+    for part in (keys, values):
+        part.record_stream.assert_called_once_with(stream)
+    assert Block.copy(torch.zeros(2), torch.zeros(2)).written is None
 
 
 # In the engine
