@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -28,6 +31,8 @@ from onesearch_fast.registry import load, named_backend
 # What the CUDA kernel selects at most.
 MAX_BEAMS = 4096
 _LEAST_PROMPT_TOKENS = 64
+# Until a graph that found no memory is tried again: an attempt drops the others and takes seconds.
+_RETRY_SECONDS = 60.0
 
 
 class Captured(Protocol):
@@ -161,7 +166,7 @@ class DecodeGraphs:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._graphs: OrderedDict[Bucket, DecodeGraph] = OrderedDict()
-        self._refused: set[Bucket] = set()
+        self._refused: dict[Bucket, float] = {}  # until when
 
     @property
     def nbytes(self) -> int:
@@ -185,7 +190,7 @@ class DecodeGraphs:
         if not _can_be_graphed(batch, settings):
             return None
         bucket = bucket_of(batch, settings)
-        if bucket in self._refused:
+        if time.monotonic() < self._refused.get(bucket, 0.0):
             return None
         read = self._reader.read(self._maker.model, batch.prompts)
         watch.prefill += watch.lap()
@@ -206,30 +211,37 @@ class DecodeGraphs:
     def _graph(self, bucket: Bucket) -> DecodeGraph | None:
         if bucket not in self._graphs:
             try:
-                self._make(bucket)
-            except RuntimeError as error:  # out of memory too
-                self._refused.add(bucket)
-                warnings.warn(
-                    f"Engine: {bucket} is searched step by step, not as one graph: {error}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
+                self._graphs[bucket] = self._made(bucket)
+            except torch.OutOfMemoryError as error:
+                # Others may have given memory back by then.
+                self._refuse(bucket, error, time.monotonic() + _RETRY_SECONDS)
+                return None
+            except RuntimeError as error:
+                self._refuse(bucket, error, math.inf)
                 return None
         self._graphs.move_to_end(bucket)
         return self._graphs[bucket]
 
-    def _make(self, bucket: Bucket) -> None:
+    def _refuse(self, bucket: Bucket, error: Exception, until: float) -> None:
+        self._refused[bucket] = until
+        warnings.warn(
+            f"Engine: {bucket} is searched step by step, not as one graph: {error}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def _made(self, bucket: Bucket) -> DecodeGraph:
         needed = self._maker.nbytes(bucket)
         if needed > self._max_bytes:
             raise RuntimeError(f"it may take {needed} bytes, and graphs have {self._max_bytes}")
         while self.nbytes + needed > self._max_bytes:
             self._drop_oldest()
-        try:
-            self._graphs[bucket] = self._maker.make(bucket)
-        except torch.OutOfMemoryError:
-            while self._graphs:
-                self._drop_oldest()
-            self._graphs[bucket] = self._maker.make(bucket)
+        # Tried again outside of the handler, which keeps the memory of what failed.
+        with suppress(torch.OutOfMemoryError):
+            return self._maker.make(bucket)
+        while self._graphs:
+            self._drop_oldest()
+        return self._maker.make(bucket)
 
     def _drop_oldest(self) -> None:
         _, graph = self._graphs.popitem(last=False)

@@ -8,6 +8,7 @@ work whatever it searches. On a device that holds no values it needs none, nor a
 from __future__ import annotations
 
 import gc
+import time
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import onesearch_fast as osf
 from onesearch_fast import registry
+from onesearch_fast.engine import decode_graphs
 from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker
 from onesearch_fast.engine.decode_program import (
     Bucket,
@@ -244,10 +246,18 @@ def test_a_capture_that_fails_is_told_once_and_searched_step_by_step(trie: osf.S
         assert engine.generate(PROMPTS, num_beams=9).stats.graphed == 0
 
 
-def test_out_of_memory_gives_up_other_graphs_first(trie: osf.SidTrie) -> None:
+class Attempt:
+    """Memory that an attempt at a capture has taken."""
+
+
+def test_out_of_memory_gives_up_other_graphs_and_the_attempt_first(trie: osf.SidTrie) -> None:
     full: list[bool] = []
+    attempts: list[weakref.ref[Attempt]] = []
 
     def capture(program: DecodeProgram) -> Rerun:
+        assert not any(attempt() for attempt in attempts)
+        taken = Attempt()
+        attempts.append(weakref.ref(taken))
         if full and full.pop():
             raise torch.OutOfMemoryError("no memory")
         return Rerun(program)
@@ -255,8 +265,27 @@ def test_out_of_memory_gives_up_other_graphs_first(trie: osf.SidTrie) -> None:
     engine = make_engine("qwen3", trie, MANY_BYTES, capture)
     engine.generate(PROMPTS, num_beams=9)
     full.append(True)
-    assert engine.generate(PROMPTS, num_beams=10).stats.graphed == 1
-    assert [bucket.widths[-1] for bucket in graphs_of(engine).buckets] == [10]
+    assert engine.generate(PROMPTS, num_beams=9, normalizer="none").stats.graphed == 1
+    assert [bucket.normalizer for bucket in graphs_of(engine).buckets] == ["none"]
+
+
+def test_a_graph_that_found_no_memory_is_tried_again_later(
+    trie: osf.SidTrie, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [True, True]
+
+    def capture(program: DecodeProgram) -> Rerun:
+        if full and full.pop():
+            raise torch.OutOfMemoryError("no memory")
+        return Rerun(program)
+
+    engine = make_engine("qwen3", trie, MANY_BYTES, capture)
+    with pytest.warns(RuntimeWarning, match=r"step by step.*no memory"):
+        assert engine.generate(PROMPTS, num_beams=9).stats.graphed == 0
+    assert engine.generate(PROMPTS, num_beams=9).stats.graphed == 0
+    later = time.monotonic() + decode_graphs._RETRY_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert engine.generate(PROMPTS, num_beams=9).stats.graphed == 1
 
 
 def test_graphs_stay_within_their_memory(trie: osf.SidTrie) -> None:
