@@ -18,6 +18,7 @@ import torch
 
 from onesearch_fast.engine.beam_search import Beams, CodeRanges, SearchSettings
 from onesearch_fast.engine.decode_program import Bucket, DecodedBeams, DecodeProgram, Selection
+from onesearch_fast.engine.devices import recording_on
 from onesearch_fast.engine.memory import Load, MemoryModel
 from onesearch_fast.engine.prompt_reader import PromptReader
 from onesearch_fast.engine.search_batch import SearchBatch
@@ -33,6 +34,10 @@ MAX_BEAMS = 4096
 _LEAST_PROMPT_TOKENS = 64
 # Until a graph that found no memory is tried again: an attempt drops the others and takes seconds.
 _RETRY_SECONDS = 60.0
+
+
+class RecordingError(RuntimeError):
+    """Why a bucket is not searched as a graph."""
 
 
 class Captured(Protocol):
@@ -75,12 +80,26 @@ class CudaGraph:
         self._graph = torch.cuda.CUDAGraph()
         stream = pool.stream
         stream.wait_stream(torch.cuda.current_stream(stream.device))
+        stream.wait_event(pool.done)
         with torch.cuda.stream(stream):
             program.run()  # compiles kernels and makes handles, which no capture may
+        # A fault of earlier work is told as what it is, not as a capture that failed.
+        stream.synchronize()
+        try:
+            self.beams = self._record(program)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            stream.synchronize()
+            raise RecordingError(str(error)) from error
+
+    def _record(self, program: DecodeProgram) -> DecodedBeams:
         # Other threads go on meanwhile, with calls that a capture of their own would refuse.
         mode = "thread_local"
-        with torch.cuda.graph(self._graph, pool.handle, stream, capture_error_mode=mode):
-            self.beams = program.run()
+        with torch.cuda.graph(
+            self._graph, self._pool.handle, self._pool.stream, capture_error_mode=mode
+        ):
+            return program.run()
 
     def replay(self) -> None:
         """`Captured`."""
@@ -141,7 +160,8 @@ class GraphMaker:
         """Runs the bucket's program once, and records it."""
         selection = self.selection(bucket.batch)
         program = DecodeProgram(self.model, self.ranges, bucket, selection)
-        return DecodeGraph(program, self.capture(program), self.nbytes(bucket))
+        with recording_on(self.model.device):
+            return DecodeGraph(program, self.capture(program), self.nbytes(bucket))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,10 +220,12 @@ class DecodeGraphs:
             if graph is None:
                 return None
             graph.captured.enter()
-            graph.program.load(read.prefilled, batch)
-            graph.captured.replay()
-            found = _copied(graph.captured.beams, read.cached_tokens)
-            graph.captured.leave()
+            try:
+                graph.program.load(read.prefilled, batch)
+                graph.captured.replay()
+                found = _copied(graph.captured.beams, read.cached_tokens)
+            finally:
+                graph.captured.leave()
         watch.graphed += 1
         watch.model[0] += watch.lap()
         return found
@@ -216,7 +238,7 @@ class DecodeGraphs:
                 # Others may have given memory back by then.
                 self._refuse(bucket, error, time.monotonic() + _RETRY_SECONDS)
                 return None
-            except RuntimeError as error:
+            except RecordingError as error:
                 self._refuse(bucket, error, math.inf)
                 return None
         self._graphs.move_to_end(bucket)
@@ -233,7 +255,7 @@ class DecodeGraphs:
     def _made(self, bucket: Bucket) -> DecodeGraph:
         needed = self._maker.nbytes(bucket)
         if needed > self._max_bytes:
-            raise RuntimeError(f"it may take {needed} bytes, and graphs have {self._max_bytes}")
+            raise RecordingError(f"it may take {needed} bytes, and graphs have {self._max_bytes}")
         while self.nbytes + needed > self._max_bytes:
             self._drop_oldest()
         # Tried again outside of the handler, which keeps the memory of what failed.

@@ -8,6 +8,7 @@ work whatever it searches. On a device that holds no values it needs none, nor a
 from __future__ import annotations
 
 import gc
+import threading
 import time
 import warnings
 import weakref
@@ -24,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import onesearch_fast as osf
 from onesearch_fast import registry
 from onesearch_fast.engine import decode_graphs
-from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker
+from onesearch_fast.engine.decode_graphs import RecordingError, DecodeGraphs, GraphMaker
 from onesearch_fast.engine.decode_program import (
     Bucket,
     DecodedBeams,
@@ -235,7 +236,7 @@ def test_what_no_graph_can_do_is_done_step_by_step(trie: osf.SidTrie) -> None:
 
 def test_a_capture_that_fails_is_told_once_and_searched_step_by_step(trie: osf.SidTrie) -> None:
     def capture(program: DecodeProgram) -> Rerun:
-        raise RuntimeError("no stream of that kind")
+        raise RecordingError("no stream of that kind")
 
     engine = make_engine("qwen3", trie, MANY_BYTES, capture)
     want = make_engine("qwen3", trie).generate(PROMPTS, num_beams=9)
@@ -342,6 +343,43 @@ def test_threads_give_up_no_graph_that_another_is_about_to_use(trie: osf.SidTrie
     for beams, answer in zip(asked, got, strict=True):
         assert_same(answer, want[beams])
         assert answer.stats.graphed == 1
+
+
+def test_engines_of_a_device_record_one_after_the_other(trie: osf.SidTrie) -> None:
+    recording = threading.Lock()
+
+    def capture(program: DecodeProgram) -> Rerun:
+        assert recording.acquire(blocking=False)
+        made = Rerun(program)
+        threading.Event().wait(0.01)
+        recording.release()
+        return made
+
+    engines = [make_engine("qwen3", trie, MANY_BYTES, capture) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda engine: engine.generate(PROMPTS, num_beams=9), engines)
+        assert [answer.stats.graphed for answer in answers] == [1] * 4
+
+
+def test_faults_are_told_as_what_they_are_and_hold_up_no_other_search(trie: osf.SidTrie) -> None:
+    faults = ["of the capture", "of the replay"]
+
+    class Faulty(Rerun):
+        def __init__(self, program: DecodeProgram) -> None:
+            super().__init__(program)
+            if len(faults) == 2:
+                raise RuntimeError(faults.pop(0))
+
+        def replay(self) -> None:
+            if faults:
+                raise RuntimeError(faults.pop())
+            super().replay()
+
+    engine = make_engine("qwen3", trie, MANY_BYTES, Faulty)
+    for fault in list(faults):
+        with pytest.raises(RuntimeError, match=fault):
+            engine.generate(PROMPTS, num_beams=9)
+    assert engine.generate(PROMPTS, num_beams=9).stats.graphed == 1
 
 
 class Recorder(TorchDispatchMode):
