@@ -18,6 +18,7 @@ import torch
 
 from onesearch_fast.engine.beam_search import Beams, CodeRanges, SearchSettings
 from onesearch_fast.engine.decode_program import Bucket, DecodedBeams, DecodeProgram, Selection
+from onesearch_fast.engine.decoding import CHUNK_LOGITS
 from onesearch_fast.engine.devices import recording_on
 from onesearch_fast.engine.memory import Load, MemoryModel
 from onesearch_fast.engine.prompt_reader import PromptReader
@@ -154,7 +155,9 @@ class GraphMaker:
         """What a graph of the bucket takes at most."""
         vocab = self.model.shape.vocab_size if bucket.normalizer == "vocab" else 0
         load = Load(bucket.batch, bucket.prompt_tokens, bucket.most_beams, max(bucket.widths))
-        return self.memory.search(replace(load, vocab_logits=vocab, vocab_logits_at_most=1 << 20))
+        return self.memory.search(
+            replace(load, vocab_logits=vocab, vocab_logits_at_most=CHUNK_LOGITS)
+        )
 
     def make(self, bucket: Bucket) -> DecodeGraph:
         """Runs the bucket's program once, and records it."""
@@ -191,12 +194,14 @@ class DecodeGraphs:
     @property
     def nbytes(self) -> int:
         """Of all graphs, at most."""
-        return sum(graph.nbytes for graph in self._graphs.values())
+        with self._lock:
+            return self._held()
 
     @property
     def buckets(self) -> tuple[Bucket, ...]:
         """Of all graphs, those used longest ago first."""
-        return tuple(self._graphs)
+        with self._lock:
+            return tuple(self._graphs)
 
     def search(
         self, batch: SearchBatch, settings: SearchSettings, watch: Stopwatch
@@ -221,9 +226,9 @@ class DecodeGraphs:
                 return None
             graph.captured.enter()
             try:
-                graph.program.load(read.prefilled, batch)
+                graph.program.load(read.prefilled, batch, settings.widths)
                 graph.captured.replay()
-                found = _copied(graph.captured.beams, read.cached_tokens)
+                found = _copied(graph.captured.beams, settings.widths[-1], read.cached_tokens)
             finally:
                 graph.captured.leave()
         watch.graphed += 1
@@ -256,7 +261,7 @@ class DecodeGraphs:
         needed = self._maker.nbytes(bucket)
         if needed > self._max_bytes:
             raise RecordingError(f"it may take {needed} bytes, and graphs have {self._max_bytes}")
-        while self.nbytes + needed > self._max_bytes:
+        while self._held() + needed > self._max_bytes:
             self._drop_oldest()
         # Tried again outside of the handler, which keeps the memory of what failed.
         with suppress(torch.OutOfMemoryError):
@@ -264,6 +269,9 @@ class DecodeGraphs:
         while self._graphs:
             self._drop_oldest()
         return self._maker.make(bucket)
+
+    def _held(self) -> int:
+        return sum(graph.nbytes for graph in self._graphs.values())
 
     def _drop_oldest(self) -> None:
         _, graph = self._graphs.popitem(last=False)
@@ -278,18 +286,18 @@ def _can_be_graphed(batch: SearchBatch, settings: SearchSettings) -> bool:
 def bucket_of(batch: SearchBatch, settings: SearchSettings) -> Bucket:
     """Sizes rounded up, so that few graphs serve most searches and no update of an index needs one.
 
-    Requests and nodes to powers of two, prompts to quarters of them.
+    Requests, beams and nodes to powers of two, prompts to quarters of them.
     """
     longest, most = max(batch.prompts.sizes), max(batch.num_beams)
     part = max(_LEAST_PROMPT_TOKENS, _power_of_two(longest) // 4)
     widths = [
-        min(width, most, _power_of_two(batch.catalogues.num_nodes(level + 1)))
+        _power_of_two(min(width, most, batch.catalogues.num_nodes(level + 1)))
         for level, width in enumerate(settings.widths[:-1])
     ]
     return Bucket(
         _power_of_two(len(batch)),
         -(-longest // part) * part,
-        (*widths, settings.widths[-1]),
+        (*widths, _power_of_two(settings.widths[-1])),
         settings.normalizer,
     )
 
@@ -299,14 +307,16 @@ def _power_of_two(number: int) -> int:
     return 1 << max(number - 1, 0).bit_length()
 
 
-def _copied(beams: DecodedBeams, cached_tokens: tuple[int, ...]) -> Beams:
+def _copied(beams: DecodedBeams, width: int, cached_tokens: tuple[int, ...]) -> Beams:
     """The beams of the requests that are there, in memory of their own."""
     requests = slice(len(cached_tokens))
+    asked = (requests, slice(width))
+    layout = torch.contiguous_format
     count = beams.count[requests].clone()
     return Beams(
-        codes=beams.codes[requests].clone(),
-        scores=beams.scores[requests].clone(),
-        rank=beams.rank[requests].clone(),
+        codes=beams.codes[asked].clone(memory_format=layout),
+        scores=beams.scores[asked].clone(memory_format=layout),
+        rank=beams.rank[asked].clone(memory_format=layout),
         count=count,
         levels_scored=torch.full_like(count, beams.codes.shape[2]),
         cached_tokens=torch.tensor(cached_tokens, dtype=torch.int32),

@@ -32,7 +32,7 @@ class Bucket:
     Attributes:
         batch: the most requests; those that are not there are dead.
         prompt_tokens: of the longest prompt.
-        widths: beams after each level.
+        widths: the most beams after each level.
         normalizer: as of `Engine.generate`.
     """
 
@@ -105,8 +105,11 @@ class DecodeProgram:
         self._steps = [BeamStepResult.empty(batch, width, device) for width in bucket.widths]
 
     @torch.inference_mode()
-    def load(self, read: Prefilled, batch: SearchBatch) -> None:
-        """Brings in what the next run searches; nothing in it waits for the device."""
+    def load(self, read: Prefilled, batch: SearchBatch, widths: Sequence[int]) -> None:
+        """Brings in what the next run searches, and the most beams it keeps after each level.
+
+        Waits for the device only where a catalogue, a filter or their combination is new to it.
+        """
         requests = len(batch)
         self._selection.point_at(_searched(batch, self._bucket.batch))
         _copy(read.context, self._read.context)
@@ -115,7 +118,8 @@ class DecodeProgram:
         self._read.hidden[:requests] = read.hidden
         self._root_node[:requests] = 0
         self._root_node[requests:] = -1
-        own = [[min(most, width) for most in batch.num_beams] for width in self._bucket.widths]
+        limits = map(min, widths, self._bucket.widths)
+        own = [[min(most, limit) for most in batch.num_beams] for limit in limits]
         self._widths[:, :requests] = to_device(
             torch.tensor(own, dtype=torch.int32), self._model.device
         )

@@ -156,7 +156,8 @@ def test_graphs_give_way_when_their_memory_is_full(trie: osf.SidTrie) -> None:
     graphs = gpu._space.graphs
     assert isinstance(graphs, DecodeGraphs)
     small = make_engine("qwen3", trie, cuda_graph_bytes=graphs.nbytes + (1 << 20))
-    for num_beams in (30, 31, 30):
-        got, want = (one.generate(PROMPTS, num_beams=num_beams) for one in (small, gpu))
+    for normalizer in ("level", "children", "level"):
+        asked = {"num_beams": 30, "normalizer": normalizer}
+        got, want = (one.generate(PROMPTS, **asked) for one in (small, gpu))
         assert torch.equal(got.scores, want.scores)
-        assert [bucket.widths[-1] for bucket in buckets_of(small)] == [num_beams]
+        assert [bucket.normalizer for bucket in buckets_of(small)] == [normalizer]

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import onesearch_fast as osf
 from onesearch_fast import registry
 from onesearch_fast.engine import decode_graphs
-from onesearch_fast.engine.decode_graphs import RecordingError, DecodeGraphs, GraphMaker
+from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker, RecordingError
 from onesearch_fast.engine.decode_program import (
     Bucket,
     DecodedBeams,
@@ -181,6 +181,21 @@ def test_beam_schedules(trie: osf.SidTrie) -> None:
         assert_same(got, want)
 
 
+def test_one_graph_serves_nearly_equal_widths(trie: osf.SidTrie) -> None:
+    plain, graphed = (make_engine("qwen3", trie, size) for size in (0, MANY_BYTES))
+    for num_beams in (33, 47, [64, 1, 40], 64):
+        got, want = (one.generate(PROMPTS, num_beams=num_beams) for one in (graphed, plain))
+        assert_same(got, want)
+        torch.testing.assert_close(got._best_dropped, want._best_dropped, atol=1e-4, rtol=0)
+    for schedule in ((9, 20, 40, 50), (12, 17, 33, 64)):
+        got, want = (one.generate(PROMPTS, beam_schedule=schedule) for one in (graphed, plain))
+        assert_same(got, want)
+    assert [bucket.widths for bucket in graphs_of(graphed).buckets] == [
+        (16, 64, 64, 64),
+        (16, 32, 64, 64),
+    ]
+
+
 def test_one_graph_serves_updates_filters_and_tenants(tmp_path: Path, trie: osf.SidTrie) -> None:
     with osf.LiveStore.create(tmp_path / "store", random_codes(400, SIZES), SIZES) as store:
         plain, graphed = (make_engine("qwen3", store, size) for size in (0, MANY_BYTES))
@@ -301,10 +316,10 @@ def test_graphs_stay_within_their_memory(trie: osf.SidTrie) -> None:
     size = graphs_of(one).nbytes
     engine = make_engine("qwen3", trie, 2 * size + 4096, capture)
     graphs = graphs_of(engine)
-    for num_beams in (9, 10, 9, 11):
-        engine.generate(PROMPTS, num_beams=num_beams)
+    for normalizer in ("level", "children", "level", "none"):
+        engine.generate(PROMPTS, num_beams=9, normalizer=normalizer)
         assert graphs.nbytes <= 2 * size + 4096
-    assert [bucket.widths[-1] for bucket in graphs.buckets] == [9, 11]
+    assert [bucket.normalizer for bucket in graphs.buckets] == ["level", "none"]
     assert [graph.closed for graph in made] == [False, True, False]
     small = make_engine("qwen3", trie, size // 2)
     with pytest.warns(RuntimeWarning, match=f"may take {size} bytes, and graphs have {size // 2}"):
@@ -337,7 +352,7 @@ def test_threads_give_up_no_graph_that_another_is_about_to_use(trie: osf.SidTrie
     want = {beams: plain.generate(PROMPTS, num_beams=beams) for beams in (5, 9)}
     one.generate(PROMPTS, num_beams=9)
     graphed = make_engine("qwen3", trie, graphs_of(one).nbytes)  # room for one graph
-    asked = [5, 9] * 12
+    asked = [5, 9] * 12  # of two buckets
     with ThreadPoolExecutor(4) as threads:
         got = list(threads.map(lambda beams: graphed.generate(PROMPTS, num_beams=beams), asked))
     for beams, answer in zip(asked, got, strict=True):
