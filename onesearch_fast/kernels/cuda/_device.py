@@ -93,8 +93,9 @@ def _table_of(handles: _Handles, device: torch.device) -> _SlotTable:
     key = (device, tuple((id(catalogue), id(own)) for catalogue, own in handles))
     table = _tables.pop(key, None) or _make_table(key, handles)
     _tables[key] = table
-    while len(_tables) > _MOST_TABLES:
-        _tables.pop(next(iter(_tables)), None)
+    if len(_tables) > _MOST_TABLES:
+        for oldest in list(_tables)[:-_MOST_TABLES]:
+            _tables.pop(oldest, None)
     return table
 
 
