@@ -53,10 +53,14 @@ def check_device(where: str, argument: str, device: str | torch.device) -> torch
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
         raise invalid(where, argument, "cpu, cuda or cuda:N", device) from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise invalid(where, argument, "cpu, cuda or cuda:N", device)
     reason = registry.gpu_why_not() if chosen.type == "cuda" else None
     if reason is not None:
         remedy = f"{reason}; use {argument} cpu"
         raise invalid(where, argument, "one that works here", device, remedy, BackendUnavailable)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise invalid(where, argument, f"one of {torch.cuda.device_count()} GPUs", device)
     return chosen
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 
 from onesearch_fast.engine.beam_search import SearchSpace
-from onesearch_fast.engine.devices import wait_for
+from onesearch_fast.engine.devices import current, wait_for
 from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
@@ -71,7 +71,7 @@ class Executor:
         """`work(part, rows)` for every part of a batch, all with the same weights."""
         parts = list(self._parts(batch, loads))
         results = []
-        with self._lock.shared(), self._threads():
+        with self._lock.shared(), self._threads(), current(self.space.model.device):
             version = self._weight_version
             for rows in parts:
                 part = batch.rows(rows)
@@ -81,12 +81,12 @@ class Executor:
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """[batch, token, hidden], of sound token ids [batch, token] on the model's device."""
-        with self._lock.shared():
+        with self._lock.shared(), current(self.space.model.device):
             return self.space.model.embed(tokens)
 
     def update_weights(self, checkpoint: Checkpoint) -> None:
         """Waits for the searches that run, then copies new weights in."""
-        with self._lock.alone():
+        with self._lock.alone(), current(self.space.model.device):
             # Searches whose answers nobody has looked at yet may run still, on any stream.
             wait_for(self.space.model.device)
             if self.space.reader.cache is not None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from onesearch_fast import registry
+from onesearch_fast.engine.checks import check_device
 from onesearch_fast.engine.executor import Executor
 
 GPU = torch.device("cuda", 0)
@@ -17,6 +20,7 @@ GPU = torch.device("cuda", 0)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: made.append(f"wait {device}"))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
     return made
 
 
@@ -39,3 +43,14 @@ def test_new_weights_are_whole_before_a_stream_reads_them(calls: list[str]) -> N
         executor.update_weights(None)  # type: ignore[arg-type]
     assert calls[3:] == ["wait cuda:0", "load", "wait cuda:0"]
     assert executor.weight_version == 2
+
+
+def test_devices_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for unknown in ("mps", "meta", "gpu", 3.5):
+        with pytest.raises(ValueError, match="device: expected cpu, cuda or cuda:N"):
+            check_device("Engine", "device", unknown)  # type: ignore[arg-type]
+    monkeypatch.setattr(registry, "gpu_why_not", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert check_device("Engine", "device", "cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="one of 2 GPUs"):
+        check_device("Engine", "device", "cuda:2")
