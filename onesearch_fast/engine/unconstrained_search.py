@@ -43,7 +43,7 @@ def unconstrained_search(
         parents = chosen.clamp(min=0) // vocab
         tokens = _extend(tokens, parents, torch.where(chosen < 0, -1, chosen % vocab))
         watch.selection[level] += watch.lap()
-    cached_tokens = torch.tensor(read.cached_tokens, dtype=torch.int32, device=model.device)
+    cached_tokens = torch.tensor(read.cached_tokens, dtype=torch.int32)
     return _as_codes(space, batch.catalogues, tokens, scores, cached_tokens)
 
 

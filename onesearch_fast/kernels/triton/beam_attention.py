@@ -16,8 +16,8 @@ from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, INTERPR
 from onesearch_fast.registry import Implementation
 
 _LOG2_E = 1.4426950408889634
-# A request of at most so many programs is cut into chunks of so many keys. Neither depends on the
-# batch, so that neighbours change no bit.
+# A request of at most so many programs is cut into chunks of so many keys. Its programs are those
+# of the batch's widest, whose beams decide for all; how many requests there are decides nothing.
 _FEW_PROGRAMS = 16
 _CHUNK_KEYS = 256
 
