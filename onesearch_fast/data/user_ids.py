@@ -19,7 +19,7 @@ from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json, write_json
 
 RECENT_EVENTS = 5
-# A query's most clicked items that are kept: some more than are used, as an event's own click is
+# A query's most clicked items that are kept: some more than are used, as a user's own clicks are
 # taken off before the best are chosen.
 _KEPT_ITEMS = 8
 # Means of whole numbers that are whole themselves must not be rounded up for a last bit.
@@ -62,13 +62,14 @@ class QueryItems:
                     clicks[event.query][event.row] += 1
         return cls({query: _most(counts.items()) for query, counts in sorted(clicks.items())})
 
-    def most_clicked(self, query: str | None, own_row: int | None = None) -> list[int]:
+    def most_clicked(self, query: str | None, own_rows: Iterable[int] = ()) -> list[int]:
         """Up to RECENT_EVENTS rows, the most clicked last; ties put the lower row last.
 
-        own_row: item of an event of the log that is not to see itself: it counts one less.
+        own_rows: items of events that are not to see themselves: each counts one less.
         """
         counts = self.counts.get(query, ()) if query is not None else ()
-        others = [(row, count - (row == own_row)) for row, count in counts]
+        own = Counter(own_rows)
+        others = [(row, count - own[row]) for row, count in counts]
         best = _most((row, count) for row, count in others if count > 0)
         return [row for row, _ in best[:RECENT_EVENTS]][::-1]
 
@@ -115,7 +116,6 @@ class UserIds:
 
         Returns:
             One id for each query; None before the first event when nothing is known of its query.
-            Equal pasts give equal ids, whatever follows.
         """
         codes = self.codes_of(rows)
         weights = _weights(len(rows))[:, None]
@@ -123,19 +123,27 @@ class UserIds:
         ids: list[UserId | None] = []
         for at, query in enumerate(queries):
             if at == 0:
-                own_row = rows[0] if len(rows) else None
-                ids.append(self._of_query(query, own_row))
+                ids.append(self.before_all(query, rows, queries))
                 continue
             recent = behaviour_sid(codes[max(0, at - RECENT_EVENTS) : at], self.level_sizes)
             whole = _rounded_up(sums[at - 1] / totals[at - 1], self.level_sizes)
             ids.append((recent, whole))
         return ids
 
-    def _of_query(self, query: str | None, own_row: int | None) -> UserId | None:
-        rows = self.query_items.most_clicked(query, own_row)
-        if not rows:
+    def before_all(
+        self, query: str | None, rows: Sequence[int], queries: Sequence[str | None]
+    ) -> UserId | None:
+        """The id of a user without a past, by what others took for the query; None by nobody.
+
+        Args:
+            rows, queries: of all events of the user: those for this query are not counted, or what
+                the user is to take would stand before the question for it.
+        """
+        asked = zip(rows, queries, strict=False)
+        others = self.query_items.most_clicked(query, [row for row, own in asked if own == query])
+        if not others:
             return None
-        sid = behaviour_sid(self.codes_of(rows), self.level_sizes)
+        sid = behaviour_sid(self.codes_of(others), self.level_sizes)
         return sid, sid
 
 

@@ -33,11 +33,13 @@ def preference_cases(inputs: StageInputs) -> list[PreferenceCase]:
     turns = [inputs.turns(history) for history in inputs.log.histories]
     cases = []
     for session in query_sessions(inputs.log):
-        profile = inputs.log.histories[session.user].profile
+        history = inputs.log.histories[session.user]
         past, first = turns[session.user][: session.begin], turns[session.user][session.begin]
         codes = inputs.query_codes[session.query]
+        # A past is the same for every query of its session; without one, the query says it all.
+        user_id = first.user_id if past else inputs.id_before_all(history, session.query)
         prompt = inputs.prompts.search_prompt(
-            profile, past, session.query, codes, first.user_id, first.long_history
+            history.profile, past, session.query, codes, user_id, first.long_history
         )
         cases.append(PreferenceCase(prompt, session))
     return cases

@@ -126,27 +126,54 @@ def test_cases_are_the_prompts_that_would_be_served(inputs):
     assert row.ids[len(second.prompt) :] == inputs.prompts.tokenizer.code_ids(CODES[3]).tolist()
 
 
+def with_user_ids(inputs: StageInputs, *clicks: tuple[tuple[int, int, str], ...]) -> StageInputs:
+    """The inputs of a log of users' (time, row, query), whose prompts say who asks."""
+    histories = tuple(
+        UserHistory(f"u{n}", None, tuple(Event(time, row, "click", q) for time, row, q in own))
+        for n, own in enumerate(clicks)
+    )
+    log = replace(inputs.log, histories=histories, shown=())
+    config = replace(inputs.prompts.config, user_ids=True)
+    prompts = PromptEncoder(inputs.prompts.tokenizer, Templates.load("compact"), config)
+    user_ids = UserIds(SIZES, CODES.__getitem__, QueryItems.from_log(log))
+    return replace(inputs, log=log, prompts=prompts, user_ids=user_ids)
+
+
 def test_cases_show_who_asks_as_of_before_the_session(inputs):
     """Who asked the second thing of a session is not who came out of its first click."""
-    events = tuple(
-        Event(time, row, "click", query)
-        for time, row, query in (
-            (0, 1, "first kind"),
-            (9000, 5, "first kind"),
-            (9010, 7, "second kind"),
-        )
-    )
-    log = replace(inputs.log, histories=(UserHistory("u", None, events),), shown=())
-    old = inputs.prompts
-    prompts = PromptEncoder(
-        old.tokenizer, Templates.load("compact"), replace(old.config, user_ids=True)
-    )
-    user_ids = UserIds(SIZES, CODES.__getitem__, QueryItems.from_log(log))
-    asked = replace(inputs, log=log, prompts=prompts, user_ids=user_ids)
-    past = UserHistory("u", None, events[:1])
+    events = ((0, 1, "first kind"), (9000, 5, "first kind"), (9010, 7, "second kind"))
+    asked = with_user_ids(inputs, events)
+    (history,) = asked.log.histories
+    past = UserHistory("u0", None, history.events[:1])
     (of_past,) = asked.ids_before(past, "second kind")[-1:]
-    expected = prompts.search_prompt(None, asked.turns(past), "second kind", CODES[4], of_past)
+    turns = asked.turns(history)[:1]
+    expected = asked.prompts.search_prompt(None, turns, "second kind", CODES[4], of_past)
     assert preference_cases(asked)[2].prompt == expected
+
+
+def test_first_sessions_show_what_others_took_for_their_own_query(inputs):
+    """Not what this user did, now or later, and not what was taken for the query before it."""
+    first_session = ((0, 1, "first kind"), (10, 2, "first kind"), (20, 4, "second kind"))
+    later = (9000, 2, "first kind")
+    alone = with_user_ids(inputs, (*first_session, later))
+    among_others = with_user_ids(
+        inputs, (*first_session, later), ((0, 0, "first kind"), (9000, 7, "second kind"))
+    )
+    for asked, shown in ((alone, {}), (among_others, {"first kind": 0, "second kind": 7})):
+        for case, query in zip(preference_cases(asked), asked.query_codes, strict=False):
+            assert (case.session.begin, case.session.query) == (0, query)
+            sid = CODES[shown[query]] if query in shown else None
+            user_id = None if sid is None else (sid, sid)
+            codes = asked.query_codes[query]
+            expected = asked.prompts.search_prompt(None, [], query, codes, user_id)
+            assert case.prompt == expected
+
+
+def test_a_users_rows_do_not_begin_with_what_the_user_takes(inputs):
+    """Two clicks for one query: neither stands in the id before both."""
+    asked = with_user_ids(inputs, ((0, 1, "first kind"), (9000, 2, "first kind")))
+    first, second = asked.turns(asked.log.histories[0])
+    assert first.user_id is None and second.user_id is not None
 
 
 def test_cases_are_made_once(inputs):

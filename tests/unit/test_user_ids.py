@@ -50,8 +50,9 @@ def test_new_users_are_what_their_query_led_to() -> None:
     log = TrainLog((), (UserHistory("u", None, events),))
     clicked = QueryItems.from_log(log)
     assert clicked.most_clicked("mug") == [3, 0, 1, 2]  # the most clicked last, so that it weighs
-    assert clicked.most_clicked("mug", own_row=1) == [3, 1, 0, 2]
-    assert clicked.most_clicked("mug", own_row=3) == [0, 1, 2]
+    assert clicked.most_clicked("mug", own_rows=[1]) == [3, 1, 0, 2]
+    assert clicked.most_clicked("mug", own_rows=[3]) == [0, 1, 2]
+    assert clicked.most_clicked("mug", own_rows=[3, 2, 2]) == [2, 0, 1]
     assert clicked.most_clicked("plough") == clicked.most_clicked(None) == []
     ids = UserIds(SIZES, CODES.__getitem__, clicked)
     (only,) = ids.before_each([], ["mug"])

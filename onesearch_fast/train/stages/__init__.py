@@ -80,6 +80,14 @@ class StageInputs:
             return [None] * len(queries)
         return self.user_ids.before_each([event.row for event in history.events], queries)
 
+    def id_before_all(self, history: UserHistory, query: str) -> UserId | None:
+        """The user's id before the first event, when `query` is what is asked there."""
+        if self.user_ids is None:
+            return None
+        events = history.events
+        rows, queries = [event.row for event in events], [event.query for event in events]
+        return self.user_ids.before_all(query, rows, queries)
+
     def taught_turns(self, history: UserHistory) -> list[Turn]:
         """As `turns`, with the keywords that a teacher reads of each query."""
         of_turn = self.needed_thoughts().of_turn
