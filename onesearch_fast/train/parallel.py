@@ -7,7 +7,8 @@ costs one exchange. Without a process group all of this does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import compress
 
 import torch
 from torch import distributed
@@ -35,13 +36,15 @@ def barrier() -> None:
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Adds up every gradient over all processes, in one buffer per dtype."""
+    """Adds up every gradient over all processes, in one buffer per dtype.
+
+    A parameter that has none in any process keeps none: optimisers would decay it for a zero.
+    """
     if not _active():
         return
     grouped: dict[torch.dtype, list[torch.nn.Parameter]] = {}
-    for parameter in parameters:
-        if parameter.requires_grad:
-            grouped.setdefault(parameter.dtype, []).append(parameter)
+    for parameter in _used([one for one in parameters if one.requires_grad]):
+        grouped.setdefault(parameter.dtype, []).append(parameter)
     for group in grouped.values():
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
         buffer = torch.cat([gradient.flatten() for gradient in gradients])
@@ -49,6 +52,16 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         pieces = torch.split(buffer, [gradient.numel() for gradient in gradients])
         for parameter, piece in zip(group, pieces, strict=True):
             parameter.grad = piece.view_as(parameter)
+
+
+def _used(parameters: list[torch.nn.Parameter]) -> Iterator[torch.nn.Parameter]:
+    """Those that have a gradient in any process, in the same order in all of them."""
+    if not parameters:
+        return
+    own = [parameter.grad is not None for parameter in parameters]
+    counts = torch.tensor(own, dtype=torch.int32, device=parameters[0].device)
+    distributed.all_reduce(counts)
+    yield from compress(parameters, counts.tolist())
 
 
 def total(value: torch.Tensor) -> torch.Tensor:
