@@ -103,7 +103,7 @@ def run_pipeline(
         sids = _semantic_ids(run, split.log, config)
         tokenizer = _tokenizer(run, split.log, config, sids)
         prompts = PromptEncoder(tokenizer, Templates.load(config.prompts.template), config.prompts)
-        inputs = make_inputs(split.log, sids, prompts)
+        inputs = make_inputs(split.log, sids, prompts, config.seed)
         if config.thoughts is not None:
             inputs = with_thoughts(run, inputs, config.thoughts, sids)
         folder = _initial_model(run, split.log, config, tokenizer, sids)

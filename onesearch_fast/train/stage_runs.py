@@ -37,7 +37,7 @@ from onesearch_fast.train.thoughts import load_thoughts, make_thoughts, save_tho
 from onesearch_fast.train.trainer import RunOptions, train_stage
 
 
-def make_inputs(log: TrainLog, sids: SemanticIds, prompts: PromptEncoder) -> StageInputs:
+def make_inputs(log: TrainLog, sids: SemanticIds, prompts: PromptEncoder, seed: int) -> StageInputs:
     """What stages may look at, without keywords."""
     user_ids = None
     if prompts.config.user_ids:
@@ -45,7 +45,9 @@ def make_inputs(log: TrainLog, sids: SemanticIds, prompts: PromptEncoder) -> Sta
         user_ids = UserIds(sizes, codes_of, QueryItems.from_log(log))
     codes = _codes_of(sids, _log_queries(log))
     histories = _long_histories(log, sids, prompts)
-    return StageInputs(log, sids.codes, codes, prompts, user_ids=user_ids, histories=histories)
+    return StageInputs(
+        log, sids.codes, codes, prompts, user_ids=user_ids, histories=histories, seed=seed
+    )
 
 
 def _long_histories(

@@ -73,7 +73,7 @@ def update_served(
         embeddings = model.text_encoder.encode([item_text(item) for item in log.items])
         codes = model.codebooks.encode(embeddings)
         sids = SemanticIds(model.text_encoder, model.codebooks, embeddings, codes)
-        inputs = make_inputs(log, sids, model.prompts)
+        inputs = make_inputs(log, sids, model.prompts, config.seed)
         if config.thoughts is not None:
             inputs = with_thoughts(run, inputs, config.thoughts, sids)
         folder = run_stages(run, config, inputs, Validation([], inputs, sids), model.folder)

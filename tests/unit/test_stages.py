@@ -198,6 +198,8 @@ def test_any_order_mixes_each_user_s_events(inputs):
         turns = line.split("<item>")[1:]
         assert sorted(turns) == sorted("<a_{}><b_{}>".format(*CODES[one.row]) for one in events)
     assert len(set(spelt[:ORDERS])) > 1
+    other = stage.tasks["next_item"](replace(inputs, seed=1))
+    assert [row.ids for row in rows] != [row.ids for row in other]
 
 
 def test_any_order_keeps_a_query_with_its_item(inputs):

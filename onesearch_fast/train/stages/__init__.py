@@ -36,6 +36,7 @@ class StageInputs:
         keyword_codes: keyword -> int32 [num_levels].
         user_ids: who a user is before each event, where prompts say it.
         histories: what tokens of prompts stand for, where there are any.
+        seed: of the run, for stages that draw their rows.
     """
 
     log: TrainLog
@@ -46,6 +47,7 @@ class StageInputs:
     keyword_codes: Mapping[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     user_ids: UserIds | None = None
     histories: LongHistories | None = None
+    seed: int = 0
 
     @cached_property
     def preference_cases(self) -> list[PreferenceCase]:

@@ -13,11 +13,12 @@ from onesearch_fast.train.stages import Stage, StageInputs
 
 # A short log teaches a model its own order by heart long before it teaches which items go together;
 # each order is another example of that. A visit of 1 / ORDERS an epoch is one pass over the log.
+# The rows of a stage are made once, so all its epochs see the same orders.
 ORDERS = 4
 
 
 def _mixed_histories(task: str, inputs: StageInputs) -> Iterator[Row]:
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(inputs.seed)
     # What a long history would stand for may come later in another order.
     inputs = replace(inputs, histories=None)
     for history in inputs.log.histories:
