@@ -112,6 +112,13 @@ def sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def folder_sha256(folder: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of the names and contents of all files in a folder and below it."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    contents = [(path.relative_to(folder).as_posix(), sha256(path)) for path in files]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes UTF-8 JSON atomically, keys sorted, so that equal values give equal bytes."""
     text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,15 @@ from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.errors import invalid
-from onesearch_fast.files import read_json, write_json
+from onesearch_fast.files import folder_sha256, read_json, sha256, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
-from onesearch_fast.sid.build import SemanticIds, build_semantic_ids, check_training_log
+from onesearch_fast.sid.build import (
+    TFIDF,
+    SemanticIds,
+    build_semantic_ids,
+    check_training_log,
+)
 from onesearch_fast.train import parallel
 from onesearch_fast.train.config import PipelineConfig
 from onesearch_fast.train.model import extended_model, new_model, save_trained, with_long_history
@@ -43,6 +48,7 @@ from onesearch_fast.train.stage_runs import (
 from onesearch_fast.train.stages import WITHOUT_QUERIES, find_stage
 from onesearch_fast.train.trainer import quiet_transformers
 
+_ENCODER, _CHECKPOINT, _THOUGHT_MODEL = _FOLDERS = ("encoder", "checkpoint", "thought_model")
 _VALIDATION_CASES = 200  # of each task: enough for a curve, cheap beside the training
 
 
@@ -132,6 +138,7 @@ def _identity(
         "config": json.loads(json.dumps(config.to_json())),
         **_own_template(config.prompts.template),
         **_own_keywords(config.sid_keywords),
+        **_own_folders(config),
         "data": split.log.content_hash(),
         "data_name": split.name,
         "validation": hashlib.sha256(targets.encode()).hexdigest(),
@@ -149,27 +156,34 @@ def _donors(
         if any(found.get(key) != identity.get(key) for key in of_every_step):
             continue
         other = PipelineConfig.from_json(found["config"])
-        for name in _shared_steps(config, other):
+        changed = [key for key in _FOLDERS if found.get(key) != identity.get(key)]
+        for name in _shared_steps(config, other, changed):
             if (run / "steps" / f"{name}.json").is_file():
                 donors.setdefault(name, run)
     return donors
 
 
-def _shared_steps(one: PipelineConfig, other: PipelineConfig) -> Iterator[str]:
-    """Names of the steps that two configs make alike."""
-    if (one.sid, one.sid_keywords) != (other.sid, other.sid_keywords):
+def _shared_steps(
+    one: PipelineConfig, other: PipelineConfig, changed: Collection[str]
+) -> Iterator[str]:
+    """Names of the steps that two configs make alike.
+
+    changed: those of `_FOLDERS` that hold something else, be it by the same name.
+    """
+    if (one.sid, one.sid_keywords) != (other.sid, other.sid_keywords) or _ENCODER in changed:
         return
     yield "semantic_ids"
-    if (one.model, one.prompts) != (other.model, other.prompts):
+    if (one.model, one.prompts) != (other.model, other.prompts) or _CHECKPOINT in changed:
         return
     yield "tokenizer"
-    if one.thoughts == other.thoughts:
+    same_thoughts = one.thoughts == other.thoughts and _THOUGHT_MODEL not in changed
+    if same_thoughts:
         yield "thoughts"
     if (one.seed, one.precision) != (other.seed, other.precision):
         return
     yield "initial_model"
     for number, (stage, same) in enumerate(zip(one.stages, other.stages, strict=False), start=1):
-        if stage != same or one.thoughts != other.thoughts:
+        if stage != same or not same_thoughts:
             return
         yield f"stage_{number}_{stage.name}"
 
@@ -184,7 +198,19 @@ def _own_keywords(source: str | None) -> dict[str, str]:
     """A keyword file by its content, for the same reason."""
     if source is None or source == MINED:
         return {}
-    return {"keywords": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+    return {"keywords": sha256(source)}
+
+
+def _own_folders(config: PipelineConfig) -> dict[str, str]:
+    """Folders that are read by what they hold: an encoder or a model may be made anew in place."""
+    encoder = None if config.sid.encoder == TFIDF else config.sid.encoder
+    thoughts = config.thoughts.source if config.thoughts is not None else MINED
+    named = (encoder, config.model.checkpoint, None if thoughts == MINED else thoughts)
+    return {
+        key: folder_sha256(folder)
+        for key, folder in zip(_FOLDERS, named, strict=True)
+        if folder is not None
+    }
 
 
 def _versions() -> dict[str, str]:

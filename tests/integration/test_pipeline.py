@@ -100,6 +100,37 @@ def test_an_encoder_that_was_aligned_to_another_log_is_refused(split, tmp_path) 
         run_pipeline(split, config, tmp_path / "run")
 
 
+def test_a_folder_made_anew_is_another_one(split, tmp_path) -> None:
+    """By the same path: refused by the run that read it, and shared by none that reads it."""
+    encoder, checkpoint = tmp_path / "encoder", tmp_path / "checkpoint"
+    texts = [item.title for item in split.log.items]
+    TfidfEncoder.fit(texts, 32).save(encoder)
+    _plain_checkpoint(checkpoint)
+    plain = smoke_config()
+    config = replace(
+        plain,
+        sid=replace(plain.sid, encoder=str(encoder)),
+        model=replace(plain.model, checkpoint=str(checkpoint)),
+        prompts=replace(plain.prompts, template="english"),
+        stages=(),
+        thoughts=None,
+    )
+    run_pipeline(split, config, tmp_path / "first")
+
+    def shares(name: str) -> list[bool]:
+        run_pipeline(split, config, tmp_path / name, fork_from=[tmp_path / "first"])
+        files = ("semantic_ids/items.safetensors", "tokenizer/tokenizer.json")
+        return [(tmp_path / "first" / file).samefile(tmp_path / name / file) for file in files]
+
+    assert shares("same") == [True, True]
+    _plain_checkpoint(checkpoint, seed=1)
+    assert shares("other_model") == [True, False]
+    TfidfEncoder.fit(texts[::2], 32).save(encoder)
+    assert shares("other_both") == [False, False]
+    with pytest.raises(ValueError, match="differs in checkpoint, encoder"):
+        run_pipeline(split, config, tmp_path / "first")
+
+
 def weights(folder) -> dict[str, torch.Tensor]:
     return AutoModelForCausalLM.from_pretrained(folder).state_dict()
 
@@ -317,7 +348,7 @@ def test_other_architectures_are_served_as_they_were_trained(split, tmp_path, ar
     assert engine.score([prompt], codes, "vocab").item() == pytest.approx(expected, abs=1e-3)
 
 
-def _plain_checkpoint(folder) -> None:
+def _plain_checkpoint(folder, seed: int = 0) -> None:
     """A small Qwen3 model with a byte-level tokenizer, laid out as a pretrained checkpoint is."""
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = ByteLevel()
@@ -327,7 +358,7 @@ def _plain_checkpoint(folder) -> None:
     )
     hf = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
     hf.save_pretrained(folder)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(hf),
         hidden_size=32,
