@@ -10,9 +10,8 @@ on the reported users.
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import os
-import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -20,22 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import onesearch_fast
 from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
 from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import Split, TrainLog, leave_last_out
 from onesearch_fast.engine.searcher import Searcher
+from onesearch_fast.errors import invalid
 from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
 from onesearch_fast.evaluate.bootstrap import (
     paired_difference,
     percentile_intervals,
     resampled_means,
 )
-from onesearch_fast.evaluate.protocol import GENERATIVE
+from onesearch_fast.evaluate.protocol import GENERATIVE, table_label
 from onesearch_fast.evaluate.report import EvaluationReport, Metrics
 from onesearch_fast.evaluate.served import evaluate_served
 from onesearch_fast.files import atomic_folder, read_json, write_json
@@ -44,6 +42,7 @@ from onesearch_fast.sid.aligned_encoder import AlignedEncoder
 from onesearch_fast.sid.alignment import TASKS, AlignmentConfig, fit_adapter
 from onesearch_fast.sid.build import SidConfig, open_encoder
 from onesearch_fast.sid.text_encoder import load_text_encoder
+from onesearch_fast.testing.machine import machine
 from onesearch_fast.train.config import ModelConfig, ObjectiveConfig, PipelineConfig, StageConfig
 from onesearch_fast.train.pipeline import run_pipeline
 from onesearch_fast.train.progress import ConsoleProgress
@@ -51,6 +50,7 @@ from onesearch_fast.train.stages.any_order import ORDERS
 
 METRICS = ("hr@1", "hr@5", "hr@10", "ndcg@10", "mrr@10", "hr@50")
 NUM_BEAMS = 128
+MADE_FROM = "made_from.json"
 TEMPLATE = Path(__file__).with_name("beauty_template.json")
 # Items that the same users took, however their texts differ: what SIDs should bring together.
 ALIGNMENT = AlignmentConfig(
@@ -94,54 +94,77 @@ def make_config(encoder: Path, seed: int) -> PipelineConfig:
 
 def align(log: TrainLog, folder: Path) -> None:
     """Writes a text encoder that is drawn towards what the same users took."""
+    mining, alignment = asdict(MINING), asdict(ALIGNMENT)
+    made_from = {"train_log": log.content_hash(), "mining": mining, "alignment": alignment}
     if folder.is_dir():
+        check_same(folder / MADE_FROM, made_from)
         return
     texts = AlignmentTexts.of(log)
     encoder = open_encoder([item_text(item) for item in log.items], SidConfig())
     vectors = encoder.encode(texts.texts)
     weight, _ = fit_adapter(vectors, mine_pairs(log, texts, vectors, config=MINING), ALIGNMENT)
     with atomic_folder(folder) as temporary:
-        AlignedEncoder(encoder, weight).save(temporary)
+        AlignedEncoder(encoder, weight, log.content_hash()).save(temporary)
+        write_json(temporary / MADE_FROM, made_from)
+
+
+def check_same(path: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuses what an earlier call left in `path`, had it other settings."""
+    found = read_json(path) if path.is_file() else {}
+    now = json.loads(json.dumps(wanted))
+    differing = sorted(key for key in now if found.get(key) != now[key])
+    if differing:
+        expected = f"what was made with the same {', '.join(differing)}"
+        raise invalid("beauty_table", "--runs", expected, str(path.parent), "name a new folder")
+
+
+def evaluation_settings() -> dict[str, Any]:
+    return {"sasrec": asdict(SASREC), "num_beams": NUM_BEAMS, "metrics": METRICS}
 
 
 def evaluate_seed(split: Split, runs: Path, seed: int) -> dict[str, Any]:
     """Trains and evaluates one seed; its case values are kept beside its run."""
     run = runs / f"seed_{seed}"
+    about, values = run / "about.json", run / "case_values.npz"
+    ran_on = machine()
     config = make_config(runs / "encoder", seed)
     result = run_pipeline(split, config, run, progress=ConsoleProgress())
-    about, values = run / "about.json", run / "case_values.npz"
-    if not about.is_file():
-        served = result.served_folder
-        report = evaluate_served(
-            Searcher.load(served),
-            split,
-            load_text_encoder(served / "text_encoder"),
-            num_beams=NUM_BEAMS,
-            seed=seed,
-            sasrec=replace(SASREC, seed=seed),
-            say=lambda message: print(message, file=sys.stderr, flush=True),
-        )
+    if about.is_file():
+        check_same(about, evaluation_settings())
+    else:
+        report = evaluate(split, result.served_folder, seed)
         np.savez(values, **flat_values(report))
-        curves = read_json(run / "curves.json")
-        write_json(
-            about,
-            {
-                "seed": seed,
-                "parameters": num_parameters(served),
-                "valid_sid_rate": {
-                    key: found["valid_sid_rate"]
-                    for key, found in report.metrics[GENERATIVE].items()
-                },
-                "training": {
-                    stage: {name: curve[name] for name in ("steps", "tokens", "seconds")}
-                    | {"validation_losses": [one["loss"] for one in curve["validations"]]}
-                    for stage, curve in curves.items()
-                },
-                "meta": dict(report.meta),
-            },
-        )
+        outcome = describe(report, run, result.served_folder)
+        write_json(about, {"seed": seed, "machine": ran_on, **evaluation_settings(), **outcome})
     found: dict[str, Any] = read_json(about)
     return found
+
+
+def evaluate(split: Split, served: Path, seed: int) -> EvaluationReport:
+    return evaluate_served(
+        Searcher.load(served),
+        split,
+        load_text_encoder(served / "text_encoder"),
+        num_beams=NUM_BEAMS,
+        seed=seed,
+        sasrec=replace(SASREC, seed=seed),
+        say=lambda message: print(message, file=sys.stderr, flush=True),
+    )
+
+
+def describe(report: EvaluationReport, run: Path, served: Path) -> dict[str, Any]:
+    return {
+        "parameters": num_parameters(served),
+        "valid_sid_rate": {
+            key: found["valid_sid_rate"] for key, found in report.metrics[GENERATIVE].items()
+        },
+        "training": {
+            stage: {name: curve[name] for name in ("steps", "tokens", "seconds")}
+            | {"validation_losses": [one["loss"] for one in curve["validations"]]}
+            for stage, curve in read_json(run / "curves.json").items()
+        },
+        "meta": dict(report.meta),
+    }
 
 
 def num_parameters(served: Path) -> int:
@@ -176,19 +199,8 @@ def named(intervals: np.ndarray) -> Metrics:
     return dict(zip(METRICS, intervals.round(5).tolist(), strict=True))
 
 
-def machine() -> dict[str, Any]:
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("model name\t: ")[1]
-    modules = (onesearch_fast, torch, np)
-    return {
-        "cpu": cpu.split("\n")[0],
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": {module.__name__: str(module.__version__) for module in modules},
-    }
-
-
 def show(found: Mapping[str, Any]) -> None:
+    print(table_label(len(found["seeds"])))
     for key, systems in found["systems"].items():
         print(f"\n{key}\n{'system':<24}{'HR@10':>26}{'NDCG@10':>26}   ours minus it, HR@10")
         for system, metrics in sorted(systems.items(), key=lambda one: -one[1]["hr@10"][0]):
@@ -211,17 +223,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
-    before = machine()
     align(split.log, arguments.runs / "encoder")
     abouts, values = [], []
     for seed in arguments.seeds:
         abouts.append(evaluate_seed(split, arguments.runs, seed))
         with np.load(arguments.runs / f"seed_{seed}" / "case_values.npz") as kept:
             values.append(dict(kept))
-        found = table(values)
-        configs = {"config": asdict(make_config(Path("encoder"), seed)), "sasrec": asdict(SASREC)}
-        about = {"machine": before, **configs, "seeds": abouts}
-        write_json(arguments.out, {**about, **found})
+        found = {
+            "machine": abouts[0]["machine"],
+            "config": asdict(make_config(Path("encoder"), seed)),
+            "sasrec": abouts[0]["sasrec"],
+            "seeds": abouts,
+            **table(values),
+        }
+        write_json(arguments.out, found)
     show(found)
 
 

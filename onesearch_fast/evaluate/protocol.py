@@ -239,6 +239,12 @@ def _reference(names: Sequence[str]) -> str:
     return GENERATIVE if GENERATIVE in names else names[0]
 
 
+def table_label(num_model_seeds: int) -> str:
+    """What a table of so many training seeds is called; of fewer than three, a quick table."""
+    plural = "one seed" if num_model_seeds == 1 else f"{num_model_seeds} seeds"
+    return f"{'quick table' if num_model_seeds < 3 else 'table'} ({plural})"
+
+
 def _meta(
     split: Split,
     results: Mapping[str, _TaskResult],
@@ -247,9 +253,8 @@ def _meta(
     group: str,
     num_model_seeds: int,
 ) -> dict[str, Any]:
-    plural = "one seed" if num_model_seeds == 1 else f"{num_model_seeds} seeds"
     return {
-        "table": f"{'quick table' if num_model_seeds < 3 else 'table'} ({plural})",
+        "table": table_label(num_model_seeds),
         "split": split.name,
         "train_log_sha256": split.log.content_hash(),
         "num_items": len(split.log.items),
