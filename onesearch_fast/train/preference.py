@@ -266,15 +266,15 @@ class DirectPreference(_Preference):
 
     def load(self, folder: Path) -> None:
         super().load(folder)
-        if self._guidance is not None and self._reference is not None:
-            self._guidance.engine.update_weights(self._reference.model)
+        if self._guidance is not None:
+            self._guidance.engine.update_weights(self._frozen().model)
 
     def losses(self, step: Step) -> Iterator[torch.Tensor]:
         cases = [self._cases[index] for index in step.chosen.tolist()]
         prompts = [case.prompt for case in cases]
         sessions = [case.session for case in cases]
-        if self._guidance is not None and self._reference is not None:
-            asked = self._reference.engine_prompts(self._guidance.engine, prompts)
+        if self._guidance is not None:
+            asked = self._frozen().engine_prompts(self._guidance.engine, prompts)
             sessions = self._guidance(asked, sessions)
         rows, rewards, is_rejected = self._lists(sessions)
         targets = self._token_ids(self._inputs.item_codes[rows])
@@ -288,9 +288,12 @@ class DirectPreference(_Preference):
     def _reference_log_probs(
         self, prompts: list[list[int]], targets: npt.NDArray[np.int64]
     ) -> torch.Tensor:
-        assert self._reference is not None, "frozen at the start"
         with torch.no_grad():
-            return self._reference.branch_log_probs(prompts, targets)
+            return self._frozen().branch_log_probs(prompts, targets)
+
+    def _frozen(self) -> Backbone:
+        assert self._reference is not None, "frozen at the start"
+        return self._reference
 
     def _lists(
         self, sessions: Sequence[QuerySession]
