@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onesearch_fast.cli._limits import check_cases, check_num_beams
+from onesearch_fast.cli._limits import check_cases, check_minutes, check_num_beams
 from onesearch_fast.cli.demo import default_run_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import invalid
@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments.json, arguments.out)
     check_num_beams("evaluate", arguments.num_beams)
     check_cases("evaluate", arguments.cases)
-    sasrec = None if arguments.sasrec is None else SasRecConfig(minutes=arguments.sasrec)
+    check_minutes("evaluate", "--sasrec", arguments.sasrec)
+    minutes = arguments.sasrec
+    sasrec = None if minutes is None else SasRecConfig(epochs=None, minutes=minutes)
     check_device("evaluate", "--device", arguments.device)
     dataset = read_dataset(arguments.data, order=arguments.order)
     split = leave_last_out(dataset)

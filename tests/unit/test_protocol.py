@@ -459,6 +459,7 @@ def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeyp
         (["--tasks", "serch"], "expected tasks of"),
         (["--num-beams", "0"], "--num-beams: expected an integer of at least 1"),
         (["--cases", "0"], "--cases: expected an integer of at least 1"),
+        (["--sasrec", "0"], "evaluate: --sasrec: expected minutes, more than 0"),
     ],
 )
 def test_the_verb_refuses_wrong_options_before_any_work(

@@ -22,12 +22,13 @@ from onesearch_fast.evaluate.tuning import mean_ndcgs
 
 @dataclass(frozen=True)
 class SasRecConfig:
-    """Sizes and training; the learning rate falls to 0 over `epochs`, or over `minutes`.
+    """Sizes and training; the learning rate falls to 0 over `epochs` or `minutes`, what ends first.
 
     Attributes:
         max_history: events of a user that are read, the last ones.
         batch_size: users a step.
-        minutes: of training; None trains all `epochs`, and equal input gives equal weights.
+        epochs, minutes: of training, whichever ends first; None is no limit, and one of them is
+            needed. Without `minutes` equal input gives equal weights.
         validations: how often NDCG@10 is taken on the stop group; the best weights are kept.
     """
 
@@ -37,7 +38,7 @@ class SasRecConfig:
     max_history: int = 50
     dropout: float = 0.3
     batch_size: int = 128
-    epochs: int = 60
+    epochs: int | None = 60
     learning_rate: float = 2e-3
     weight_decay: float = 0.0
     minutes: float | None = None
@@ -46,7 +47,7 @@ class SasRecConfig:
 
     def __post_init__(self) -> None:
         where = "SasRecConfig"
-        for name in ("num_layers", "num_heads", "max_history", "batch_size", "epochs"):
+        for name in ("num_layers", "num_heads", "max_history", "batch_size"):
             if getattr(self, name) < 1:
                 raise invalid(where, name, "at least 1", getattr(self, name))
         if self.hidden_size < 1 or self.hidden_size % self.num_heads:
@@ -58,6 +59,10 @@ class SasRecConfig:
             raise invalid(where, "validations", "at least 0", self.validations)
         if not 0 < self.learning_rate < math.inf:
             raise invalid(where, "learning_rate", "more than 0", self.learning_rate)
+        if self.epochs is None and self.minutes is None:
+            raise invalid(where, "epochs", "a number where minutes are None", None)
+        if self.epochs is not None and self.epochs < 1:
+            raise invalid(where, "epochs", "at least 1, or None", self.epochs)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise invalid(where, "minutes", "more than 0, or None", self.minutes)
 
@@ -157,7 +162,7 @@ class _Schedule:
 
     def __init__(self, config: SasRecConfig, steps_per_epoch: int) -> None:
         self._config = config
-        self._num_steps = config.epochs * steps_per_epoch
+        self._num_steps = math.inf if config.epochs is None else config.epochs * steps_per_epoch
         self._random = np.random.default_rng(config.seed)
         self._validations = 0
         self._step = 0
