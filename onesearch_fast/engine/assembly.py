@@ -68,17 +68,17 @@ def assemble(
     bounds = MemoryModel.of(checkpoint, model, catalogue.level_sizes)
     cache = PrefixCache(cache_bytes) if cache_bytes else None
     reader = PromptReader(cache, in_blocks=limits.deterministic)
-    graph_bytes = _graph_bytes(model, limits, bounds.weights + cache_bytes)
+    graph_bytes = _graph_bytes(model, limits, bounds)
     budget = None
     if limits.max_memory_bytes is not None:
-        budget = MemoryBudget(limits.max_memory_bytes - graph_bytes, bounds, cache_bytes)
+        budget = MemoryBudget(limits.max_memory_bytes, bounds, cache_bytes, graph_bytes)
     graphs = None
     if graph_bytes:
         graphs = DecodeGraphs(GraphMaker.for_cuda(model, ranges, bounds), reader, graph_bytes)
     return Executor(SearchSpace(model, reader, ranges, graphs), limits.deterministic, budget)
 
 
-def _graph_bytes(model: DecoderModel, limits: Limits, taken: int) -> int:
+def _graph_bytes(model: DecoderModel, limits: Limits, bounds: MemoryModel) -> int:
     """What CUDA graphs may take; 0 where there are to be none, which a warning tells on a GPU."""
     asked = limits.cuda_graph_bytes
     if asked is not None:
@@ -88,7 +88,7 @@ def _graph_bytes(model: DecoderModel, limits: Limits, taken: int) -> int:
         return 0
     reason = why_not(OPERATOR, "cuda", "cuda", model.dtype) if on_gpu else "the model is on the CPU"
     if reason is None:
-        return _room_for_graphs(model, limits, taken) if asked is None else asked
+        return _room_for_graphs(model, limits, bounds) if asked is None else asked
     if asked is not None:
         raise invalid(
             *("Engine", "cuda_graph_bytes", "0 or None here", asked, reason, BackendUnavailable)
@@ -97,9 +97,13 @@ def _graph_bytes(model: DecoderModel, limits: Limits, taken: int) -> int:
     return 0
 
 
-def _room_for_graphs(model: DecoderModel, limits: Limits, taken: int) -> int:
-    """A quarter of the device's memory, or half of what `max_memory_bytes` leaves."""
+def _room_for_graphs(model: DecoderModel, limits: Limits, bounds: MemoryModel) -> int:
+    """A quarter of the device's memory, or half of what `max_memory_bytes` leaves.
+
+    Less than half where the smallest search would not fit beside them.
+    """
     if limits.max_memory_bytes is not None:
-        return max(limits.max_memory_bytes - taken, 0) // 2
+        left = limits.max_memory_bytes - bounds.weights - limits.prefix_cache_bytes
+        return max(min(left // 2, left - bounds.smallest_search), 0)
     total: int = torch.cuda.get_device_properties(model.device).total_memory
     return total // 4

@@ -90,6 +90,11 @@ class MemoryModel:
             num_steps=len(level_sizes) - 1,
         )
 
+    @property
+    def smallest_search(self) -> int:
+        """Of one beam after one token."""
+        return self.search(Load(1, 1, 1, 1))
+
     def search(self, load: Load) -> int:
         """Bytes that a search of this load takes at most, the weights apart."""
         tokens = load.requests * load.prompt_tokens
@@ -143,14 +148,24 @@ def check_weights_fit(
 class MemoryBudget:
     """Memory that searches share: each takes what it may need, or waits until others are done."""
 
-    def __init__(self, max_bytes: int, model: MemoryModel, prefix_cache_bytes: int) -> None:
-        least = model.weights + prefix_cache_bytes + model.search(Load(1, 1, 1, 1))
+    def __init__(
+        self,
+        max_bytes: int,
+        model: MemoryModel,
+        prefix_cache_bytes: int,
+        cuda_graph_bytes: int = 0,
+    ) -> None:
+        least = model.weights + prefix_cache_bytes + model.smallest_search
         if max_bytes < least:
             expected = f"at least {least} (weights {model.weights}, prefix cache "
             expected += f"{prefix_cache_bytes}, the smallest search)"
             raise _bad("max_memory_bytes", expected, max_bytes)
+        if cuda_graph_bytes > max_bytes - least:
+            expected = f"at most {max_bytes - least}, what max_memory_bytes leaves"
+            raise _bad("cuda_graph_bytes", expected, cuda_graph_bytes)
         self._model = model
-        self._room = self._free = max_bytes - model.weights - prefix_cache_bytes
+        taken = model.weights + prefix_cache_bytes + cuda_graph_bytes
+        self._room = self._free = max_bytes - taken
         self._changed = threading.Condition()
 
     def split(self, rows: Rows, loads: BatchLoads) -> Iterator[Rows]:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import onesearch_fast as osf
+from onesearch_fast.engine.assembly import Limits, _room_for_graphs
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget, MemoryModel
 from onesearch_fast.testing import random_codes
@@ -62,6 +63,23 @@ def test_parts_are_as_large_as_fits() -> None:
     assert list(chosen.split(range(3), loads(1, 1, 1))) == [[0, 1, 2]]
     assert list(chosen.split(range(4), loads(5, 5, 5, 1))) == [[0, 1], [2, 3]]
     assert list(chosen.split([3, 0], loads(10, 1, 1, 10))) == [[3], [0]]
+
+
+def test_graphs_leave_room_for_the_smallest_search() -> None:
+    least = 1000 + 10 + MODEL.smallest_search
+    MemoryBudget(least + 70, MODEL, 10, cuda_graph_bytes=70)
+    with pytest.raises(ValueError, match=r"cuda_graph_bytes: expected at most 70.*got 71"):
+        MemoryBudget(least + 70, MODEL, 10, cuda_graph_bytes=71)
+    with pytest.raises(ValueError, match=rf"max_memory_bytes.*got {least - 1}"):
+        MemoryBudget(least - 1, MODEL, 10, cuda_graph_bytes=71)
+    model: Any = None
+    for left, graphs in (
+        (0, 0),
+        (70, 70),
+        (MODEL.smallest_search + 80, MODEL.smallest_search + 40),
+    ):
+        limits = Limits(False, 10, least + left)
+        assert _room_for_graphs(model, limits, MODEL) == graphs
 
 
 def test_searches_wait_until_there_is_room() -> None:
