@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onesearch_fast import runtime
+from onesearch_fast.kernels.cuda import causal_attention as cuda
 from onesearch_fast.ops import causal_attention
 from onesearch_fast.ops.causal_attention import OPERATOR
 from onesearch_fast.testing.cases.causal_attention import check, random_causal
@@ -132,3 +133,19 @@ def test_every_size_agrees_with_the_reference(
 ) -> None:
     arguments = random_causal(dtype, tokens=tokens, prompt=tokens + before, **sizes)
     check(arguments, causal_attention(**arguments), OPERATOR.tolerance[dtype])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kv_heads", "dtype", "fused"),
+    [
+        (5, 2, torch.float32, True),
+        (5, 1, torch.bfloat16, True),
+        (5, 1, torch.float32, False),
+        (3, 2, torch.bfloat16, False),
+    ],
+)
+def test_a_gpu_takes_torchs_kernels_where_they_are_fused(
+    tokens: int, kv_heads: int, dtype: torch.dtype, fused: bool
+) -> None:
+    query = torch.zeros(1, tokens, 2, 8, dtype=dtype)
+    assert cuda._fused(query, torch.zeros(1, kv_heads, 5, 8, dtype=dtype)) == fused

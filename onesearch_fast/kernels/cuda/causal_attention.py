@@ -1,4 +1,4 @@
-"""`causal_attention` on a GPU: torch's own fused kernels, which are made for long queries."""
+"""`causal_attention` on a GPU: torch's own fused kernels where it has one, else Triton's."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ def causal_attention(
     _C.check_causal_attention(query, key, value, scale, out)
     if query.numel() == 0:
         return
-    tokens, prompt = query.shape[1], key.shape[2]
-    mask = None
-    if tokens < prompt:
-        seen = torch.ones(tokens, prompt, dtype=torch.bool, device=query.device)
-        mask = seen.tril(prompt - tokens)
+    if not _fused(query, key):
+        from onesearch_fast.kernels.triton.causal_attention import causal_attention as in_tiles
+
+        in_tiles(query, key, value, scale, out)
+        return
     mixed = F.scaled_dot_product_attention(
-        query.transpose(1, 2),
-        key,
-        value,
-        mask,
-        is_causal=mask is None,
-        scale=scale,
-        enable_gqa=True,
+        query.transpose(1, 2), key, value, is_causal=True, scale=scale, enable_gqa=True
     )
     out.copy_(mixed.transpose(1, 2).flatten(2))
+
+
+def _fused(query: torch.Tensor, key: torch.Tensor) -> bool:
+    """Whether torch has a kernel that makes neither a mask nor all scores at once.
+
+    It has none for the last tokens of a prompt alone, nor for heads that share float32 keys.
+    """
+    shared = query.shape[2] != key.shape[1]
+    return query.shape[1] == key.shape[2] and not (shared and query.dtype == torch.float32)
 
 
 IMPLEMENTATION = Implementation(

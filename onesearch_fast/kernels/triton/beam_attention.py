@@ -12,7 +12,13 @@ import triton
 import triton.language as tl
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, INTERPRETED, why_not
+from onesearch_fast.kernels.triton._support import (
+    DEVICE_TYPES,
+    DTYPES,
+    INTERPRETED,
+    attention_tile,
+    why_not,
+)
 from onesearch_fast.registry import Implementation
 
 _LOG2_E = 1.4426950408889634
@@ -195,7 +201,7 @@ def beam_attention(
         kv_heads, prompt = own_key.shape[3], 0
     group = heads // kv_heads
     block_dim = triton.next_power_of_2(max(head_dim, 32))
-    block_row, block_key = _tile(query.dtype, block_dim)
+    block_row, block_key = attention_tile(query.dtype, block_dim)
     tiles = triton.cdiv(beams * group, block_row)
     chunks = triton.cdiv(prompt, _CHUNK_KEYS)
     partial, peak = None, None
@@ -236,14 +242,6 @@ def beam_attention(
             num_warps=4,
             num_stages=1 if query.dtype == torch.float32 else 2,
         )
-
-
-def _tile(dtype: torch.dtype, block_dim: int) -> tuple[int, int]:
-    """Rows and keys of a program: what registers, shared memory and the compiler's time allow."""
-    # float32 is multiplied without tensor cores, unrolled: larger tiles take ptxas minutes.
-    if dtype == torch.float32:
-        return (32, 32) if block_dim <= 128 else (16, 16)
-    return (64, 64) if block_dim <= 128 else (32, 32) if block_dim == 256 else (16, 32)
 
 
 def _strides(tensor: torch.Tensor | None, axes: int) -> tuple[int, ...]:

@@ -7,8 +7,13 @@ import triton
 import triton.language as tl
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, INTERPRETED, why_not
-from onesearch_fast.kernels.triton.beam_attention import _tile as tile_of
+from onesearch_fast.kernels.triton._support import (
+    DEVICE_TYPES,
+    DTYPES,
+    INTERPRETED,
+    attention_tile,
+    why_not,
+)
 from onesearch_fast.registry import Implementation
 
 _LOG2_E = 1.4426950408889634
@@ -95,7 +100,7 @@ def causal_attention(
     kv_heads, prompt = key.shape[1:3]
     group = heads // kv_heads
     block_dim = triton.next_power_of_2(max(head_dim, 32))
-    block_row, block_key = tile_of(query.dtype, block_dim)
+    block_row, block_key = attention_tile(query.dtype, block_dim)
     _causal_attention_kernel[(triton.cdiv(tokens * group, block_row), batch * kv_heads)](
         query,
         key,
