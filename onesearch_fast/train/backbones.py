@@ -112,11 +112,20 @@ class Backbone(ABC):
         kind, bfloat16 = embeddings.device.type, runs_in_bfloat16(self.precision)
         with torch.autocast(kind, torch.bfloat16) if bfloat16 else nullcontext():
             embeddings = torch.nn.functional.dropout(embeddings, dropout)
-            hidden = self._hidden(embeddings, batch).flatten(0, 1)[batch.positions]
+            hidden = rows_at(self._hidden(embeddings, batch).flatten(0, 1), batch.positions)
             hidden = torch.nn.functional.dropout(hidden, dropout)
             logits: torch.Tensor = self.model.get_output_embeddings()(hidden)
         bias = getattr(self.model, "final_logits_bias", None)
         return logits.float() if bias is None else logits.float() + bias[0]
+
+
+def rows_at(hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """hidden [positions, hidden], positions [labels] -> [labels, hidden], any of them repeatedly.
+
+    Branches share the last position of their prompt. The gradient of `hidden[positions]` adds them
+    by atomics on a processor, in an order of its own each time; that of an embedding in one order.
+    """
+    return torch.nn.functional.embedding(positions, hidden)
 
 
 class DecoderOnly(Backbone):

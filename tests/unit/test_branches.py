@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from onesearch_fast.testing.random_models import random_model
-from onesearch_fast.train.backbones import backbone_of
+from onesearch_fast.train.backbones import backbone_of, rows_at
 
 PROMPTS = [[5, 9, 1, 30, 2, 2], [7], [49, 0, 3]]
 TARGETS = np.random.default_rng(0).integers(50, 60, (3, 4, 3))
@@ -43,3 +43,19 @@ def test_gradients_of_branches_are_those_of_their_rows():
             ).sum().backward()
     for one, parameter in zip(together, model.parameters(), strict=True):
         torch.testing.assert_close(one, parameter.grad, atol=1e-3, rtol=1e-3)
+
+
+def test_gradients_of_a_shared_position_have_the_same_bits_each_time():
+    hidden = torch.randn(600, 64, generator=torch.Generator().manual_seed(0))
+    positions = torch.arange(1500) // 40
+    weights = torch.randn(1500, 64, generator=torch.Generator().manual_seed(1))
+
+    def gradient() -> torch.Tensor:
+        leaf = hidden.clone().requires_grad_()
+        rows_at(leaf, positions).backward(weights)
+        return leaf.grad
+
+    first = gradient()
+    assert torch.equal(rows_at(hidden, positions), hidden[positions])
+    torch.testing.assert_close(first, torch.zeros(600, 64).index_add(0, positions, weights))
+    assert all(torch.equal(first, gradient()) for _ in range(50))
