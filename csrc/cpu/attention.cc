@@ -1,6 +1,7 @@
 #include "cpu/attention.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <new>
@@ -13,6 +14,8 @@
 namespace onesearch {
 namespace {
 
+constexpr int64_t kMaxHeadDim = 512;
+constexpr int64_t kHeadDimAlignment = 8;
 // Multiply-adds that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kWorkPerTask = 1 << 20;
 
@@ -54,20 +57,83 @@ AttendTile kernel(DType dtype) {
   return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
 }
 
+// A tile but for its keys and values.
+AttentionTile tile_of(const AttentionQueries& queries, int64_t request, int64_t kv_head,
+                      int64_t first_row) {
+  const AttentionSizes& s = queries.sizes;
+  AttentionTile tile;
+  tile.head_dim = s.head_dim;
+  tile.num_steps = s.num_steps;
+  tile.scale = queries.scale;
+  tile.rows = static_cast<int>(std::min<int64_t>(kTileRows, s.rows() - first_row));
+  for (int i = 0; i < tile.rows; ++i) {
+    const int64_t token = (first_row + i) / s.group();
+    const int64_t head = kv_head * s.group() + (first_row + i) % s.group();
+    tile.query[i] = queries.query.element({request, token, head});
+    tile.out[i] = queries.out.element({request, token, head * s.head_dim});
+  }
+  return tile;
+}
+
 }  // namespace
 
-void attend_tiles(const AttentionWork& work, const DescribeTile& describe) {
-  const AttendTile attend = kernel(work.dtype);
-  const int64_t products = 2 * kTileRows * work.head_dim * (work.num_keys + work.num_steps);
+void AttentionCheck::query(const TensorView& query, float scale) const {
+  floats(query, "query", 4);
+  contiguous_rows(query, "query");
+  const int64_t head_dim = query.shape[3];
+  if (head_dim < 1 || head_dim > kMaxHeadDim) {
+    refuse("query", "head_dim from 1 to 512", std::to_string(head_dim));
+  }
+  if (!(std::isfinite(scale) && scale > 0.0f)) {
+    refuse("scale", "a finite number above 0", std::to_string(scale));
+  }
+}
+
+void AttentionCheck::heads(const AttentionSizes& s) const {
+  if (s.kv_heads >= 1 && s.heads >= 1 && s.heads % s.kv_heads == 0) return;
+  refuse("query", "a multiple of kv_head = " + std::to_string(s.kv_heads) + " as heads",
+         std::to_string(s.heads));
+}
+
+void AttentionCheck::context(const TensorView& tensor, const char* argument, DType dtype,
+                             const AttentionSizes& s) const {
+  this->tensor(tensor, argument, dtype,
+               {{"batch", s.batch},
+                {"kv_head", s.kv_heads},
+                {"prompt", s.num_keys},
+                {"head_dim", s.head_dim}});
+  contiguous_rows(tensor, argument);
+}
+
+void AttentionCheck::out(const TensorView& out, DType dtype, const AttentionSizes& s) const {
+  tensor(out, "out", dtype,
+         {{"batch", s.batch}, {token_axis_, s.tokens}, {"head * head_dim", s.heads * s.head_dim}});
+  contiguous_rows(out, "out");
+  writable(out, "out");
+}
+
+void AttentionCheck::computable(const TensorView& query) const {
+  on_cpu(query, "query");
+  if (query.shape[3] % kHeadDimAlignment == 0) return;
+  refuse("query", "head_dim a multiple of 8", std::to_string(query.shape[3]),
+         "pad all tensors with zeros");
+}
+
+void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys) {
+  const AttentionSizes& s = queries.sizes;
+  const AttendTile attend_tile = kernel(queries.query.dtype);
+  const int64_t tiles = (s.rows() + kTileRows - 1) / kTileRows;  // of a kv head
+  const int64_t products = 2 * kTileRows * s.head_dim * (s.num_keys + s.num_steps);
   const int64_t grain = std::max<int64_t>(1, kWorkPerTask / std::max<int64_t>(1, products));
-  parallel_for(work.num_tiles, grain, [&](int64_t begin, int64_t end) {
-    float* memory = workspace(attention_workspace(work.head_dim, work.num_steps));
+  parallel_for(s.batch * s.kv_heads * tiles, grain, [&](int64_t begin, int64_t end) {
+    float* memory = workspace(attention_workspace(s.head_dim, s.num_steps));
     for (int64_t number = begin; number < end; ++number) {
-      AttentionTile tile;
-      tile.head_dim = work.head_dim;
-      tile.num_steps = work.num_steps;
-      describe(number, &tile);
-      attend(tile, memory);
+      const int64_t request = number / tiles / s.kv_heads;
+      const int64_t kv_head = number / tiles % s.kv_heads;
+      const int64_t first_row = number % tiles * kTileRows;
+      AttentionTile tile = tile_of(queries, request, kv_head, first_row);
+      describe_keys(request, kv_head, first_row, &tile);
+      attend_tile(tile, memory);
     }
   });
 }

@@ -1,31 +1,62 @@
-// Attention by tiles of queries, over the library's threads.
+// What operators of attention share: their checks, and their queries by tiles over the library's
+// threads.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 
-#include "core/dtype.h"
+#include "core/tensor_check.h"
 #include "cpu/attention_tile.h"
 
 namespace onesearch {
 
-constexpr int64_t kMaxHeadDim = 512;
-constexpr int64_t kHeadDimAlignment = 8;
+struct AttentionSizes {
+  int64_t batch;
+  int64_t tokens;  // that ask, of each request
+  int64_t heads;
+  int64_t head_dim;
+  int64_t kv_heads;
+  int64_t num_keys;   // of the context, at most
+  int64_t num_steps;  // of own tokens
 
-struct AttentionWork {
-  DType dtype;
-  int64_t head_dim;  // a multiple of kHeadDimAlignment
-  int64_t num_keys;  // of a tile, at most
-  int64_t num_steps;
-  int64_t num_tiles;
+  int64_t group() const { return heads / kv_heads; }
+  // Queries of a kv head: row = token * group + head of the group.
+  int64_t rows() const { return tokens * group(); }
 };
 
-// Fills in a tile by its number, but for head_dim and num_steps.
-using DescribeTile = std::function<void(int64_t number, AttentionTile* tile)>;
+// `token_axis` is what the operator calls the axis of those that ask.
+class AttentionCheck : public TensorCheck {
+ public:
+  AttentionCheck(const char* where, const char* token_axis)
+      : TensorCheck(where, kAnyDevice), token_axis_(token_axis) {}
 
-void attend_tiles(const AttentionWork& work, const DescribeTile& describe);
+  // [batch, token, head, head_dim] with head_dim from 1 to 512; a finite scale above 0.
+  void query(const TensorView& query, float scale) const;
+  // Heads are a multiple of kv heads.
+  void heads(const AttentionSizes& sizes) const;
+  // Keys or values [batch, kv_head, prompt, head_dim].
+  void context(const TensorView& tensor, const char* argument, DType dtype,
+               const AttentionSizes& sizes) const;
+  // [batch, token, head * head_dim], writable.
+  void out(const TensorView& out, DType dtype, const AttentionSizes& sizes) const;
+  // On the CPU, with a head_dim that the kernels take.
+  void computable(const TensorView& query) const;
 
-// Tiles of so many queries.
-inline int64_t tiles_of(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+ private:
+  const char* token_axis_;
+};
+
+struct AttentionQueries {
+  TensorView query;
+  TensorView out;
+  float scale;
+  AttentionSizes sizes;
+};
+
+// Fills in what a tile is to see of keys and values, its queries and outputs being there.
+using DescribeKeys =
+    std::function<void(int64_t request, int64_t kv_head, int64_t first_row, AttentionTile* tile)>;
+
+void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys);
 
 }  // namespace onesearch
