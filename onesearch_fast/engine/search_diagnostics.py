@@ -23,9 +23,10 @@ class WhyNotHit:
 
     Attributes:
         item_id: the catalogue's id.
-        reason: "found"; "unknown" to the catalogue; in the user's "history"; "out_of_stock" in a
-            searcher that drops such items; "crowded_out" by others of its SID, of which only
-            `items_per_sid` are listed; "not_generated", for which see `generation`.
+        reason: "found"; "unknown" to the catalogue, or to the version searched; in the user's
+            "history"; "out_of_stock" in a searcher that drops such items; "crowded_out" by others
+            of its SID, of which only `items_per_sid` are listed; "not_generated", for which see
+            `generation`.
         place: among all hits before re-ranking, 0 for the best; None unless found.
         generation: what became of its SID; None where the search was not asked.
     """

@@ -33,10 +33,16 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class SearchCase:
-    """A request as the catalogue sees it: rows for items, texts cut, what is unknown left out."""
+    """A request as the catalogue sees it: rows for items, texts cut, what is unknown left out.
+
+    Attributes:
+        past_items: numbers of the history's items, and of those that a live store took in since,
+            of which a prompt can say nothing.
+    """
 
     profile: str | None
     history: tuple[_Event, ...]
+    past_items: tuple[int, ...]
     query: str | None
 
 
@@ -58,14 +64,17 @@ class PromptWriter:
             raise invalid("Searcher", "requests", expected, type(request), kind=TypeError)
         request.check()
         if request.user is None:
-            return SearchCase(None, (), _cut(request.query))
+            return SearchCase(None, (), (), _cut(request.query))
         past = request.user.history
-        rows = self._served.items.rows([event.item_id for event in past]).tolist()
-        known = zip(rows, past, strict=True)
+        items = self._served.items
+        numbers = items.numbers([event.item_id for event in past]).tolist()
         history = tuple(
-            _Event(row, _cut(event.query), event.event) for row, event in known if row >= 0
+            _Event(number, _cut(event.query), event.event)
+            for number, event in zip(numbers, past, strict=True)
+            if 0 <= number < len(items)
         )
-        return SearchCase(_cut(request.user.profile), history, _cut(request.query))
+        profile, query = _cut(request.user.profile), _cut(request.query)
+        return SearchCase(profile, history, tuple(numbers), query)
 
     def histories(self, cases: Sequence[SearchCase]) -> LongHistories | None:
         """The pasts of the cases, by their numbers, where prompts hold vectors of them."""
@@ -143,13 +152,13 @@ class PromptWriter:
         return prompts.search_prompt(case.profile, turns, case.query, query_codes, user_id, tokens)
 
 
-def history_rows(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
-    """[case, event] rows of the past, padded with -1."""
-    past = [[event.row for event in case.history] for case in cases]
-    rows = np.full((len(past), max(map(len, past))), -1, dtype=np.int64)
-    for line, one in zip(rows, past, strict=True):
+def past_items(cases: Sequence[SearchCase]) -> npt.NDArray[np.int64]:
+    """[case, event] numbers of the items of the past, padded with -1."""
+    past = [case.past_items for case in cases]
+    numbers = np.full((len(past), max(map(len, past))), -1, dtype=np.int64)
+    for line, one in zip(numbers, past, strict=True):
         line[: len(one)] = one
-    return rows
+    return numbers
 
 
 def _tokens_before(histories: LongHistories | None, case: int, num_events: int) -> list[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,8 +32,8 @@ from onesearch_fast.engine.requests import Hit, SearchAnswer, SearchRequest, Sea
 from onesearch_fast.engine.reranker import Reranker, reranked
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.engine.search_batch import MAX_BEAMS
-from onesearch_fast.engine.search_diagnostics import WhyNotHit
-from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, history_rows
+from onesearch_fast.engine.search_diagnostics import HitReason, WhyNotHit
+from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, past_items
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_columns import ItemColumns
@@ -277,17 +278,17 @@ class Searcher:
             max_beams: the widest search that is tried to tell its place.
         """
         (question,) = self._questions([request], num_beams, filter, None)
-        row = int(self.items.rows([item_id])[0])
-        if row < 0:
+        number = int(self.items.numbers([item_id])[0])
+        if number < 0:
             return WhyNotHit(item_id, "unknown")
-        if remove_history and row in history_rows([question.case]):
+        if remove_history and number in past_items([question.case]):
             return WhyNotHit(item_id, "history")
-        if self._out_of_stock == "drop" and self._unavailable[row]:
+        if self._out_of_stock == "drop" and self._unavailable[number : number + 1].any():
             return WhyNotHit(item_id, "out_of_stock")
         prompt = self._prompts([question])
         why = self._engine.why_not(
             prompt.input_ids,
-            row,
+            number,
             prompt_embeds=prompt.prompt_embeds,
             num_beams=question.num_beams,
             filter=question.filter,
@@ -295,12 +296,13 @@ class Searcher:
         )
         if why.reason == "filtered" and self._searches_its_trie:
             parts = self._filters.parts(_own(request.filter, filter), self.trie)
-            refused = tuple(text for text, one in parts if not one.contains([row])[0])
+            refused = tuple(text for text, one in parts if not one.contains([number])[0])
             why = replace(why, refused_by=refused)
         if why.reason != "found":
-            return WhyNotHit(item_id, "not_generated", generation=why)
-        (found,) = self._find([question], len(self.items), remove_history)
-        places = np.flatnonzero(found.items.item_ids[0] == row)
+            reason: HitReason = "unknown" if why.reason == "absent" else "not_generated"
+            return WhyNotHit(item_id, reason, generation=why)
+        (found,) = self._find([question], sys.maxsize, remove_history)
+        places = np.flatnonzero(found.items.item_ids[0] == number)
         if len(places):
             return WhyNotHit(item_id, "found", int(places[0]), why)
         return WhyNotHit(item_id, "crowded_out", generation=why)
@@ -371,7 +373,7 @@ class Searcher:
                 self._items_per_sid,
                 last=self._unavailable if self._out_of_stock == "last" else None,
                 dropped=self._unavailable if self._out_of_stock == "drop" else None,
-                removed=history_rows([one.case for one in batch]) if remove_history else None,
+                removed=past_items([one.case for one in batch]) if remove_history else None,
             )
             catalogue = latest("Searcher", self._engine.trie)
             items = beams.ranked_items(min(need, catalogue.num_items), rule)

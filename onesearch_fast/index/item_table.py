@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ _SCHEMA = pa.schema(
         pa.field("in_stock", pa.bool_(), nullable=False),
     ]
 )
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class ItemLike(Protocol):
@@ -136,6 +138,19 @@ class ItemTable:
         Rows are the item ids of the trie beside this table: `trie.filter(deny=table.rows(ids))`.
         """
         return np.array([self._rows.get(one, -1) for one in item_ids], dtype=np.int64)
+
+    def numbers(self, item_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+        """`rows`; for an id that spells a number past them, as of a live store's items, the number.
+
+        int64 [n], -1 for what is neither.
+        """
+        pairs = zip(self.rows(item_ids).tolist(), item_ids, strict=True)
+        numbers = [row if row >= 0 else self._number_past_end(one) for row, one in pairs]
+        return np.array(numbers, dtype=np.int64)
+
+    def _number_past_end(self, item_id: str) -> int:
+        number = int(item_id) if _NUMBER.fullmatch(item_id) else -1
+        return number if len(self) <= number <= np.iinfo(np.int64).max else -1
 
     def _refuse_duplicates(self, where: str, kind: type[ValueError]) -> None:
         if len(self._rows) < len(self):

@@ -38,6 +38,26 @@ def test_rows_are_found_by_id() -> None:
     assert ItemTable.build(ITEMS).rows([]).tolist() == []
 
 
+def test_ids_past_the_rows_are_numbers() -> None:
+    largest = 2**63 - 1
+    names = [
+        "7",
+        "z",
+        "3",
+        str(largest),
+        str(largest + 1),
+        "2",
+        "-3",
+        "03",
+        "+3",
+        " 3",
+        "\u0663",
+        "",
+    ]
+    numbers = ItemTable.build(ITEMS).numbers(names)
+    assert numbers.tolist() == [1, 2, 3, largest, *[-1] * 8]
+
+
 def test_a_saved_table_comes_back(tmp_path: Path) -> None:
     table = ItemTable.build(ITEMS)
     table.save(tmp_path / "items.parquet")

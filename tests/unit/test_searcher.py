@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -449,35 +449,73 @@ def test_json_that_is_no_request_is_refused(value: Any, named: str | None) -> No
             SearchRequest.from_json(value)
 
 
-def test_a_live_store_shows_what_the_table_does_not_hold(
-    served_folder: Path, served_parts: dict[str, Any], tmp_path: Path, searcher: Searcher
-) -> None:
+@pytest.fixture
+def store(served_parts: dict[str, Any], tmp_path: Path) -> Iterator[osf.LiveStore]:
+    """The served catalogue, its rows as item ids, with prices that are the rows."""
     trie = served_parts["trie"]
-    ranks = np.arange(trie.num_sids)
-    item_ids, begin = trie.items(ranks)
-    codes = np.repeat(trie.codes(ranks), np.diff(begin), axis=0)
-    columns = {"price": np.arange(len(item_ids), dtype=np.float64)}
+    item_ids, begin = trie.items(np.arange(trie.num_sids))
+    codes = np.repeat(trie.codes(np.arange(trie.num_sids)), np.diff(begin), axis=0)
+    columns = {"price": item_ids.astype(np.float64)}
     with osf.LiveStore.create(
         tmp_path / "store", codes, trie.level_sizes, item_ids=item_ids, columns=columns
-    ) as store:
-        engine = osf.Engine.from_pretrained(served_folder, store, dtype="float32")
-        live = Searcher(ServedModel.load(served_folder), engine)
-        before = live.search(REQUESTS, k=9, num_beams=BEAMS)
-        assert list(map(ids, before)) == list(
-            map(ids, searcher.search(REQUESTS, k=9, num_beams=BEAMS))
-        )
-        best, number = before[1][0], 10**12
-        new = np.array([best.sid])
-        store.insert([number], new, [1e6], columns={"price": [1e6]})
-        after = live.search(REQUESTS, k=9, num_beams=BEAMS)
-        assert {str(number), best.item_id} <= set(ids(after[1]))
-        kept = live.search(REQUESTS, k=9, num_beams=BEAMS, filter="price < 1e5")
-        assert str(number) not in {one for hits in kept for one in ids(hits)}
-        rows = live.search_rows(REQUESTS[1:2], 9, num_beams=BEAMS)
-        assert rows.dtype == np.int32 and -1 in rows[0, : ids(after[1]).index(str(number)) + 1]
-        row = int(searcher.items.rows([best.item_id])[0])
-        store.update_attributes([row], {"price": [1e6]})
-        why = live.why_not(REQUESTS[1], best.item_id, filter="price < 1e5 and price > 0").generation
-        assert why is not None and why.refused_by == ("price < 100000.0",)
-        store.delete([number])
-        assert list(map(ids, live.search(REQUESTS, k=9, num_beams=BEAMS))) == list(map(ids, before))
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def live(served_folder: Path, store: osf.LiveStore) -> Searcher:
+    engine = osf.Engine.from_pretrained(served_folder, store, dtype="float32")
+    return Searcher(ServedModel.load(served_folder), engine)
+
+
+def test_a_live_store_shows_what_the_table_does_not_hold(
+    live: Searcher, store: osf.LiveStore, searcher: Searcher
+) -> None:
+    before = live.search(REQUESTS, k=9, num_beams=BEAMS)
+    assert list(map(ids, before)) == list(map(ids, searcher.search(REQUESTS, k=9, num_beams=BEAMS)))
+    best, number = before[1][0], 10**12
+    store.insert([number], [best.sid], [1e6], columns={"price": [1e6]})
+    after = live.search(REQUESTS, k=9, num_beams=BEAMS)
+    assert {str(number), best.item_id} <= set(ids(after[1]))
+    kept = live.search(REQUESTS, k=9, num_beams=BEAMS, filter="price < 1e5")
+    assert str(number) not in {one for hits in kept for one in ids(hits)}
+    rows = live.search_rows(REQUESTS[1:2], 9, num_beams=BEAMS)
+    assert rows.dtype == np.int32 and -1 in rows[0, : ids(after[1]).index(str(number)) + 1]
+    row = int(searcher.items.rows([best.item_id])[0])
+    store.update_attributes([row], {"price": [1e6]})
+    why = live.why_not(REQUESTS[1], best.item_id, filter="price < 1e5 and price > 0").generation
+    assert why is not None and why.refused_by == ("price < 100000.0",)
+    store.delete([number])
+    assert list(map(ids, live.search(REQUESTS, k=9, num_beams=BEAMS))) == list(map(ids, before))
+
+
+def test_what_a_live_store_took_in_is_explained_as_other_items_are(
+    live: Searcher, store: osf.LiveStore
+) -> None:
+    request, name = REQUESTS[1], "90"
+    best = live.search([request], k=1, num_beams=BEAMS)[0][0]
+    assert live.why_not(request, name).reason == "unknown"
+    store.insert([90, 91], [best.sid, best.sid], [1e6, -1e6], columns={"price": [5.0, 5.0]})
+    listed = ids(live.search([request], k=200, num_beams=BEAMS)[0])
+    why = live.why_not(request, name, num_beams=BEAMS)
+    assert why.reason == "found" and why.place == listed.index(name)
+    taken = SearchRequest("kettle", UserContext(history=[PastEvent(name)]))
+    assert live.why_not(taken, name).reason == "history"
+    assert name not in ids(live.search([taken], k=200, num_beams=90)[0])
+    refused = live.why_not(request, name, filter="price > 5").generation
+    assert refused is not None and refused.refused_by == ("price > 5",)
+    store.delete([90])
+    assert str(live.why_not(request, name)) == "90: not in the catalogue\nitem 90: not in version 2"
+
+
+def test_the_last_of_an_answer_is_explained_though_a_store_has_grown(
+    live: Searcher, store: osf.LiveStore
+) -> None:
+    """An answer over more items than the table has is looked through to its end."""
+    best = live.search([REQUESTS[1]], k=1, num_beams=90)[0][0]
+    new = 90 + np.arange(4)
+    store.insert(new, [best.sid] * 4, np.full(4, 1e6), columns={"price": np.zeros(4)})
+    listed = ids(live.search([REQUESTS[1]], k=200, num_beams=90)[0])
+    assert len(listed) > 90
+    why = live.why_not(REQUESTS[1], listed[-1], num_beams=90)
+    assert why.reason == "found" and why.place == len(listed) - 1
