@@ -18,14 +18,6 @@ def why_not() -> str | None:
     return None if INTERPRETED else gpu_why_not()
 
 
-def attention_tile(dtype: torch.dtype, block_dim: int) -> tuple[int, int]:
-    """Rows and keys of a program: what registers, shared memory and the compiler allow."""
-    # float32 is multiplied without tensor cores, unrolled: larger tiles take ptxas minutes.
-    if dtype == torch.float32:
-        return (32, 32) if block_dim <= 128 else (16, 16)
-    return (64, 64) if block_dim <= 128 else (32, 32) if block_dim == 256 else (16, 32)
-
-
 @triton.jit
 def log_sum_exp_of_row(row_ptr, columns, stride, BLOCK: tl.constexpr):
     """The log-sum-exp of a row in one pass: NaN with a NaN in it, else +inf with +inf in it."""

@@ -12,31 +12,20 @@ import triton
 import triton.language as tl
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.triton._support import (
-    DEVICE_TYPES,
-    DTYPES,
-    INTERPRETED,
-    attention_tile,
-    why_not,
+from onesearch_fast.kernels.triton._attention import (
+    LOG2_E,
+    attend,
+    load_queries,
+    rescaled,
+    tile_options,
 )
+from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, why_not
 from onesearch_fast.registry import Implementation
 
-_LOG2_E = 1.4426950408889634
 # A request of at most so many programs is cut into chunks of so many keys. Its programs are those
 # of the batch's widest, whose beams decide for all; how many requests there are decides nothing.
 _FEW_PROGRAMS = 16
 _CHUNK_KEYS = 256
-
-
-@triton.jit
-def _rescaled(maximum, scores, scale):
-    """The new maximum, the one to take off, which is never -inf, and what earlier sums shrink by.
-
-    Scores are scaled once their maximum is off: large ones then lose no more than they must.
-    """
-    higher = tl.maximum(maximum, scores)
-    shift = tl.where(higher == float("-inf"), 0.0, higher)
-    return higher, shift, tl.exp2(scale * (maximum - shift))
 
 
 @triton.jit
@@ -89,17 +78,20 @@ def _beam_attention_kernel(
     BLOCK_DIM: tl.constexpr,
 ):
     """CONTEXT: "whole", or "chunk", which leaves maximum, sum and mix, and "merge" of those."""
-    request = (tl.program_id(1) // kv_heads).to(tl.int64)
-    kv_head = tl.program_id(1) % kv_heads
-    row = tl.program_id(0) * BLOCK_ROW + tl.arange(0, BLOCK_ROW)
-    beam = (row // group).to(tl.int64)
-    head = kv_head * group + row % group
+    request, kv_head, row, beam, head, inside, query = load_queries(
+        query_ptr,
+        rows,
+        group,
+        kv_heads,
+        head_dim,
+        stride_query_batch,
+        stride_query_beam,
+        stride_query_head,
+        DOT_IN_F32,
+        BLOCK_ROW,
+        BLOCK_DIM,
+    )
     dim = tl.arange(0, BLOCK_DIM)
-    inside = (row < rows)[:, None] & (dim < head_dim)[None, :]
-    at = request * stride_query_batch + beam * stride_query_beam + head * stride_query_head
-    query = tl.load(query_ptr + at[:, None] + dim[None, :], mask=inside, other=0.0)
-    if DOT_IN_F32:
-        query = query.to(tl.float32)
     maximum = tl.full([BLOCK_ROW], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_ROW], tl.float32)
     mixed = tl.zeros([BLOCK_ROW, BLOCK_DIM], tl.float32)
@@ -119,7 +111,7 @@ def _beam_attention_kernel(
             peak = tl.load(peak_ptr + 2 * at, mask=row < rows, other=0.0)
             weight = tl.load(peak_ptr + 2 * at + 1, mask=row < rows, other=1.0)
             part = tl.load(partial_ptr + at[:, None] * head_dim + dim, mask=inside, other=0.0)
-            maximum, shift, shrunk = _rescaled(maximum, peak, scale)
+            maximum, shift, shrunk = rescaled(maximum, peak, scale)
             grown = tl.exp2(scale * (peak - shift))
             total = total * shrunk + weight * grown
             mixed = mixed * shrunk[:, None] + part * grown[:, None]
@@ -128,24 +120,22 @@ def _beam_attention_kernel(
         context_value_ptr += (
             request * stride_context_value_batch + kv_head * stride_context_value_head
         )
-        for begin in range(begin_key, end_key, BLOCK_KEY):
-            key_at = (begin + tl.arange(0, BLOCK_KEY)).to(tl.int64)
-            seen = key_at < end_key
-            mask = seen[:, None] & (dim < head_dim)[None, :]
-            key_offset = key_at[:, None] * stride_context_key_prompt + dim[None, :]
-            key = tl.load(context_key_ptr + key_offset, mask=mask, other=0.0)
-            value_offset = key_at[:, None] * stride_context_value_prompt + dim[None, :]
-            value = tl.load(context_value_ptr + value_offset, mask=mask, other=0.0)
-            if DOT_IN_F32:
-                key = key.to(tl.float32)
-                value = value.to(tl.float32)
-            scores = tl.dot(query, tl.trans(key), input_precision="ieee")
-            scores = tl.where(seen[None, :], scores, float("-inf"))
-            maximum, shift, shrunk = _rescaled(maximum, tl.max(scores, axis=1), scale)
-            weights = tl.exp2(scale * (scores - shift[:, None]))
-            total = total * shrunk + tl.sum(weights, axis=1)
-            mixed = mixed * shrunk[:, None]
-            mixed = tl.dot(weights.to(value.dtype), value, mixed, input_precision="ieee")
+        maximum, total, mixed = attend(
+            query,
+            context_key_ptr,
+            context_value_ptr,
+            stride_context_key_prompt,
+            stride_context_value_prompt,
+            begin_key,
+            end_key,
+            end_key,
+            head_dim,
+            scale,
+            DOT_IN_F32,
+            BLOCK_ROW,
+            BLOCK_KEY,
+            BLOCK_DIM,
+        )
     if CONTEXT == "chunk":
         at = first_row + tl.program_id(2) * rows
         tl.store(peak_ptr + 2 * at, maximum, mask=row < rows)
@@ -164,7 +154,7 @@ def _beam_attention_kernel(
             made_at = step * stride_own_value_step + ancestor * stride_own_value_beam
             value = tl.load(own_value_ptr + made_at[:, None] + dim[None, :], mask=inside, other=0.0)
             score = tl.sum(query.to(tl.float32) * key.to(tl.float32), axis=1)
-            maximum, shift, shrunk = _rescaled(maximum, score, scale)
+            maximum, shift, shrunk = rescaled(maximum, score, scale)
             weight = tl.exp2(scale * (score - shift))
             total = total * shrunk + weight
             mixed = mixed * shrunk[:, None] + weight[:, None] * value.to(tl.float32)
@@ -200,9 +190,8 @@ def beam_attention(
         assert own_key is not None  # checked
         kv_heads, prompt = own_key.shape[3], 0
     group = heads // kv_heads
-    block_dim = triton.next_power_of_2(max(head_dim, 32))
-    block_row, block_key = attention_tile(query.dtype, block_dim)
-    tiles = triton.cdiv(beams * group, block_row)
+    options = tile_options(query)
+    tiles = triton.cdiv(beams * group, options["BLOCK_ROW"])
     chunks = triton.cdiv(prompt, _CHUNK_KEYS)
     partial, peak = None, None
     if tiles * kv_heads <= _FEW_PROGRAMS and chunks > 1:
@@ -218,7 +207,7 @@ def beam_attention(
             partial,
             peak,
             out,
-            scale * _LOG2_E,
+            scale * LOG2_E,
             beams * group,
             group,
             kv_heads,
@@ -235,12 +224,7 @@ def beam_attention(
             *out.stride()[:2],
             CONTEXT=part,
             CHUNK_KEYS=_CHUNK_KEYS,
-            DOT_IN_F32=INTERPRETED,
-            BLOCK_ROW=block_row,
-            BLOCK_KEY=block_key,
-            BLOCK_DIM=block_dim,
-            num_warps=4,
-            num_stages=1 if query.dtype == torch.float32 else 2,
+            **options,
         )
 
 
