@@ -1,7 +1,7 @@
 # ruff: noqa: N999 (the name of an extension module)
 """The native core. Only this package calls it; arguments arrive checked and converted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -43,6 +43,15 @@ class SidTrie(Catalogue):
         item_ids: npt.NDArray[np.int64] | None,
         item_scores: npt.NDArray[np.float64] | None,
         keep_scores: bool,
+    ) -> SidTrie: ...
+    @staticmethod
+    def assemble(
+        level_sizes: list[int],
+        num_nodes: list[int],
+        num_items: int,
+        has_item_ids: bool,
+        has_item_scores: bool,
+        sections: Iterator[npt.NDArray[np.generic]],
     ) -> SidTrie: ...
     @staticmethod
     def build_file(

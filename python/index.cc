@@ -1,10 +1,13 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "arrays.h"
 #include "bindings.h"
+#include "core/error.h"
 #include "index/node_statistic.h"
 #include "index/sid_trie.h"
 #include "index/trie_file_builder.h"
@@ -51,6 +54,31 @@ void build_file(const std::string& path, std::vector<int64_t> level_sizes, bool 
   const py::gil_scoped_release release;
   onesearch::build_file(
       path, {std::move(level_sizes), keep_scores, max_memory_bytes, scratch_folder}, next);
+}
+
+// `sections` gives the bytes of each, one after another.
+Trie assemble(const std::vector<uint32_t>& level_sizes, const std::vector<uint32_t>& num_nodes,
+              uint32_t num_items, bool has_item_ids, bool has_item_scores,
+              const py::iterator& sections) {
+  TrieShape shape;
+  shape.num_levels = static_cast<int>(level_sizes.size());
+  std::copy(level_sizes.begin(), level_sizes.end(), shape.level_sizes);
+  std::copy(num_nodes.begin(), num_nodes.end(), shape.num_nodes);
+  shape.num_items = num_items;
+  shape.has_item_ids = has_item_ids;
+  shape.has_item_scores = has_item_scores;
+  const auto fill = [&sections](const SectionEntry& section, unsigned char* to) {
+    const py::gil_scoped_acquire acquire;
+    const auto bytes = py::module_::import("builtins").attr("next")(sections).cast<py::array>();
+    if (static_cast<uint64_t>(bytes.nbytes()) != section.bytes) {
+      throw InvalidArgument(complaint("SidTrie.assemble", section_name(section),
+                                      std::to_string(section.bytes) + " bytes",
+                                      std::to_string(bytes.nbytes())));
+    }
+    std::memcpy(to, bytes.data(), section.bytes);
+  };
+  const py::gil_scoped_release release;
+  return SidTrie::assemble(shape, fill);
 }
 
 Vector<int64_t> rank(const SidTrie& trie, const py::array& codes) {
@@ -183,6 +211,9 @@ void register_trie(py::module_& module) {
   py::class_<SidTrie, Catalogue, std::shared_ptr<SidTrie>>(module, "SidTrie")
       .def_static("build", &build, py::arg("codes"), py::arg("level_sizes"), py::arg("item_ids"),
                   py::arg("item_scores"), py::arg("keep_scores"))
+      .def_static("assemble", &assemble, py::arg("level_sizes"), py::arg("num_nodes"),
+                  py::arg("num_items"), py::arg("has_item_ids"), py::arg("has_item_scores"),
+                  py::arg("sections"))
       .def_static("build_file", &build_file, py::arg("path"), py::arg("level_sizes"),
                   py::arg("keep_scores"), py::arg("max_memory_bytes"), py::arg("scratch_folder"),
                   py::arg("next_chunk"))

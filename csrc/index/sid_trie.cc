@@ -10,6 +10,16 @@ std::shared_ptr<const SidTrie> SidTrie::build(const CatalogueCodes& catalogue) {
   return std::shared_ptr<const SidTrie>(new SidTrie(std::move(image), view));
 }
 
+std::shared_ptr<const SidTrie> SidTrie::assemble(const TrieShape& shape, const FillSection& fill) {
+  Bytes image = make_image(shape);
+  for (const SectionEntry& section : sections_of(image)) {
+    fill(section, image.data() + section.offset);
+  }
+  seal_image(image);
+  const SidTrieView view = open_image(image, "SidTrie.assemble");
+  return std::shared_ptr<const SidTrie>(new SidTrie(std::move(image), view));
+}
+
 std::shared_ptr<const SidTrie> SidTrie::load(const std::string& path, bool verify) {
   Bytes image = Bytes::map(path);
   const std::string where = "SidTrie.load: " + path;

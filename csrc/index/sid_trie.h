@@ -1,6 +1,7 @@
 // The owner of a trie: immutable once made, safe to read from any number of threads.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,10 @@ namespace onesearch {
 class SidTrie : public Catalogue {
  public:
   static std::shared_ptr<const SidTrie> build(const CatalogueCodes& catalogue);
+
+  // From sections that were made elsewhere: `fill` writes each, in the order of the file.
+  using FillSection = std::function<void(const SectionEntry& section, unsigned char* to)>;
+  static std::shared_ptr<const SidTrie> assemble(const TrieShape& shape, const FillSection& fill);
 
   // Maps the file. `verify` reads every byte once and checks all rules of the format; without it
   // only header and section table are checked, and whatever is out of range elsewhere counts as

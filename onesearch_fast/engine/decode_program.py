@@ -13,16 +13,13 @@ from typing import Protocol
 import torch
 
 from onesearch_fast.engine.beam_search import CodeRanges
-from onesearch_fast.engine.catalogues import Catalogue
 from onesearch_fast.engine.decoding import BeamDecoder, Prefilled, vocab_log_normalizer
 from onesearch_fast.engine.kv_cache import ContextKV
 from onesearch_fast.engine.search_batch import SearchBatch
 from onesearch_fast.engine.transfers import to_device
-from onesearch_fast.index.item_filter import ItemFilter
+from onesearch_fast.index.item_filter import Searched
 from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import BeamStepOptions, BeamStepResult
-
-Searched = tuple[Catalogue, ItemFilter | None]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # (columns, start of an error's sentence, condition) -> the items that meet it
 Evaluate = Callable[[ItemColumns, str, Expression], _C.ItemSet]
 
+# What a request searches: a catalogue, and which of its items it may see; None: all.
+Searched = tuple["Catalogue", "ItemFilter | None"]
+
 
 class ItemFilter:
     """A set of allowed items of one trie or snapshot; make one with its `filter`.

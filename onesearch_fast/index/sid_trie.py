@@ -62,8 +62,9 @@ class SidTrie(Catalogue):
 
         Args:
             codes: [num_items, num_levels] integers, each in [0, level_sizes[level]), in any order,
-                duplicates allowed; numpy, torch (CPU) or Arrow (a column of lists, or a table of
-                a column a level), any integer dtype and strides. Not to be changed meanwhile.
+                duplicates allowed; numpy, torch or Arrow (a column of lists, or a table of a column
+                a level), any integer dtype and strides. Not to be changed meanwhile. Those of a
+                tensor on a GPU are sorted there, and give the same bytes.
             level_sizes: 2 to 8 code counts, each from 2 to 65536.
             item_ids: [num_items] distinct int64 of at least 0; default: row numbers.
             item_scores: [num_items] priors, higher first inside one SID; equal priors (the default)
@@ -77,10 +78,16 @@ class SidTrie(Catalogue):
 
         Cost: a sort of num_items keys of up to 64 bits (128 when the levels need it) and two linear
         passes, on all threads: about 21 ns an item and thread, 40 with ids (Zen 5). Peak memory
-        beside `codes` and the trie: 12 bytes an item (20 for the wider keys).
+        beside `codes` and the trie: 12 bytes an item (20 for the wider keys). On a GPU two to five
+        sorts of as many keys, some 80 bytes of its memory an item, and one copy of the trie back.
         """
         where = "SidTrie.build"
         sizes = index_vector(where, "level_sizes", level_sizes).tolist()
+        if _is_on_gpu(codes):
+            built = _built_on_gpu(codes, sizes, item_ids, item_scores, keep_scores)
+            if built is not None:
+                return cls._own(built)
+            codes, item_ids, item_scores = map(_on_host, (codes, item_ids, item_scores))
         rows = CatalogueRows.check(where, len(sizes), codes, item_ids, item_scores, keep_scores)
         handle = _C.SidTrie.build(rows.codes, sizes, rows.item_ids, rows.item_scores, keep_scores)
         return cls._own(handle)
@@ -311,6 +318,24 @@ class SidTrie(Catalogue):
         if not columns.belongs_to(self):
             raise invalid("SidTrie.filter", "columns", expected, "those of another trie", remedy)
         return (columns,)
+
+
+def _built_on_gpu(
+    codes: Any, sizes: list[int], item_ids: Any, item_scores: Any, keep_scores: bool
+) -> _C.SidTrie | None:
+    """None for what is not sound: the native builder says what is wrong with it."""
+    from onesearch_fast.index.device_builder import DeviceRows, build_on_device
+
+    rows = DeviceRows.of(codes, sizes, item_ids, item_scores, keep_scores)
+    return build_on_device(rows) if rows.are_sound() else None
+
+
+def _is_on_gpu(values: Any) -> bool:
+    return getattr(values, "is_cuda", False)
+
+
+def _on_host(values: Any) -> Any:
+    return values.cpu() if _is_on_gpu(values) else values
 
 
 def _checked_chunks(

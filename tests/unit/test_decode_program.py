@@ -26,15 +26,11 @@ import onesearch_fast as osf
 from onesearch_fast import registry
 from onesearch_fast.engine import decode_graphs
 from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker, RecordingError
-from onesearch_fast.engine.decode_program import (
-    Bucket,
-    DecodedBeams,
-    DecodeProgram,
-    Searched,
-)
+from onesearch_fast.engine.decode_program import Bucket, DecodedBeams, DecodeProgram
 from onesearch_fast.engine.memory import MemoryModel
 from onesearch_fast.engine.result import GenerateResult
 from onesearch_fast.errors import BackendUnavailable
+from onesearch_fast.index.item_filter import Searched
 from onesearch_fast.models import read_checkpoint
 from onesearch_fast.models.layers import New
 from onesearch_fast.ops.constrained_beam_step import (

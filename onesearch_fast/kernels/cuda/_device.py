@@ -14,9 +14,7 @@ from onesearch_fast import _C
 from onesearch_fast.registry import gpu_why_not
 
 if TYPE_CHECKING:
-    from onesearch_fast.index.item_filter import ItemFilter
-    from onesearch_fast.index.live_store import Snapshot
-    from onesearch_fast.index.sid_trie import SidTrie
+    from onesearch_fast.index.item_filter import Searched
 
 
 @cache
@@ -45,7 +43,6 @@ _tries: WeakValueDictionary[tuple[int, torch.device], Uploaded] = WeakValueDicti
 # By native catalogue or filter, as long as that lives.
 _of_owner: WeakKeyDictionary[Any, dict[torch.device, tuple[Uploaded, ...]]] = WeakKeyDictionary()
 
-Searched = tuple["SidTrie | Snapshot", "ItemFilter | None"]
 _Handles = tuple[tuple[_C.Catalogue, _C.ItemFilter | None], ...]
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.cuda._device import Searched, slots_on, why_not
+from onesearch_fast.kernels.cuda._device import slots_on, why_not
 from onesearch_fast.registry import Implementation
 
 if TYPE_CHECKING:
-    from onesearch_fast.index.item_filter import ItemFilter
+    from onesearch_fast.index.item_filter import ItemFilter, Searched
     from onesearch_fast.index.sid_trie import SidTrie
     from onesearch_fast.ops.constrained_beam_step import BeamStepOptions, BeamStepResult
 
