@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onesearch_fast.cli._limits import check_num_beams
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=_SEEDS, help=f"runs of each row ({_SEEDS})")
     parser.add_argument("--num-beams", type=int, default=_NUM_BEAMS, help="beams of the search")
     parser.add_argument("--small", action="store_true", help="a minute of everything, for tests")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,9 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
             shown = [cases[place] for place in places]
             compared = compare_rows(of_cases(rows, places), shown)
             tables[name] = {"cases": len(places), "rows": as_json(compared)}
-            print(as_text(f"{name}: {len(places):,} cases, {arguments.seeds} seeds", compared))
-            print()
+            if not arguments.json:
+                head = f"{name}: {len(places):,} cases, {arguments.seeds} seeds"
+                print(as_text(head, compared), end="\n\n")
     write_json(arguments.out / "ablation.json", tables)
+    if arguments.json:
+        print_json(tables)
     return 0
 
 

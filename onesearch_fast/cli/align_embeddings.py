@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
 from onesearch_fast.data.split import leave_last_out
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="drop mined pairs whose vectors are less alike than this (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=AlignmentConfig.seed)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ def _print_outcome(
     arguments: argparse.Namespace, counts: dict[str, int], curve: AlignmentCurve
 ) -> None:
     if arguments.json:
-        print(json.dumps({"out": str(arguments.out), "pairs": counts, "losses": curve.losses}))
+        print_json({"out": str(arguments.out), "pairs": counts, "losses": curve.losses})
         return
     print("  task           examples    loss, first and last tenth of the steps")
     for task, count in counts.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -40,16 +39,7 @@ def _hit_json(searcher: Searcher, hit: Hit) -> dict[str, Any]:
 
 def reason_json(request: SearchRequest, reason: WhyNotHit) -> dict[str, Any]:
     """As of `WhyNotHit`, and its sentences as "text"."""
-    return {"query": request.query, "why_not": _finite(asdict(reason)), "text": str(reason)}
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: a threshold that does not exist is null."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {"query": request.query, "why_not": asdict(reason), "text": str(reason)}
 
 
 def answer_text(

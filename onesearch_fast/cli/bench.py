@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from types import ModuleType
 
 from onesearch_fast.cli import benches
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.doctor import diagnose
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.testing import Timing
@@ -62,14 +62,13 @@ def as_text(row: Row) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         rows = [asdict(row) for row in measure()]
-        json.dump({"machine": asdict(diagnose()), "rows": rows}, sys.stdout, indent=2)
-        print()
+        print_json({"machine": asdict(diagnose()), "rows": rows})
         return 0
     print(as_line("", "", "ours, ms", "rival", "ms", "faster"))
     for row in measure():

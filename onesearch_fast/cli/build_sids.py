@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli._sid_folder import refuse_other_folders, write_sid_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prq", action="store_true", help="projected residual quantisation in the first two levels"
     )
     parser.add_argument("--seed", type=int, default=SidConfig.seed)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -106,8 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         write_report(report, arguments.report)
     if arguments.json:
-        document = {"out": str(arguments.out), **report.as_dict()}
-        print(json.dumps(document, ensure_ascii=False))
+        print_json({"out": str(arguments.out), **report.as_dict()})
     else:
         print(report.as_text())
         print(f"written to {arguments.out}")

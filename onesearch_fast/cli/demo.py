@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onesearch_fast.cli._limits import check_cases, check_num_beams
+from onesearch_fast.cli._result import (
+    add_json_or_file,
+    check_json_file,
+    put_json,
+    tables_beside,
+)
 from onesearch_fast.cli.main import Verb
 
 if TYPE_CHECKING:
     from onesearch_fast.data.split import EvalCase, Split
     from onesearch_fast.engine.searcher import Searcher
     from onesearch_fast.evaluate.ranking import Ranker
+    from onesearch_fast.train.pipeline import PipelineResult
+    from onesearch_fast.train.progress import Progress
     from onesearch_fast.train.run_folder import RunFolder, StepReport
 
 _NUM_BEAMS = 128
@@ -33,17 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="training time, shared out over the stages")
     parser.add_argument("--num-beams", type=int, default=_NUM_BEAMS, help="beams of the search")
     parser.add_argument("--cases", type=int, help="at most so many reported cases per task")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write metrics.json to this file")
+    add_json_or_file(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from onesearch_fast.engine.searcher import Searcher
-    from onesearch_fast.files import read_json, write_json
-    from onesearch_fast.sid.quality import SidQuality
     from onesearch_fast.train.config import demo_config
     from onesearch_fast.train.pipeline import run_pipeline
     from onesearch_fast.train.progress import ConsoleProgress
-    from onesearch_fast.train.run_folder import RunFolder
     from onesearch_fast.train.suggest import suggest_config
 
     _check_options(arguments)
@@ -58,30 +61,20 @@ def run(arguments: argparse.Namespace) -> int:
     progress.say(f"{split.name}: {len(split.log.items):,} items, {events:,} events to learn from")
 
     result = run_pipeline(split, config, folder, progress=progress)
-    print("Semantic IDs\n" + SidQuality(**result.semantic_id_quality).as_text() + "\n", flush=True)
-    searcher = Searcher.load(result.served_folder)
-    steps = RunFolder(folder, progress)
-    evaluation = _evaluate(steps, arguments, searcher, split, others)
-    metrics = read_json(evaluation / "metrics.json")
-    for target in filter(None, (folder / "metrics.json", arguments.json)):
-        write_json(target, metrics)
-    print((evaluation / "table.txt").read_text(encoding="utf-8"))
-    _print_examples(searcher, split)
-    _print_steps([*result.steps, *steps.reports])
-    print(f"\nserved model: {result.served_folder}\ncurves: {folder / 'curves.png'}")
+    with tables_beside(arguments.json):
+        metrics = _report(arguments, result, progress, split, others)
+    put_json(metrics, arguments.json)
     return 0
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """Before the training: what only the search or the table needs would fail minutes later."""
-    from onesearch_fast.errors import invalid
     from onesearch_fast.train.config import check_minutes
 
     check_minutes(arguments.minutes)
     check_num_beams("demo", arguments.num_beams)
     check_cases("demo", arguments.cases)
-    if arguments.json is not None and arguments.json.is_dir():
-        raise invalid("demo", "--json", "a file to write", f"the folder {arguments.json}")
+    check_json_file("demo", arguments.json)
 
 
 def default_run_folder(split_name: str) -> Path:
@@ -100,6 +93,32 @@ def _load(arguments: argparse.Namespace) -> tuple[Split, Mapping[str, Sequence[R
     synthetic = make_synthetic()
     split = leave_last_out(synthetic.dataset)
     return split, {task: [synthetic.oracle] for task in split.cases}
+
+
+def _report(
+    arguments: argparse.Namespace,
+    result: PipelineResult,
+    progress: Progress,
+    split: Split,
+    others: Mapping[str, Sequence[Ranker]],
+) -> Any:
+    """Prints what came of a run, writes its metrics beside it, and returns them."""
+    from onesearch_fast.engine.searcher import Searcher
+    from onesearch_fast.files import read_json, write_json
+    from onesearch_fast.sid.quality import SidQuality
+    from onesearch_fast.train.run_folder import RunFolder
+
+    print("Semantic IDs\n" + SidQuality(**result.semantic_id_quality).as_text() + "\n", flush=True)
+    searcher = Searcher.load(result.served_folder)
+    steps = RunFolder(result.run_folder, progress)
+    evaluation = _evaluate(steps, arguments, searcher, split, others)
+    metrics = read_json(evaluation / "metrics.json")
+    write_json(result.run_folder / "metrics.json", metrics)
+    print((evaluation / "table.txt").read_text(encoding="utf-8"))
+    _print_examples(searcher, split)
+    _print_steps([*result.steps, *steps.reports])
+    print(f"\nserved model: {result.served_folder}\ncurves: {result.run_folder / 'curves.png'}")
+    return metrics
 
 
 def _evaluate(
@@ -176,7 +195,7 @@ def _print_steps(reports: Sequence[StepReport]) -> None:
     print(f"{'step':28}{'seconds':>10}{'peak MiB':>10}")
     for report in reports:
         print(f"{report.name:28}{report.seconds:>10.1f}{report.peak_mib:>10,.0f}")
-    print(f"{'in all':28}{sum(report.seconds for report in reports):>10.1f}", file=sys.stdout)
+    print(f"{'in all':28}{sum(report.seconds for report in reports):>10.1f}")
 
 
 VERB = Verb(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
 import onesearch_fast
 from onesearch_fast import runtime
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.runtime import BackendStatus, CpuInfo, CudaInfo
 
@@ -106,12 +106,15 @@ def as_text(found: Diagnosis) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     found = diagnose()
-    print(json.dumps(asdict(found), indent=2) if arguments.json else as_text(found))
+    if arguments.json:
+        print_json(asdict(found))
+    else:
+        print(as_text(found))
     return 0
 
 

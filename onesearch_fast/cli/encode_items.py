@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli._sid_folder import read_sid_folder, write_sids
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.records import item_text
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sids", required=True, type=Path, help="folder that build-sids wrote")
     parser.add_argument("--out", required=True, type=Path, help="parquet file to write")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; the codes are the same")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     drift = measure_drift(codebooks, vectors, arguments.device)
     write_sids(arguments.out, items, codebooks.encode(vectors, arguments.device))
     if arguments.json:
-        print(json.dumps({"out": str(arguments.out), "drift": drift.as_dict()}))
+        print_json({"out": str(arguments.out), "drift": drift.as_dict()})
     else:
         print(drift.as_text())
         print(f"{len(items):,} items written to {arguments.out}")

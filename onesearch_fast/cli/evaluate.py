@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onesearch_fast.cli._limits import check_cases, check_minutes, check_num_beams
+from onesearch_fast.cli._result import (
+    add_json_or_file,
+    check_json_file,
+    put_json,
+    tables_beside,
+)
 from onesearch_fast.cli.demo import default_run_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import invalid
 
 if TYPE_CHECKING:
     from onesearch_fast.data.split import Split
-    from onesearch_fast.evaluate.report import EvaluationReport
 
 _NUM_BEAMS = 128
 
@@ -46,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train SASRec for so long, as one more baseline (default: leave it out)",
     )
     parser.add_argument("--device", default="cpu", help="where the model runs (cpu)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write metrics.json to this file")
+    add_json_or_file(parser)
     parser.add_argument("--out", type=Path, help="folder for metrics, report, table and plots")
 
 
@@ -57,11 +62,13 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.engine.searcher import Searcher
     from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
     from onesearch_fast.evaluate.holdout import with_holdout
+    from onesearch_fast.evaluate.output import write_report
     from onesearch_fast.evaluate.served import evaluate_served
     from onesearch_fast.evaluate.tables import print_tables
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
-    _check_outputs(arguments.json, arguments.out)
+    check_json_file("evaluate", arguments.json)
+    _check_folder(arguments.out)
     check_num_beams("evaluate", arguments.num_beams)
     check_cases("evaluate", arguments.cases)
     check_minutes("evaluate", "--sasrec", arguments.sasrec)
@@ -90,15 +97,16 @@ def run(arguments: argparse.Namespace) -> int:
         sasrec=sasrec,
         say=_say,
     )
-    print_tables(report)
-    _write(report, arguments.json, arguments.out)
+    with tables_beside(arguments.json):
+        print_tables(report)
+    put_json(report.metrics_json(), arguments.json)
+    if arguments.out is not None:
+        write_report(report, arguments.out)
     return 0
 
 
-def _check_outputs(metrics: Path | None, folder: Path | None) -> None:
+def _check_folder(folder: Path | None) -> None:
     """Before the long work, not after it."""
-    if metrics is not None and metrics.is_dir():
-        raise invalid("evaluate", "--json", "a file to write", f"the folder {metrics}")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise invalid("evaluate", "--out", "a folder to write into", f"the file {folder}")
 
@@ -124,16 +132,6 @@ def _check_training_log(trained_on: str | None, split: Split) -> None:
             f"another one ({split.name}), which may hold out what the model has seen",
             "give the same folder and --order as in training, or train on this log",
         )
-
-
-def _write(report: EvaluationReport, metrics: Path | None, folder: Path | None) -> None:
-    from onesearch_fast.evaluate.output import write_report
-    from onesearch_fast.files import write_json
-
-    if metrics is not None:
-        write_json(metrics, report.metrics_json())
-    if folder is not None:
-        write_report(report, folder)
 
 
 def _say(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 
 
@@ -14,13 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help="of the weights"
     )
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.serve import export_served
 
     export_served(arguments.run_folder, arguments.out, arguments.dtype)
-    print(f"written to {arguments.out}")
+    if arguments.json:
+        print_json({"out": str(arguments.out), "dtype": arguments.dtype})
+    else:
+        print(f"written to {arguments.out}")
     return 0
 
 

@@ -21,6 +21,8 @@ from onesearch_fast.errors import BackendUnavailable
 class Verb:
     """One verb of the command line: a module of this package binds it to the name `VERB`.
 
+    Every one takes `--json`, as of `cli._result`.
+
     `resumes`: whether the same command again goes on where an interrupted one was.
     """
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli._sid_folder import (
     read_sid_folder,
     refuse_other_folders,
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda; the codes are the same")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     write_sid_folder(arguments.out, items, codes, encoder, result.codebooks, measured)
     if arguments.json:
         document = {"out": str(arguments.out), "kept": result.kept, "quality": measured.as_dict()}
-        print(json.dumps(document))
+        print_json(document)
     else:
         print(measured.as_text())
         kept = ", ".join(f"{share:.4f}" for share in result.kept)

@@ -9,9 +9,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onesearch_fast.cli._limits import check_num_beams
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.answers import answer_json, answer_text, reason_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import DataError, invalid
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16"), help="of the model (float32)"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -135,7 +136,7 @@ def _run_once(searcher: Searcher, arguments: argparse.Namespace, user: UserConte
     if arguments.json:
         pairs = zip(requests, answers, strict=True)
         results = [answer_json(searcher, *pair, arguments.stats) for pair in pairs]
-        _print_json({"results": results})
+        print_json({"results": results})
         return
     for request, answer in zip(requests, answers, strict=True):
         print(answer_text(searcher, request, answer, arguments.stats))
@@ -164,14 +165,10 @@ def _explain(
     ]
     if arguments.json:
         pairs = zip(requests, reasons, strict=True)
-        _print_json({"results": [reason_json(*pair) for pair in pairs]})
+        print_json({"results": [reason_json(*pair) for pair in pairs]})
         return
     for request, reason in zip(requests, reasons, strict=True):
         print(f"{request.query or 'next item'}\n{reason}")
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def _run_interactive(

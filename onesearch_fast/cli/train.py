@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help=chosen)
     parser.add_argument("--order", help="order of the log, where the data has several")
     parser.add_argument("--minutes", type=float, help="training time, shared out over the stages")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         steps = {
             step.name: {"seconds": step.seconds, "peak_mib": step.peak_mib} for step in result.steps
         }
-        print(json.dumps({"served": str(result.served_folder), "steps": steps}))
+        print_json({"served": str(result.served_folder), "steps": steps})
     else:
         print(f"served model: {result.served_folder}")
     return 0

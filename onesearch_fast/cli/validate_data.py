@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
+from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.validate import Statistics, ValidationReport, validate_folder
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-untitled", action="store_true", help="accept items without any text"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         allow_untitled=args.allow_untitled,
     )
     if args.json:
-        print(json.dumps(report.as_json(), ensure_ascii=False, indent=2))
+        print_json(report.as_json())
     else:
         print("\n".join(_lines(report)))
     return 0 if report.ok else 1
