@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 _SEEDS = 3
 _NUM_BEAMS = 64
 # Of the synthetic catalogue: what all rows and seeds get through in an hour and a half on one core.
-# Many users with a short past, as each is one case, and a session is what costs.
-_ITEMS, _USERS, _SESSIONS = 3_000, 2_500, 5.0
-_SMALL_ITEMS, _SMALL_USERS = 200, 60
+# Many users with a short past, as each is one case, and a session is what costs. Newcomers cost
+# their searches alone; so many make four times the cases that users of the log have.
+_ITEMS, _USERS, _NEWCOMERS, _SESSIONS = 3_000, 2_500, 7_000, 5.0
+_SMALL_ITEMS, _SMALL_USERS, _SMALL_NEWCOMERS = 200, 60, 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.seeds < 1:
         raise invalid("ablate", "--seeds", "at least 1", arguments.seeds)
     config = _config(arguments)
-    split = _split(arguments)
-    cases = [case for case in split.cases[SEARCH] if case.group == "report"]
-    if not cases:
+    split, newcomers = _data(arguments)
+    known = [case for case in split.cases[SEARCH] if case.group == "report"]
+    if not known:
         raise invalid("ablate", "--data", "a log with held-out searches", "none")
+    cases = [*known, *newcomers]
     rows = _all_rows(split, cases, config, arguments, ConsoleProgress())
     parts = {"all queries": list(range(len(cases))), "hard queries": hard_cases(cases)}
+    if newcomers:
+        parts["users of the log"] = list(range(len(known)))
+        parts["newcomers"] = list(range(len(known), len(cases)))
     tables: dict[str, Any] = {}
     for name, places in parts.items():
         if places:
@@ -83,16 +89,23 @@ def _config(arguments: argparse.Namespace) -> PipelineConfig:
     return small_ablation_config() if arguments.small else ablation_config()
 
 
-def _split(arguments: argparse.Namespace) -> Split:
+def _data(arguments: argparse.Namespace) -> tuple[Split, Sequence[EvalCase]]:
+    """What is trained on, and searches of users whom it does not hold."""
     from onesearch_fast.data.readers import read_dataset
-    from onesearch_fast.data.split import leave_last_out
-    from onesearch_fast.data.synthetic import make_synthetic
+    from onesearch_fast.data.split import SEARCH, cases_of_newcomers, leave_last_out
+    from onesearch_fast.data.synthetic import make_newcomers, make_synthetic
 
     if arguments.data is not None:
-        return leave_last_out(read_dataset(arguments.data, order=arguments.order))
-    items, users = (_SMALL_ITEMS, _SMALL_USERS) if arguments.small else (_ITEMS, _USERS)
-    catalogue = make_synthetic(num_items=items, num_users=users, sessions_per_user=_SESSIONS)
-    return leave_last_out(catalogue.dataset)
+        return leave_last_out(read_dataset(arguments.data, order=arguments.order)), ()
+    items, users, newcomers = (
+        (_SMALL_ITEMS, _SMALL_USERS, _SMALL_NEWCOMERS)
+        if arguments.small
+        else (_ITEMS, _USERS, _NEWCOMERS)
+    )
+    shop = make_synthetic(num_items=items, num_users=users, sessions_per_user=_SESSIONS)
+    others = make_newcomers(num_items=items, num_users=newcomers, sessions_per_user=_SESSIONS)
+    split = leave_last_out(shop.dataset)
+    return split, cases_of_newcomers(split.log, others.dataset)[SEARCH]
 
 
 def _all_rows(
@@ -137,7 +150,9 @@ def _all_rows(
 def _values(
     folder: Path, split: Split, cases: list[EvalCase], num_beams: int, progress: Progress
 ) -> dict[str, Any]:
-    """Each metric of each case, kept in the run."""
+    """Each metric of each case, kept in the run by what the cases are."""
+    import hashlib
+
     import numpy as np
 
     from onesearch_fast.engine.searcher import Searcher
@@ -146,7 +161,9 @@ def _values(
     from onesearch_fast.evaluate.metrics import ranking_metrics
     from onesearch_fast.files import read_json, write_json
 
-    path = folder / f"values_{num_beams}.json"
+    asked = repr([(case.user_id, case.query, case.target_row) for case in cases])
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    path = folder / f"values_{num_beams}_{digest[:8]}.json"
     if not path.is_file():
         searcher = Searcher.load(folder / "served")
         ranker = GenerativeRanker(searcher, split.log.items, num_beams, say=progress.say)

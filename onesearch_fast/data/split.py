@@ -133,26 +133,29 @@ def leave_last_out(dataset: Dataset, stop_fraction: float = 0.1) -> Split:
     """
     if not 0.0 <= stop_fraction <= 1.0:
         raise invalid("leave_last_out", "stop_fraction", "a share in [0, 1]", stop_fraction)
-    profiles = {user.user_id: user.profile for user in dataset.users}
-    histories: list[UserHistory] = []
-    held_out: list[tuple[UserHistory, _Positive]] = []
-    for user_id, positives in _positives_by_user(dataset).items():
-        target = _target(positives)
-        kept = positives if target is None else _before(positives, target.session_start)
-        events = tuple(positive.event for positive in kept)
-        history = UserHistory(user_id, profiles.get(user_id), events)
-        if events:
-            histories.append(history)
-        if target is not None:
-            held_out.append((history, target))
+    histories, held_out = _hold_out(dataset)
     ends = {history.user_id: target.session_start for history, target in held_out}
     log = TrainLog(dataset.items, tuple(histories), tuple(_shown(dataset, ends)))
-    cases = tuple(_cases(log, held_out, stop_fraction))
-    without_query = tuple(
-        replace(case, query=None, query_kind=None, query_count=0) for case in cases
-    )
-    search = tuple(case for case in cases if case.query is not None)
-    return Split(dataset.name, log, {SEARCH: search, NEXT_ITEM: without_query})
+    return Split(dataset.name, log, _cases(log, held_out, stop_fraction))
+
+
+def cases_of_newcomers(log: TrainLog, dataset: Dataset) -> Mapping[str, tuple[EvalCase, ...]]:
+    """What `leave_last_out` asks of users whom `log` does not hold, by task.
+
+    The cases are all of the group "report", and their counts are those of `log`. A newcomer's
+    history is known at the moment of the question and was never fitted on.
+
+    Raises ValueError when `dataset` has other items than `log`, or shares a user with it.
+    """
+    where = "cases_of_newcomers"
+    if dataset.items != log.items:
+        raise invalid(where, "dataset", "the items of the log", "others")
+    users = {user.user_id for user in dataset.users} | set(user_logs(dataset.interactions))
+    shared = users & {history.user_id for history in log.histories}
+    if shared:
+        got = f"{len(shared)} of them, such as {min(shared)!r}"
+        raise invalid(where, "dataset", "no user of the log", got)
+    return _cases(log, _hold_out(dataset)[1], stop_fraction=0.0)
 
 
 def full_histories(dataset: Dataset) -> dict[str, UserHistory]:
@@ -270,11 +273,42 @@ def _target(positives: Sequence[_Positive]) -> _Positive | None:
     return (asked or fresh)[-1]
 
 
+def _hold_out(dataset: Dataset) -> tuple[list[UserHistory], list[tuple[UserHistory, _Positive]]]:
+    """What stays of each user's events where any does, and each target with what stays before."""
+    profiles = {user.user_id: user.profile for user in dataset.users}
+    histories: list[UserHistory] = []
+    held_out: list[tuple[UserHistory, _Positive]] = []
+    for user_id, positives in _positives_by_user(dataset).items():
+        target = _target(positives)
+        kept = positives if target is None else _before(positives, target.session_start)
+        events = tuple(positive.event for positive in kept)
+        history = UserHistory(user_id, profiles.get(user_id), events)
+        if events:
+            histories.append(history)
+        if target is not None:
+            held_out.append((history, target))
+    return histories, held_out
+
+
 def _before(positives: Sequence[_Positive], position: int) -> list[_Positive]:
     return [positive for positive in positives if positive.position < position]
 
 
 def _cases(
+    log: TrainLog, held_out: Sequence[tuple[UserHistory, _Positive]], stop_fraction: float
+) -> dict[str, tuple[EvalCase, ...]]:
+    """The targets by task; without their query they are what is taken next."""
+    cases = tuple(_questions(log, held_out, stop_fraction))
+    without_query = tuple(
+        replace(case, query=None, query_kind=None, query_count=0) for case in cases
+    )
+    return {
+        SEARCH: tuple(case for case in cases if case.query is not None),
+        NEXT_ITEM: without_query,
+    }
+
+
+def _questions(
     log: TrainLog, held_out: Sequence[tuple[UserHistory, _Positive]], stop_fraction: float
 ) -> Iterator[EvalCase]:
     events = [event for history in log.histories for event in history.events]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from onesearch_fast.cli.main import main
-from onesearch_fast.data.split import EvalCase
+from onesearch_fast.data.split import EvalCase, leave_last_out
+from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.evaluate.ablation import RowValues, compare_rows, hard_cases
 from onesearch_fast.train.ablation import ablation_config, ablation_rows, small_ablation_config
+from onesearch_fast.train.pipeline import run_pipeline
 from onesearch_fast.train.stages import find_stage
 
 NAMES = ["v1", "+ cot tasks", "+ self-distillation", "+ r-drop", "+ fgm", "+ focal"]
@@ -24,7 +26,9 @@ def test_all_rows_are_trained_once_and_compared(tmp_path: Path, capsys) -> None:
     rows = tables["all queries"]["rows"]
     assert [row["row"] for row in rows] == [*NAMES, "full v2"]
     assert [row["against"] for row in rows] == [None, *NAMES[:-1], "v1"]
-    assert "hard queries" in tables
+    parts = {name: table["cases"] for name, table in tables.items()}
+    assert parts["all queries"] == parts["users of the log"] + parts["newcomers"]
+    assert parts["all queries"] > parts["hard queries"] > 0 and parts["newcomers"] > 10
     # What rows have in common is the same file.
     trunk = [
         tmp_path / "seed_0" / run / "stage_2_cooccurrence" / "model.safetensors"
@@ -36,6 +40,18 @@ def test_all_rows_are_trained_once_and_compared(tmp_path: Path, capsys) -> None:
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
     assert before == after
     assert json.loads((tmp_path / "ablation.json").read_text()) == tables
+    check_no_trace_of_newcomers(tmp_path / "seed_0" / "v1")
+
+
+def check_no_trace_of_newcomers(run: Path) -> None:
+    """What is served has the bytes of a run that knows of no newcomers."""
+    shop = make_synthetic(num_items=200, num_users=60, sessions_per_user=5.0)
+    alone = run_pipeline(leave_last_out(shop.dataset), small_ablation_config(), run / "alone")
+    files = [path for path in sorted((run / "served").rglob("*")) if path.is_file()]
+    assert any(path.name == "model.safetensors" for path in files)
+    for path in files:
+        same = alone.served_folder / path.relative_to(run / "served")
+        assert path.read_bytes() == same.read_bytes(), path
 
 
 @pytest.mark.parametrize("base", [ablation_config(), small_ablation_config()])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesearch_fast.data.records import Dataset, Interaction, Item, User
-from onesearch_fast.data.split import Event, leave_last_out, user_group
+from onesearch_fast.data.split import Event, cases_of_newcomers, leave_last_out, user_group
 
 ITEMS = tuple(Item(str(i), f"item {i}") for i in range(8))
 
@@ -156,6 +156,40 @@ def test_groups_are_fixed_and_near_the_asked_share():
     assert set(stop) <= {name for name in names if user_group(name, 0.2) == "stop"}
     assert user_group("user 0", 0.0) == "report"
     assert user_group("user 0", 1.0) == "stop"
+
+
+def test_newcomers_are_asked_by_the_same_rules_and_counted_in_the_log():
+    split = split_of(row(1, 0, query="mug"), row(2, 1, query="cup"), row(3, 2, query="jug"))
+    log = (
+        row(1, 3, query="mug", user="n", session=1),
+        row(2, 4, "show", query="cup", user="n", session=2),
+        row(3, 1, query="cup", user="n", session=2, kind="head"),
+    )
+    cases = cases_of_newcomers(split.log, Dataset("d", ITEMS, (User("n", "adult"),), log))
+    own = split_of(*log, users=(User("n", "adult"),)).cases
+    for task, (case,) in cases.items():
+        counted = {"query_count": 1 if case.query else 0, "item_count": 1, "group": "report"}
+        assert case == replace(own[task][0], **counted)
+    assert cases["search"][0].history == (Event(1, 3, "click", "mug"),)
+
+
+def test_all_newcomers_are_reported():
+    log = [row(time, time, user=f"n{n}", session=time) for n in range(50) for time in (1, 2)]
+    cases = cases_of_newcomers(split_of().log, Dataset("d", ITEMS, (), tuple(log)))
+    assert [case.group for case in cases["search"]] == ["report"] * 50
+
+
+@pytest.mark.parametrize("others", [(User("u"),), ()])
+def test_a_user_of_the_log_is_no_newcomer(others):
+    split = split_of(row(1, 0), row(2, 1, session=2))
+    log = () if others else (row(9, 3),)
+    with pytest.raises(ValueError, match="dataset: expected no user of the log"):
+        cases_of_newcomers(split.log, Dataset("d", ITEMS, others, log))
+
+
+def test_newcomers_of_another_shop_are_refused():
+    with pytest.raises(ValueError, match="dataset: expected the items of the log"):
+        cases_of_newcomers(split_of(row(1, 0)).log, Dataset("d", ITEMS[1:]))
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])

@@ -12,8 +12,8 @@ import pytest
 
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.readers.native import write_folder
-from onesearch_fast.data.split import leave_last_out
-from onesearch_fast.data.synthetic import make_synthetic
+from onesearch_fast.data.split import cases_of_newcomers, leave_last_out
+from onesearch_fast.data.synthetic import make_newcomers, make_synthetic
 from onesearch_fast.data.synthetic.concepts import LANGUAGES, load_lexicon
 from onesearch_fast.data.synthetic.phrases import BUYER, SELLER, Phrases
 from onesearch_fast.data.synthetic.sessions import KINDS, MAX_SHOWN
@@ -55,6 +55,24 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(tmp_path):
     other = written(make_synthetic(seed=1, **sizes).dataset, tmp_path / "c")
     assert first == again
     assert all(first[name] != other[name] for name in first)
+
+
+def test_newcomers_are_other_users_of_the_same_shop(small, split):
+    others = make_newcomers(seed=3, num_items=600, num_users=300)
+    assert others.dataset.items == small.dataset.items
+    ids = [{user.user_id for user in shop.dataset.users} for shop in (small, others)]
+    assert len(ids[1]) == 300 and not ids[0] & ids[1]
+    assert {row.user_id for row in others.dataset.interactions} <= ids[1]
+    # Streams of their own: other tastes, and the same words only where few words are possible.
+    tastes = [shop.oracle._shoppers.tastes for shop in (small, others)]
+    assert not np.array_equal(*tastes)
+    said = [{row.query for row in shop.dataset.interactions} for shop in (small, others)]
+    assert len(said[0] & said[1]) < 0.4 * len(said[1])
+    cases = cases_of_newcomers(split.log, others.dataset)["search"]
+    ranked = others.oracle.rank(cases, 10)
+    targets = np.array([case.target_row for case in cases])
+    assert (ranked == targets[:, None]).any(axis=1).mean() > 0.7
+    assert make_newcomers(seed=3, num_items=600, num_users=300).dataset == others.dataset
 
 
 def test_another_process_with_other_hashes_of_strings_draws_the_same(small):

@@ -23,7 +23,7 @@ from onesearch_fast.data.synthetic.sessions import SessionSimulator, write_inter
 from onesearch_fast.data.synthetic.shoppers import draw_shoppers, write_users
 from onesearch_fast.errors import invalid
 
-__all__ = ["Oracle", "SyntheticCatalogue", "SyntheticSummary", "make_synthetic"]
+__all__ = ["Oracle", "SyntheticCatalogue", "SyntheticSummary", "make_newcomers", "make_synthetic"]
 
 MIN_ITEMS = 200  # fewer would leave categories without items
 
@@ -89,20 +89,60 @@ def make_synthetic(
 
     Cost: about 6 s and 0.4 GiB at the default size on one core.
     """
+    return _draw(_USERS, seed, num_items, num_users, sessions_per_user, num_days)
+
+
+def make_newcomers(
+    seed: int = 0,
+    num_items: int = 12_000,
+    num_users: int = 6_000,
+    sessions_per_user: float = 12.0,
+    num_days: int = 90,
+) -> SyntheticCatalogue:
+    """Other users of the shop that `make_synthetic` draws by the same `seed` and `num_items`.
+
+    The items are the same; users, sessions and words come from random streams of their own, and no
+    user id stands in both logs. For cases of users of whom nothing was trained on.
+    """
+    return _draw(_NEWCOMERS, seed, num_items, num_users, sessions_per_user, num_days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crowd:
+    """Users that are drawn together: what their ids begin with, and their random streams."""
+
+    prefix: str
+    first_stream: int
+    words: str
+
+
+_USERS = _Crowd("u", 1, "")
+_NEWCOMERS = _Crowd("n", 3, "newcomers' ")
+
+
+def _draw(
+    crowd: _Crowd,
+    seed: int,
+    num_items: int,
+    num_users: int,
+    sessions_per_user: float,
+    num_days: int,
+) -> SyntheticCatalogue:
     _check(seed, num_items, num_users, sessions_per_user, num_days)
     lexicon = load_lexicon()
-    item_rng, user_rng, session_rng = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
-    )
+    rngs = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(5)]
+    item_rng, (user_rng, session_rng) = rngs[0], rngs[crowd.first_stream :][:2]
     catalogue = draw_catalogue(lexicon, num_items, item_rng)
-    shoppers = draw_shoppers(lexicon, catalogue.layout, num_users, num_days, user_rng)
-    simulator = SessionSimulator(catalogue, shoppers, session_rng, Random(f"queries {seed}"))
+    shoppers = draw_shoppers(lexicon, catalogue.layout, num_users, num_days, user_rng, crowd.prefix)
+    queries = Random(f"{crowd.words}queries {seed}")
+    simulator = SessionSimulator(catalogue, shoppers, session_rng, queries)
     sessions = simulator.run(sessions_per_user, num_days)
+    times = Random(f"{crowd.words}times {seed}")
     dataset = Dataset(
         name="synthetic",
         items=write_items(catalogue, Random(f"titles {seed}")),
         users=write_users(lexicon, shoppers, user_rng),
-        interactions=write_interactions(sessions, Random(f"times {seed}")),
+        interactions=write_interactions(sessions, shoppers, times),
     )
     return SyntheticCatalogue(dataset, Oracle(catalogue, shoppers, sessions))
 

@@ -45,7 +45,7 @@ class Oracle:
         self._clicked: dict[str, list[Session]] = defaultdict(list)
         for session in sessions:
             if session.clicked is not None:
-                self._clicked[f"u{session.user:05d}"].append(session)
+                self._clicked[shoppers.user_id(session.user)].append(session)
         digests = [
             hashlib.blake2b(f"p{row:05d}".encode(), digest_size=8).digest()
             for row in range(len(catalogue.category))

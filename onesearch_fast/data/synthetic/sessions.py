@@ -273,15 +273,17 @@ class SessionSimulator:
         return tuple(int(value) for value in np.flatnonzero(common))
 
 
-def write_interactions(sessions: Sequence[Session], random: Random) -> tuple[Interaction, ...]:
+def write_interactions(
+    sessions: Sequence[Session], shoppers: Shoppers, random: Random
+) -> tuple[Interaction, ...]:
     """The log that the world sees, user by user, oldest first."""
     log: list[Interaction] = []
     for session in sessions:
-        log.extend(_rows(session, random))
+        log.extend(_rows(session, shoppers.user_id(session.user), random))
     return tuple(log)
 
 
-def _rows(session: Session, random: Random) -> list[Interaction]:
+def _rows(session: Session, user_id: str, random: Random) -> list[Interaction]:
     clock = session.time
     events = [(clock + 2 * place, row, "show") for place, row in enumerate(session.shown)]
     if session.clicked is not None:
@@ -291,7 +293,7 @@ def _rows(session: Session, random: Random) -> list[Interaction]:
         events.append((clock + random.randint(30, 900), session.clicked, "order"))
     return [
         Interaction(
-            user_id=f"u{session.user:05d}",
+            user_id=user_id,
             time=time,
             item_id=f"p{row:05d}",
             event=event,

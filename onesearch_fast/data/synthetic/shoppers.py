@@ -32,12 +32,14 @@ OWN_LANGUAGE, MIXED_LANGUAGE = 1.0, 0.6
 class Shoppers:
     """Hidden truth of the users, one entry per user.
 
+    prefix: what their ids begin with;
     language: index of LANGUAGES; drift_day: float64, inf = tastes stay; tastes: float32 [2,
     num_users, layout.width], before and after the drift; interests: float64 [num_users,
     num_categories], rows sum to 1; follow_up: float64 [num_categories, num_categories], the
     companions of a category.
     """
 
+    prefix: str
     language: Ints
     woman: npt.NDArray[np.bool_]
     age: Ints
@@ -45,6 +47,9 @@ class Shoppers:
     tastes: Floats
     interests: npt.NDArray[np.float64]
     follow_up: npt.NDArray[np.float64]
+
+    def user_id(self, number: int) -> str:
+        return f"{self.prefix}{number:05d}"
 
     def category_probabilities(self, users: Ints, previous: Ints) -> npt.NDArray[np.float64]:
         """float64 [n, num_categories]: where the next session goes; `previous` -1 = the first."""
@@ -61,7 +66,12 @@ class Shoppers:
 
 
 def draw_shoppers(
-    lexicon: Lexicon, layout: Layout, num_users: int, num_days: int, rng: np.random.Generator
+    lexicon: Lexicon,
+    layout: Layout,
+    num_users: int,
+    num_days: int,
+    rng: np.random.Generator,
+    prefix: str,
 ) -> Shoppers:
     """Draws languages, demographics, tastes before and after a drift, and interests."""
     woman = rng.random(num_users) < 0.55
@@ -75,6 +85,7 @@ def draw_shoppers(
     for number, category in enumerate(lexicon.categories):
         companions[number, list(category.companions)] = 1.0 / len(category.companions)
     return Shoppers(
+        prefix=prefix,
         language=language,
         woman=woman,
         age=rng.integers(0, len(lexicon.profile["ages"]), size=num_users),
@@ -89,8 +100,8 @@ def write_users(lexicon: Lexicon, shoppers: Shoppers, rng: np.random.Generator) 
     """The records that the world sees: an id, and for most a profile in the user's language."""
     told = rng.random(len(shoppers.language)) < PROFILE_SHARE
     return tuple(
-        User(f"u{number:05d}", _profile(lexicon, shoppers, number) if told[number] else None)
-        for number in range(len(told))
+        User(shoppers.user_id(number), _profile(lexicon, shoppers, number) if is_told else None)
+        for number, is_told in enumerate(told)
     )
 
 
