@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
+from onesearch_fast.errors import invalid
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.serve import export_served
 
+    if not (arguments.run_folder / "served").is_dir():
+        expected = "the run folder of a finished train or demo"
+        raise invalid("export", "RUN", expected, str(arguments.run_folder))
     export_served(arguments.run_folder, arguments.out, arguments.dtype)
     if arguments.json:
         print_json({"out": str(arguments.out), "dtype": arguments.dtype})

@@ -125,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError, BackendUnavailable) as error:
         if "ONESEARCH_DEBUG" in os.environ:
             raise
-        sentence = str(error).removeprefix(f"{arguments.verb}: ")
+        sentence = _sentence(error).removeprefix(f"{arguments.verb}: ")
         print(f"onesearch-fast {arguments.verb}: {sentence}", file=sys.stderr)
         print("  (ONESEARCH_DEBUG=1 shows the traceback)", file=sys.stderr)
         return 2
@@ -133,6 +133,13 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.resumes:
             print("the same command again goes on from here", file=sys.stderr)
         raise
+
+
+def _sentence(error: Exception) -> str:
+    """An error of the system names its file first, as all others do."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

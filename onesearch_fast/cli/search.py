@@ -29,7 +29,9 @@ _USER_REMEDY = """quote it as in --user '{"history": ["item id"]}'"""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("served", help="a served model folder")
-    parser.add_argument("query", nargs="*", help="queries, right behind it; none: read one by one")
+    parser.add_argument(
+        "query", nargs="*", default=[], help="queries, right behind it; none: read one by one"
+    )
     parser.add_argument("-k", type=int, default=10, help="items per query (10)")
     parser.add_argument("--num-beams", type=int, default=256, help="semantic IDs per query (256)")
     parser.add_argument(
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check_numbers(arguments)
     user = _parse_user(arguments.user)
     searcher = Searcher.load(arguments.served, dtype=arguments.dtype)
+    _check_filter(searcher, arguments.filter)
     if arguments.batch:
         _run_batch(searcher, arguments)
     elif arguments.query or arguments.next_item:
@@ -111,6 +114,16 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
     whole_number("search", "-k", arguments.k, 1)
     check_num_beams("search", arguments.num_beams)
     one_deadline_per_request("search", arguments.deadline_ms, 1)
+
+
+def _check_filter(searcher: Searcher, text: str | None) -> None:
+    """Once, as numbers are, but by the columns that the model's items have."""
+    if text is None:
+        return
+    try:
+        searcher.trie.filter(where=text, columns=searcher.columns)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--filter: {str(error).partition(': ')[2]}") from error
 
 
 def _parse_user(text: str | None) -> UserContext | None:

@@ -277,6 +277,8 @@ class Searcher:
             item_id: of the item that is missed.
             max_beams: the widest search that is tried to tell its place.
         """
+        if not isinstance(item_id, str):
+            raise _bad("item_id", "the id of an item, a str", type(item_id), TypeError)
         (question,) = self._questions([request], num_beams, filter, None)
         number = int(self.items.numbers([item_id])[0])
         if number < 0:

@@ -84,6 +84,11 @@ def test_an_ablation_without_beams_is_refused_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_of_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "export: RUN: expected the run folder of a finished train" in capsys.readouterr().err
+
+
 def interrupt(*_: object) -> int:
     raise KeyboardInterrupt
 

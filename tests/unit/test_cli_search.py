@@ -117,7 +117,9 @@ def test_bytes_that_are_no_text_end_no_conversation(
         (["mug", "-k", "0"], "k:"),
         (["mug", "--num-beams", "0"], "num-beams"),
         (["  "], "query"),
-        (["--batch", "no-such-file"], "no-such-file"),
+        (["--batch", "no-such-file"], "search: no-such-file: No such file"),
+        (["--filter", "price <"], "search: --filter: text: expected"),
+        (["mug", "--filter", "colour < 3"], "search: --filter: where: expected one of the columns"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -125,6 +127,12 @@ def test_bad_arguments_are_refused(
 ) -> None:
     assert main(["search", str(served_folder), *arguments]) == 2
     assert named in capsys.readouterr().err
+
+
+def test_a_folder_alone_is_missing_and_no_query(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["search"])
+    assert capsys.readouterr().err.endswith("are required: served\n")
 
 
 def test_a_folder_that_is_no_model_is_refused(

@@ -242,6 +242,8 @@ def test_bad_types_are_refused(searcher: Searcher, served_folder: Path) -> None:
         Searcher.load(served_folder, out_of_stock="hide")  # type: ignore[arg-type]
     with pytest.raises(KeyError):
         searcher.item("nowhere")
+    with pytest.raises(TypeError, match="item_id: expected the id of an item, a str"):
+        searcher.why_not(REQUESTS[0], 3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
