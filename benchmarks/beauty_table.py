@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -51,7 +52,8 @@ from onesearch_fast.train.stages.any_order import ORDERS
 METRICS = ("hr@1", "hr@5", "hr@10", "ndcg@10", "mrr@10", "hr@50")
 NUM_BEAMS = 128
 MADE_FROM = "made_from.json"
-TEMPLATE = Path(__file__).with_name("beauty_template.json")
+# By its place from here, so that a repository that moved goes on with its runs.
+TEMPLATE = os.path.relpath(Path(__file__).with_name("beauty_template.json"))
 # Items that the same users took, however their texts differ: what SIDs should bring together.
 ALIGNMENT = AlignmentConfig(
     steps=600,
@@ -69,7 +71,7 @@ def make_config(encoder: Path, seed: int) -> PipelineConfig:
     return PipelineConfig(
         sid=SidConfig(encoder=str(encoder), level_sizes=(512, 256), opq=(256,), opq_directions=16),
         model=ModelConfig(text_vocab_size=300),
-        prompts=PromptConfig(template=str(TEMPLATE), profiles=False),
+        prompts=PromptConfig(template=TEMPLATE, profiles=False),
         stages=(
             StageConfig(
                 "any_order",
