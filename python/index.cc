@@ -183,6 +183,20 @@ Vector<float> statistic(const SidTrie& trie, int level, const std::optional<Vect
   return statistic;
 }
 
+// By row of build's input; none where the trie keeps no scores.
+std::optional<Vector<float>> item_scores(const SidTrie& trie) {
+  const SidTrieView& view = trie.view();
+  if (view.item_scores == nullptr) return std::nullopt;
+  Vector<float> by_row(view.num_items);
+  float* const out = by_row.mutable_data();
+  std::fill_n(out, view.num_items, 0.0f);
+  for (uint32_t position = 0; position < view.num_items; ++position) {
+    const int64_t row = view.item_row(position);
+    if (row >= 0) out[row] = view.item_scores[position];
+  }
+  return by_row;
+}
+
 uint32_t num_nodes(const SidTrie& trie, int level) {
   trie.check_level("SidTrie.num_nodes", level, trie.view().num_levels);
   return trie.view().num_nodes[level];
@@ -228,6 +242,7 @@ void register_trie(py::module_& module) {
       .def_property_readonly("level_sizes", &level_sizes)
       .def_property_readonly("has_scores",
                              [](const SidTrie& t) { return t.view().item_scores != nullptr; })
+      .def("item_scores", &item_scores)
       .def_property_readonly("nbytes", &SidTrie::nbytes)
       .def("sections", &sections)
       .def("num_nodes", &num_nodes, py::arg("level"))

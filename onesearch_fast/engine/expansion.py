@@ -12,6 +12,7 @@ from onesearch_fast.engine.filters import Filters, items_allowed
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class ExpansionRule:
     """Which items of its SIDs an answer lists, and in which order.
 
     SIDs in beam order; within one, the items that `last` does not name first, then the catalogue's
-    order (best prior first); at most `items_per_sid` of each.
+    order (best prior first); at most `items_per_sid` of each. With `counts`, all items of a request
+    then stand by their own likelihood, where n counts what was taken of an item:
+
+        log p(item) = log p(SID) + log (1 + n) - log sum over the SID's items of (1 + n)
+
+    so that the rarer items of a likely SID do not stand before the best of the next one.
 
     Attributes:
         items_per_sid: most items of one SID; None for all.
@@ -42,41 +48,52 @@ class ExpansionRule:
             that a live store has since taken in, do not.
         dropped: likewise: these are left out.
         removed: [batch, any] item ids to leave out of each request, padded with -1.
+        counts: float32 by item id, at least 0: how often it was taken; 0 for ids past its end. An
+            item of `last` is as likely as the least likely one of its SID.
     """
 
     items_per_sid: int | None = None
     last: Bools | None = None
     dropped: Bools | None = None
     removed: Ints | None = None
+    counts: Floats | None = None
 
 
 ALL_ITEMS = ExpansionRule()
 
 
 def expand(
-    catalogues: Catalogues, filters: Filters, rank: Ints, k: int, rule: ExpansionRule
+    catalogues: Catalogues,
+    filters: Filters,
+    rank: Ints,
+    scores: Floats,
+    k: int,
+    rule: ExpansionRule,
 ) -> RankedItems:
     """The first `k` items of each request's SIDs that its filter lets through.
 
     Args:
         rank: [batch, beam], -1 for no SID.
+        scores: [batch, beam], log p(SID).
 
-    Cost: linear in the items below the given ranks; no Python work per beam.
+    Cost: linear in the items below the given ranks, a sort of them with `counts`; no Python work
+    per beam.
     """
     batch, beams = rank.shape
     ids, begin = catalogues.items(rank)
     row = np.repeat(np.arange(batch * beams), np.diff(begin))
+    likelihood = None if rule.counts is None else _likelihood(row, ids, scores.reshape(-1), rule)
     allowed = items_allowed(filters, row // beams, ids)
+    chosen = np.arange(len(ids))
     if rule.last is not None:
         # Stable in both keys, so each half keeps the catalogue's order.
-        order = np.lexsort((_named(rule.last, ids), row))
-        row, ids = row[order], ids[order]
-        allowed = None if allowed is None else allowed[order]
-    kept = _kept(row // beams, ids, allowed, rule)
-    row, ids = row[kept], ids[kept]
+        chosen = np.lexsort((_named(rule.last, ids), row))
+    chosen = chosen[_kept(row // beams, ids, allowed, rule)[chosen]]
     if rule.items_per_sid is not None:
-        within = _index_within(row, batch * beams) < rule.items_per_sid
-        row, ids = row[within], ids[within]
+        chosen = chosen[_index_within(row[chosen], batch * beams) < rule.items_per_sid]
+    if likelihood is not None:
+        chosen = chosen[np.lexsort((-likelihood[chosen], row[chosen] // beams))]
+    row, ids = row[chosen], ids[chosen]
     index = _index_within(row // beams, batch)
     row, ids, index = (column[index < k] for column in (row, ids, index))
     item_ids = np.full((batch, k), -1, dtype=np.int64)
@@ -84,6 +101,21 @@ def expand(
     item_ids[row // beams, index] = ids
     beam[row // beams, index] = row % beams
     return RankedItems(item_ids, beam, np.bincount(row // beams, minlength=batch))
+
+
+def _likelihood(
+    row: Ints, ids: Ints, scores: Floats, rule: ExpansionRule
+) -> npt.NDArray[np.float64]:
+    """log p(item) of all items below the SIDs, whether or not they will be listed."""
+    assert rule.counts is not None
+    counts = np.where(ids < len(rule.counts), np.take(rule.counts, ids, mode="clip"), 0.0)
+    log_share = np.log1p(counts) - np.log(np.bincount(row, 1.0 + counts)[row])
+    if rule.last is not None:
+        least = np.zeros(len(scores))
+        np.minimum.at(least, row, log_share)
+        log_share = np.where(_named(rule.last, ids), least[row], log_share)
+    likelihood: npt.NDArray[np.float64] = scores[row] + log_share
+    return likelihood
 
 
 def _kept(request: Ints, ids: Ints, allowed: Bools | None, rule: ExpansionRule) -> Bools:

@@ -114,7 +114,8 @@ class Hit:
 
     Attributes:
         item_id: the catalogue's id.
-        score: of the item's SID, a sum of log-probabilities in nats.
+        score: of the item's SID, a sum of log-probabilities in nats; the order of hits also looks
+            at the item's share of its SID.
         sid: the codes of its semantic ID, local to their levels.
         rank: the SID's number in the trie.
         reward: what the searcher's `Reranker` gave it; None where there is none, or for hits

@@ -126,4 +126,5 @@ class GenerateResult:
 
     def ranked_items(self, k: int, rule: ExpansionRule = ALL_ITEMS) -> RankedItems:
         """`item_ids` by a rule of choice, and the beam of each item."""
-        return expand(self._catalogues, self._filters, self.rank.cpu().numpy(), k, rule)
+        rank, scores = self.rank.cpu().numpy(), self.scores.cpu().numpy()
+        return expand(self._catalogues, self._filters, rank, scores, k, rule)

@@ -43,6 +43,7 @@ from onesearch_fast.index.sid_trie import SidTrie
 
 T = TypeVar("T")
 OutOfStock = Literal["last", "drop", "keep"]
+ItemOrder = Literal["likelihood", "sid"]
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class Searcher:
     """Answers queries from a served model folder. Safe to use from many threads.
 
     A query is encoded to its own SID, written into a prompt with the user's past, and the model's
-    SIDs are expanded to items: SIDs in beam order; within one, items in stock first, then by prior;
-    at most `items_per_sid` of each. An item has one SID, so none comes twice. A `Reranker` may then
-    re-order the best of them.
+    SIDs are expanded to items, in stock first and at most `items_per_sid` of each, which stand by
+    their likelihood, see `ExpansionRule`. An item has one SID, so none comes twice. A `Reranker`
+    may then re-order the best of them.
 
     Its engine may search a `LiveStore` that was made of the folder's catalogue: conditions then
     hold for the latest snapshot, and an item inserted since, of which `items` says nothing, is
@@ -88,15 +89,20 @@ class Searcher:
         out_of_stock: OutOfStock = "last",
         reranker: Reranker | None = None,
         rerank_top: int = 200,
+        item_order: ItemOrder = "likelihood",
     ) -> None:
         if out_of_stock not in ("last", "drop", "keep"):
             raise _bad("out_of_stock", "'last', 'drop' or 'keep'", out_of_stock)
+        if item_order not in ("likelihood", "sid"):
+            raise _bad("item_order", "'likelihood' or 'sid'", item_order)
         self._served = served
         self._engine = engine
         self._items_per_sid = whole_number("Searcher", "items_per_sid", items_per_sid, 1)
         self._out_of_stock = out_of_stock
         self._reranker = reranker
         self._rerank_top = whole_number("Searcher", "rerank_top", rerank_top, 1)
+        scores = served.trie.item_scores() if item_order == "likelihood" else None
+        self._counts = None if scores is None else np.maximum(scores, 0.0)
         self._writer = PromptWriter(served, engine.max_prompt_tokens)
 
     @classmethod
@@ -111,6 +117,7 @@ class Searcher:
         *,
         reranker: Reranker | None = None,
         rerank_top: int = 200,
+        item_order: ItemOrder = "likelihood",
         prefix_cache_bytes: int = 0,
         max_memory_bytes: int | None = None,
         quantization: str | None = None,
@@ -126,6 +133,9 @@ class Searcher:
             verify: read every file and compare it with the manifest; else names and sizes only.
             reranker: re-orders the `rerank_top` best hits of each answer; the others follow as they
                 were.
+            item_order: "likelihood" orders items by their own, where the folder's trie keeps what
+                was taken of each, as those of `run_pipeline` do; "sid" lists SID after SID, items
+                of higher prior first in each.
             prefix_cache_bytes, max_memory_bytes, quantization: as of `Engine.from_pretrained`. A
                 user's prompts begin alike, and so do the pages of one answer: where they come again
                 soon, a cache of some 64 MB saves most of their reading.
@@ -143,7 +153,7 @@ class Searcher:
             max_memory_bytes=max_memory_bytes,
             quantization=quantization,
         )
-        return cls(served, engine, items_per_sid, out_of_stock, reranker, rerank_top)
+        return cls(served, engine, items_per_sid, out_of_stock, reranker, rerank_top, item_order)
 
     @property
     def items(self) -> ItemTable:
@@ -376,6 +386,7 @@ class Searcher:
                 last=self._unavailable if self._out_of_stock == "last" else None,
                 dropped=self._unavailable if self._out_of_stock == "drop" else None,
                 removed=past_items([one.case for one in batch]) if remove_history else None,
+                counts=self._counts,
             )
             catalogue = latest("Searcher", self._engine.trie)
             items = beams.ranked_items(min(need, catalogue.num_items), rule)

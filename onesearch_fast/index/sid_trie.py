@@ -69,7 +69,8 @@ class SidTrie(Catalogue):
             item_ids: [num_items] distinct int64 of at least 0; default: row numbers.
             item_scores: [num_items] priors, higher first inside one SID; equal priors (the default)
                 are ordered by a hash of the item id, never by row.
-            keep_scores: whether to store item_scores, as float32, for `node_statistic`.
+            keep_scores: whether to store item_scores, as float32, for `node_statistic` and
+                `item_scores`.
 
         Raises:
             ValueError: an empty catalogue, a code out of range (the message names the first row and
@@ -175,6 +176,13 @@ class SidTrie(Catalogue):
     def section_bytes(self) -> SectionBytes:
         """`nbytes` broken down by section and level."""
         return SectionBytes.of(self._handle.sections(), self.num_levels, self.nbytes)
+
+    def item_scores(self) -> npt.NDArray[np.float32] | None:
+        """float32 [num_items]: the kept priors in the row order of `build`; None without any.
+
+        Cost: one pass over the items.
+        """
+        return self._handle.item_scores()
 
     def rank_of(self, item_ids: Any) -> npt.NDArray[np.int64]:
         """int64 [n]: the rank of each item's SID, -1 for an id that the trie does not hold.

@@ -20,15 +20,16 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def write_served(folder: Path, model_folder: Path, sids: SemanticIds, inputs: StageInputs) -> None:
-    """Writes a served model; inside one SID, items with more events in the log come first."""
+    """Writes a served model, which knows of each item how many events it has in the log."""
     log, sizes = inputs.log, sids.codebooks.level_sizes
+    counts = log.item_popularity()
     long_history = None
     if inputs.prompts.config.long_history is not None:
         long_history = LongHistoryQFormer.load(model_folder / LONG_HISTORY)
     ServedModel.write(
         folder,
         open_model(model_folder),
-        SidTrie.build(sids.codes, sizes, item_scores=log.item_popularity()),
+        SidTrie.build(sids.codes, sizes, item_scores=counts, keep_scores=True),
         ItemTable.build(log.items),
         sids.codebooks,
         sids.encoder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -169,6 +170,31 @@ def test_out_of_stock(served_folder: Path, searcher: Searcher) -> None:
         assert all(sorted(flags) == flags for flags in map(sold_out, by_sid.values()))
 
 
+def test_items_stand_by_likelihood_where_the_folder_knows_their_counts(
+    served_folder: Path, served_parts: dict[str, Any], tmp_path: Path
+) -> None:
+    trie = served_parts["trie"]
+    counts = np.random.default_rng(0).integers(0, 50, trie.num_items).astype(float)
+    codes = trie.item_codes(np.arange(trie.num_items))
+    known = osf.SidTrie.build(codes, trie.level_sizes, item_scores=counts, keep_scores=True)
+    ServedModel.write(tmp_path / "model", **{**served_parts, "trie": known})
+    by_likelihood = Searcher.load(tmp_path / "model", out_of_stock="keep")
+    by_sid = Searcher.load(tmp_path / "model", out_of_stock="keep", item_order="sid")
+    hits, as_before = (one.search(REQUESTS[:1], k=90)[0] for one in (by_likelihood, by_sid))
+    of_sid = known.node_statistic(known.num_levels, "sum", counts + 1)
+
+    def likelihood(hit: Hit) -> float:
+        row = by_likelihood.items.rows([hit.item_id])[0]
+        return hit.score + math.log1p(counts[row]) - math.log(of_sid[hit.rank])
+
+    assert hits == sorted(as_before, key=likelihood, reverse=True) != as_before
+    rows = by_likelihood.search_rows(REQUESTS[:1], 90, num_beams=256)[0]
+    assert [f"item-{row}" for row in rows if row >= 0] == ids(hits)
+    without = Searcher.load(served_folder, out_of_stock="keep")
+    ranks = [hit.rank for hit in without.search(REQUESTS[:1], k=90)[0]]
+    assert len(set(ranks)) == 1 + sum(map(int.__ne__, ranks, ranks[1:]))
+
+
 def test_at_most_so_many_items_of_one_sid(served_folder: Path) -> None:
     one = Searcher.load(served_folder, items_per_sid=1)
     hits = one.search(REQUESTS, k=90, num_beams=90, remove_history=False)
@@ -240,6 +266,8 @@ def test_bad_types_are_refused(searcher: Searcher, served_folder: Path) -> None:
         Searcher.load(served_folder, items_per_sid=0)
     with pytest.raises(ValueError, match="out_of_stock"):
         Searcher.load(served_folder, out_of_stock="hide")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="item_order"):
+        Searcher.load(served_folder, item_order="price")  # type: ignore[arg-type]
     with pytest.raises(KeyError):
         searcher.item("nowhere")
     with pytest.raises(TypeError, match="item_id: expected the id of an item, a str"):

@@ -296,6 +296,8 @@ def test_scores_are_kept_when_asked() -> None:
     for kind in ("sum", "mean", "max", "quantile"):
         stored = kept.node_statistic(2, kind)
         assert (stored == plain.node_statistic(2, kind, scores.astype(np.float32))).all()
+    assert (kept.item_scores() == scores.astype(np.float32)).all()
+    assert plain.item_scores() is None
     with pytest.raises(ValueError, match=r"values: expected .* keep_scores=True"):
         plain.node_statistic(2, "sum")
     assert (plain.node_statistic(3, "count") == plain.count_items(3, range(plain.num_sids))).all()
