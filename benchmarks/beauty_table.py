@@ -26,7 +26,7 @@ from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import Split, TrainLog, leave_last_out
-from onesearch_fast.engine.searcher import Searcher
+from onesearch_fast.engine.searcher import ItemOrder, Searcher
 from onesearch_fast.errors import invalid
 from onesearch_fast.evaluate.baselines.sasrec import SasRecConfig
 from onesearch_fast.evaluate.bootstrap import (
@@ -51,6 +51,7 @@ from onesearch_fast.train.stages.any_order import ORDERS
 
 METRICS = ("hr@1", "hr@5", "hr@10", "ndcg@10", "mrr@10", "hr@50")
 NUM_BEAMS = 128
+ITEM_ORDER: ItemOrder = "likelihood"
 MADE_FROM = "made_from.json"
 # By its place from here, so that a repository that moved goes on with its runs.
 TEMPLATE = os.path.relpath(Path(__file__).with_name("beauty_template.json"))
@@ -121,7 +122,12 @@ def check_same(path: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def evaluation_settings() -> dict[str, Any]:
-    return {"sasrec": asdict(SASREC), "num_beams": NUM_BEAMS, "metrics": METRICS}
+    return {
+        "sasrec": asdict(SASREC),
+        "num_beams": NUM_BEAMS,
+        "item_order": ITEM_ORDER,
+        "metrics": METRICS,
+    }
 
 
 def evaluate_seed(split: Split, runs: Path, seed: int) -> dict[str, Any]:
@@ -143,8 +149,13 @@ def evaluate_seed(split: Split, runs: Path, seed: int) -> dict[str, Any]:
 
 
 def evaluate(split: Split, served: Path, seed: int) -> EvaluationReport:
+    searcher = Searcher.load(served, item_order=ITEM_ORDER)
+    if searcher.trie.item_scores() is None:
+        expected, got = "a trie that keeps item scores", f"{served}, of an earlier version"
+        remedy = f"remove {served} to have it written again"
+        raise invalid("beauty_table", "--runs", expected, got, remedy)
     return evaluate_served(
-        Searcher.load(served),
+        searcher,
         split,
         load_text_encoder(served / "text_encoder"),
         num_beams=NUM_BEAMS,

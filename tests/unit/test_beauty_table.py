@@ -69,6 +69,11 @@ def test_an_evaluation_with_other_settings_is_refused(beauty_table, tmp_path, mo
         beauty_table.evaluate_seed(None, tmp_path, 0)
 
 
+def test_a_served_folder_without_counts_is_refused(beauty_table, served_folder):
+    with pytest.raises(ValueError, match=r"expected a trie that keeps item scores.*remove "):
+        beauty_table.evaluate(None, served_folder, 0)
+
+
 def test_a_table_of_two_seeds_is_a_quick_one(beauty_table, capsys):
     beauty_table.show({"seeds": [{}, {}], "systems": {}})
     assert capsys.readouterr().out == "quick table (2 seeds)\n"
