@@ -43,7 +43,7 @@ def complaint(
     where: str, argument: str, expected: str, got: object, remedy: str | None = None
 ) -> str:
     """The package's sentence for a bad argument; long values are cut at 200 characters."""
-    shown = got if isinstance(got, str) else repr(got)
+    shown = got if isinstance(got, str) and got.strip() else repr(got)
     if len(shown) > 200:
         shown = shown[:197] + "..."
     sentence = f"{where}: {argument}: expected {expected}, got {shown}"

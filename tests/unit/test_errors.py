@@ -17,3 +17,9 @@ def test_kind_and_long_values() -> None:
     assert isinstance(error, DataError)
     assert len(str(error)) < 260
     assert str(error).endswith("...")
+
+
+def test_text_that_cannot_be_seen_is_quoted() -> None:
+    for blank in ("", "  ", "\n"):
+        assert str(invalid("read", "title", "text", blank)).endswith(f"got {blank!r}")
+    assert str(invalid("read", "title", "text", "none")).endswith("got none")
