@@ -169,7 +169,7 @@ class DecodeProgram:
 def _searched(batch: SearchBatch, requests: int) -> list[Searched]:
     """What each request searches, filled up with what the first does."""
     tries = batch.catalogues.per_request(len(batch))
-    own = list(zip(tries, batch.filters or [None] * len(batch), strict=True))
+    own: list[Searched] = list(zip(tries, batch.filters or [None] * len(batch), strict=True))
     return own + own[:1] * (requests - len(own))
 
 

@@ -154,7 +154,8 @@ def _item_hash(ids: torch.Tensor) -> torch.Tensor:
     """int64 that sorts as the hash of docs/trie_file_format.md does without a sign."""
 
     def shifted(x: torch.Tensor, bits: int) -> torch.Tensor:
-        return x >> bits & (1 << (64 - bits)) - 1  # of int64, `>>` alone copies the sign
+        part: torch.Tensor = x >> bits & (1 << (64 - bits)) - 1  # `>>` alone copies the sign
+        return part
 
     x = ids + _signed(0x9E3779B97F4A7C15)
     x = (x ^ shifted(x, 30)) * _signed(0xBF58476D1CE4E5B9)
@@ -169,9 +170,9 @@ def _signed(bits: int) -> int:
 def _positions_by_id(ids: torch.Tensor | None, order: torch.Tensor) -> torch.Tensor | None:
     """Positions [num_items] by ascending id; None where an id occurs twice."""
     if ids is None:
-        return torch.empty_like(order).scatter_(
-            0, order, torch.arange(len(order), device=order.device)
-        )
+        positions = torch.empty_like(order)
+        positions[order] = torch.arange(len(order), device=order.device)
+        return positions
     ascending, positions = ids[order].sort()
     return None if bool((ascending[1:] == ascending[:-1]).any()) else positions
 

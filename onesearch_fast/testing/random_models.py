@@ -80,13 +80,14 @@ def random_model(
     seed: int = 0,
     size: ModelSize = ModelSize(),
     spread: float = 0.2,
+    device: str = "cpu",
     **config: Any,
 ) -> torch.nn.Module:
-    """A `transformers` language model whose logits are far from uniform.
+    """A `transformers` language model in float32 whose logits are far from uniform.
 
     Every weight is drawn with standard deviation `spread`, norms around 1 and biases included, so
-    that a forgotten weight shows. `config` replaces fields of `size`, and what it does not have
-    goes to the model's config as it is.
+    that a forgotten weight shows; a GPU draws others than a CPU. `config` replaces fields of
+    `size`, and what it does not have goes to the model's config as it is.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
@@ -98,8 +99,9 @@ def random_model(
     )
     auto = AutoModelForSeq2SeqLM if settings.is_encoder_decoder else AutoModelForCausalLM
     from_config: Callable[..., torch.nn.Module] = auto.from_config
-    model = from_config(settings, dtype=torch.float32).eval()
-    _randomise(model, spread, torch.Generator().manual_seed(seed))
+    with torch.device(device):
+        model = from_config(settings, dtype=torch.float32).eval()
+    _randomise(model, spread, torch.Generator(device).manual_seed(seed))
     return model
 
 
@@ -110,7 +112,8 @@ def _randomise(model: torch.nn.Module, spread: float, generator: torch.Generator
     with torch.no_grad():
         for name, weight in weights.items():
             around_one = ("norm" in name or ".ln_" in name) and name.endswith("weight")
-            noise = spread * torch.randn(weight.shape, generator=generator)
+            drawn = torch.randn(weight.shape, generator=generator, device=weight.device)
+            noise = spread * drawn
             weight.copy_(noise + 1 if around_one else noise)
 
 
@@ -130,7 +133,7 @@ def generate_with_transformers(
     defaults are switched off. Beams that `transformers` fills up with have scores below -1e8.
     """
     generate: Callable[..., Any] = model.generate  # type: ignore[assignment]
-    batch, start = len(input_ids), torch.tensor(decoder_prefix_ids)
+    batch, start = len(input_ids), torch.tensor(decoder_prefix_ids, device=input_ids.device)
     if decoder_prefix_ids:
         constraint["decoder_input_ids"] = start.expand(batch, -1)
     out = generate(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import io
+import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,75 +15,124 @@ from typing import Any
 import pytest
 import torch
 
-from onesearch_fast.ops import beam_attention
-
-PATH = Path(__file__).parents[2] / "benchmarks" / "gpu_suite.py"
+FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def suite() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_suite", PATH)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gpu_suite"] = module
-    spec.loader.exec_module(module)
+def benchmarks() -> Iterator[Any]:
+    """Imports a module of the folder, as its scripts import each other."""
+    sys.path.insert(0, str(FOLDER))
+    yield importlib.import_module
+    sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def suite(benchmarks: Any) -> ModuleType:
+    module: ModuleType = benchmarks("gpu_suite")
     return module
 
 
+def rows_of(suite: ModuleType, stage: Any, seconds: float = 60) -> list[dict[str, Any]]:
+    out = io.StringIO()
+    suite.write_rows(stage, suite.Run(True, time.time() + seconds), out)
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
 def test_every_stage_has_an_end_within_eight_minutes(suite: ModuleType) -> None:
-    ends = [suite.ENDS[name] for name in suite.STAGES]
+    assert list(suite.ENDS) == list(suite.STAGES)
+    ends = list(suite.ENDS.values())
     assert ends == sorted(ends)
     assert ends[-1] < 8 * 60
 
 
-def test_a_program_is_stopped_at_the_end_of_its_stage(suite: ModuleType) -> None:
+@pytest.mark.parametrize("module", ["gpu_operators", "gpu_steps", "gpu_index", "gpu_searches"])
+def test_every_row_can_be_measured(benchmarks: Any, module: str) -> None:
+    """On the CPU, in small: what a GPU is to run once, unattended, holds no slip of the pen."""
+    target = benchmarks("gpu_timing").Target(dry=True)
+    rows = [label | measure() for label, measure in benchmarks(module).measure(target)]
+    assert rows
+    json.dumps(rows)
+
+
+def test_every_operator_with_a_gpu_kernel_has_a_row(benchmarks: Any) -> None:
+    operators = benchmarks("gpu_operators")
+    rows = [label for label, _ in operators.measure(benchmarks("gpu_timing").Target(dry=False))]
+    kernels = FOLDER.parent / "onesearch_fast" / "kernels"
+    files = [*kernels.glob("cuda/[a-z]*.py"), *kernels.glob("triton/[a-z]*.py")]
+    names = {path.stem for path in files}
+    assert "sid_embedding_bag" in names
+    assert names <= {row["operator"] for row in rows}
+    for operator in operators.with_gpu_kernels():
+        for case in operators.served(operator):
+            case.build(torch.bfloat16)
+
+
+def test_a_program_is_stopped_before_the_end_of_its_stage(suite: ModuleType) -> None:
+    def stage(run: Any) -> Any:
+        code = "print('so far', flush=True); import time; time.sleep(60)"
+        yield {}, lambda: suite.run_program(run, sys.executable, "-c", code)
+
+    started = time.time()
+    (row,) = rows_of(suite, stage, seconds=5)
+    assert time.time() - started < 30
+    assert "timed out\nso far" in row["error"]
+
+
+def test_a_row_that_fails_takes_no_other_with_it(suite: ModuleType) -> None:
+    def stage(run: Any) -> Any:
+        yield {"row": 1}, lambda: {"us": 2.0}
+        yield {"row": 2}, lambda: {"us": 1 / 0}
+        yield {"row": 3}, lambda: {"us": 3.0}
+
+    first, second, third = rows_of(suite, stage)
+    assert (first["us"], third["us"]) == (2.0, 3.0)
+    assert second["error"].startswith("ZeroDivisionError")
+
+
+def test_what_there_is_no_time_for_is_cut(suite: ModuleType) -> None:
+    def stage(run: Any) -> Any:
+        yield {"row": 1}, dict
+
+    assert rows_of(suite, stage, seconds=-1) == [{"row": 1, "cut": True}]
+
+
+def test_a_process_that_hangs_leaves_the_rows_before_it(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "suite.py"
+    script.write_text(
+        "import sys, time\n"
+        "with open(sys.argv[sys.argv.index('--rows') + 1], 'w') as rows:\n"
+        '    rows.write(\'{"us": 1}\\n{"us": \')\n'
+        "    rows.flush()\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.setattr(suite, "__file__", str(script))
     report = suite.Report("none", {})
-    started = time.monotonic()
-
-    def sleep(limit: Any) -> Any:
-        return suite.run_program(limit, sys.executable, "-c", "import time; time.sleep(60)")
-
-    suite.run_stage(report, "tests", sleep, started + 0.2)
-    assert time.monotonic() - started < 30
-    assert report.failed == ["tests"]
-    assert "timed out" in report.stages["tests"]["error"]
+    with (tmp_path / "log").open("w") as log:
+        suite.run_stage(report, "steps", time.time() + 5, log)
+        suite.run_stage(report, "leaks", time.time() - 1, log)
+    assert report.stages == {"steps": [{"us": 1}]}
+    assert report.failed == ["steps: stopped at the end of its time"]
+    assert report.cut == ["leaks"]
 
 
-def test_what_there_is_no_time_for_is_reported(suite: ModuleType) -> None:
-    report = suite.Report("none", {})
-
-    def stage(limit: Any) -> list[int]:
-        done = []
-        for number in range(4):
-            if limit.allows(number):
-                done.append(number)
-            if number == 1:
-                limit.end = time.monotonic()
-        return done
-
-    suite.run_stage(report, "shares", stage, time.monotonic() + 60)
-    suite.run_stage(report, "searches", stage, time.monotonic() - 1)
-    assert report.stages == {"shares": [0, 1]}
-    assert report.cut == ["shares: 2", "shares: 3", "searches"]
-    assert not report.failed
-
-
-def test_attention_is_compared_with_the_formula(suite: ModuleType) -> None:
+def test_attention_is_compared_with_the_formula(benchmarks: Any) -> None:
+    operators = benchmarks("gpu_operators")
     torch.manual_seed(0)
-    whole = suite.AttentionCase.random((2, 3, 300, 4, 2, 64), device="cpu")
+    whole = operators.AttentionCase.random((2, 3, 300, 4, 2, 64), "cpu")
     alone = whole.without_own()
+    tolerance = operators.ATTENTION_TOLERANCE
     for case in (whole, alone):
-        got = beam_attention(case.query, *case.context, *case.own).float()
-        torch.testing.assert_close(got, case.in_float32(), **suite.ATTENTION_TOLERANCE)
-    folded = alone.folded().float()
-    torch.testing.assert_close(folded, alone.in_float32(), **suite.ATTENTION_TOLERANCE)
-    assert not torch.allclose(whole.in_float32(), alone.in_float32(), **suite.ATTENTION_TOLERANCE)
+        torch.testing.assert_close(case.ours().float(), case.in_float32(), **tolerance)
+    torch.testing.assert_close(alone.folded().float(), alone.in_float32(), **tolerance)
+    assert not torch.allclose(whole.in_float32(), alone.in_float32(), **tolerance)
 
 
 def test_without_a_gpu_nothing_is_run(
     suite: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(suite, "no_gpu", lambda: True)
     monkeypatch.setattr(sys, "argv", ["gpu_suite.py"])
     assert suite.main() == 2
     assert "no GPU" in capsys.readouterr().err

@@ -112,6 +112,14 @@ CASES = (
 )
 
 
+# Prompts of Qwen3-1.7B; what a prefix cache leaves of one.
+SERVED = (
+    Case("prompt-1000", _plain(batch=4, tokens=1000, kv_heads=8, head_dim=128)),
+    Case("prompt-5000", _plain(batch=1, tokens=5000, kv_heads=8, head_dim=128)),
+    Case("rest-200", _plain(batch=1, tokens=200, prompt=1000, kv_heads=8, head_dim=128)),
+)
+
+
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     batch, tokens, heads, head_dim = arguments["query"].shape

@@ -75,6 +75,13 @@ CASES = (
 )
 
 
+# Logits of a level, and a part of a vocabulary.
+SERVED = tuple(
+    Case(f"{rows}x{columns}", _plain(rows=rows, columns=columns))
+    for rows, columns in ((256, 8192), (2048, 8192), (512, 32768))
+)
+
+
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     return torch.full((len(arguments["x"]),), 1e4)

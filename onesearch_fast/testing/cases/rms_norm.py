@@ -77,6 +77,22 @@ CASES = (
 )
 
 
+def _hidden_states(rows: int, hidden: int) -> Callable[[torch.dtype], Arguments]:
+    def build(dtype: torch.dtype) -> Arguments:
+        generator = torch.Generator().manual_seed(rows)
+        x = torch.randn(rows, hidden, generator=generator).to(dtype)
+        return random_rows(dtype, hidden=hidden) | {"x": x}
+
+    return build
+
+
+# Of 256 beams, of 8 x 256, and of a prompt.
+SERVED = tuple(
+    Case(f"{rows}x{hidden}", _hidden_states(rows, hidden))
+    for rows, hidden in ((256, 1024), (256, 2048), (2048, 2048), (5000, 2048))
+)
+
+
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     return torch.full_like(arguments["x"].contiguous(), 1e4)

@@ -99,6 +99,12 @@ CASES = (
     Case("cut_from_one_product", _altered(_cut_from_one_product)),
 )
 
+# Queries of 256 beams, of 8 x 256, and of a prompt.
+SERVED = tuple(
+    Case(f"{batch}x{tokens}", _plain(batch=batch, tokens=tokens, heads=16, head_dim=128))
+    for batch, tokens in ((1, 256), (8, 256), (1, 5000))
+)
+
 
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""

@@ -135,6 +135,16 @@ CASES = (
 )
 
 
+# 64 histories of 200 items, and one.
+SERVED = tuple(
+    Case(
+        f"{bags}x200",
+        _plain(items_of=(200,) * bags, level_sizes=(4096, 1024, 512, 256, 256), dim=768),
+    )
+    for bags in (64, 1)
+)
+
+
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     table, codes = arguments["table"], arguments["codes"]

@@ -61,6 +61,14 @@ CASES = (
 )
 
 
+SERVED = (
+    Case(
+        "64x200",
+        _plain(items_of=(200,) * 64, level_sizes=(4096, 1024, 512, 256, 256), dim=768),
+    ),
+)
+
+
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     return torch.full((sum(arguments["level_sizes"]), arguments["grad_out"].shape[1]), 1e4)

@@ -1,0 +1,173 @@
+"""Every operator that has a kernel for a GPU, on its `SERVED` cases; attention beside torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from gpu_timing import Target
+
+from onesearch_fast.ops import beam_attention
+from onesearch_fast.registry import REFERENCE, Operator, backends_of, operators, why_not
+from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.devices import on_device
+
+Row = dict[str, Any]
+Rows = Iterator[tuple[Row, Callable[[], Row]]]
+
+# batch, beams, prompt, heads, kv_heads, head_dim
+ATTENTIONS = (
+    (4, 256, 1000, 16, 8, 128),
+    (1, 256, 1000, 16, 8, 128),
+    (1, 128, 128, 16, 8, 128),
+    (1, 128, 512, 16, 8, 128),
+    (8, 256, 1000, 12, 12, 64),
+)
+OWN_STEPS = 3
+# Results of some 1 / sqrt(prompt), so 0.03 to 0.1, rounded to 8 bits; weights were rounded before.
+ATTENTION_TOLERANCE = {"rtol": 1e-2, "atol": 1e-3}
+
+
+def measure(target: Target) -> Rows:
+    """What the machine itself does, each operator, and attention against its rivals."""
+    yield {"operator": "copy"}, partial(copy, target)
+    yield {"operator": "matmul"}, partial(matmul, target)
+    for shape in ATTENTIONS[-1:] if target.dry else ATTENTIONS:
+        names = ("batch", "beams", "prompt", "heads", "kv_heads", "head_dim")
+        label = {"operator": "beam_attention"} | dict(zip(names, shape, strict=True))
+        small = (2, 3, 300, *shape[3:])
+        yield label, partial(race_attention, target, small if target.dry else shape)
+    for operator in with_gpu_kernels():
+        for case in operator.cases.CASES[:1] if target.dry else served(operator):
+            label = {"operator": operator.name, "case": case.name}
+            yield label, partial(time_case, target, operator, case)
+
+
+def with_gpu_kernels() -> list[Operator]:
+    return [one for one in operators() if {"cuda", "triton"} & {*backends_of(one)}]
+
+
+def served(operator: Operator) -> Sequence[Case]:
+    """`SERVED` of its cases: shapes as searches and training have them; else the plain case."""
+    return getattr(operator.cases, "SERVED", operator.cases.CASES[:1])
+
+
+def time_case(target: Target, operator: Operator, case: Case) -> Row:
+    """Graphed, by every backend that can run; each result checked against the reference first."""
+    dtype = torch.bfloat16 if torch.bfloat16 in operator.dtypes else operator.dtypes[0]
+    arguments = on_device(case.build(dtype), target.device)
+    moved = [one for one in arguments.values() if isinstance(one, torch.Tensor)]
+    row: Row = {"dtype": str(dtype), "input_bytes": sum(one.nbytes for one in moved)}
+    for backend in (*target.backends, REFERENCE):
+        reason = why_not(operator, backend, target.device, dtype)
+        if reason is not None:
+            row[backend] = {"why_not": reason}
+            continue
+        out = on_device(operator.cases.poisoned(case.build(dtype)), target.device)
+        work = partial(operator.function, **arguments, out=out, backend=backend)
+        work()
+        operator.cases.check(arguments, out, operator.tolerance[dtype])
+        # The reference may ask the host, which no graph can hold.
+        row[backend] = target.microseconds(work if backend == REFERENCE else target.graphed(work))
+    return row
+
+
+def copy(target: Target) -> Row:
+    """The bandwidth to compare with: bytes read and written."""
+    source = torch.randn(1 << (16 if target.dry else 30), device=target.device)
+    to = torch.empty_like(source)
+    times = target.microseconds(lambda: to.copy_(source), repeats=20)
+    return times | {"gb_per_s": 2e-3 * source.nbytes / times["median_us"]}
+
+
+def matmul(target: Target) -> Row:
+    """The rate of matrix products to compare with."""
+    size = 64 if target.dry else 8192
+    a, b = (torch.randn(size, size, device=target.device).bfloat16() for _ in range(2))
+    times = target.microseconds(lambda: a @ b, repeats=20)
+    return times | {"tflop_per_s": 2e-6 * size**3 / times["median_us"]}
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """Arguments of `beam_attention`, bfloat16; `own` is empty for the context alone."""
+
+    query: torch.Tensor
+    context: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    own: tuple[torch.Tensor, ...]
+
+    @classmethod
+    def random(cls, shape: Sequence[int], device: str) -> AttentionCase:
+        batch, beams, prompt, heads, kv_heads, head_dim = shape
+
+        def normal(*sizes: int) -> torch.Tensor:
+            return torch.randn(sizes, dtype=torch.bfloat16, device=device)
+
+        context = [normal(batch, kv_heads, prompt, head_dim) for _ in range(2)]
+        lengths = torch.full((batch,), prompt, dtype=torch.int32, device=device)
+        own = [normal(batch, OWN_STEPS, beams, kv_heads, head_dim) for _ in range(2)]
+        ancestry = torch.randint(beams, (batch, beams, OWN_STEPS), device=device).int()
+        query = normal(batch, beams, heads, head_dim)
+        return cls(query, (context[0], context[1], lengths), (own[0], own[1], ancestry))
+
+    def without_own(self) -> AttentionCase:
+        return AttentionCase(self.query, self.context, ())
+
+    def grouped(self) -> torch.Tensor:
+        """The query as [batch, kv_head, beam, head of the group, head_dim]."""
+        batch, beams, heads, head_dim = self.query.shape
+        kv_heads = self.context[0].shape[1]
+        rows = self.query.view(batch, beams, kv_heads, heads // kv_heads, head_dim)
+        return rows.permute(0, 2, 1, 3, 4)
+
+    def joined(self, mixed: torch.Tensor) -> torch.Tensor:
+        """[batch, kv_head, beam, head of the group, head_dim] -> as `beam_attention` gives it."""
+        return mixed.permute(0, 2, 1, 3, 4).reshape(*self.query.shape[:2], -1)
+
+    def ours(self) -> torch.Tensor:
+        return beam_attention(self.query, *self.context, *self.own)
+
+    def folded(self) -> torch.Tensor:
+        """Beams and heads of a group as the queries of torch's attention: its strongest form."""
+        rows, (key, value, _) = self.grouped(), self.context
+        mixed = torch.nn.functional.scaled_dot_product_attention(rows.flatten(2, 3), key, value)
+        return self.joined(mixed.view(rows.shape))
+
+    def in_float32(self) -> torch.Tensor:
+        """By the formula, in float32 throughout."""
+        query = self.grouped().float()
+        key, value = (part.float() for part in self.context[:2])
+        scores = torch.einsum("bkwgd,bksd->bkwgs", query, key)
+        if not self.own:
+            weights = (scores / query.shape[-1] ** 0.5).softmax(-1)
+            return self.joined(torch.einsum("bkwgs,bksd->bkwgd", weights, value))
+        at = self.own[2].long().transpose(1, 2)[..., None, None]
+        own_key, own_value = (
+            part.float().gather(2, at.expand(*at.shape[:3], *part.shape[3:]))
+            for part in self.own[:2]
+        )
+        own_scores = torch.einsum("bkwgd,btwkd->bkwgt", query, own_key)
+        scores = torch.cat((scores, own_scores), dim=-1)
+        weights = (scores / query.shape[-1] ** 0.5).softmax(-1)
+        of_context, of_own = weights.split([key.shape[2], OWN_STEPS], dim=-1)
+        mixed = torch.einsum("bkwgs,bksd->bkwgd", of_context, value)
+        return self.joined(mixed + torch.einsum("bkwgt,btwkd->bkwgd", of_own, own_value))
+
+
+def race_attention(target: Target, shape: Sequence[int]) -> Row:
+    whole = AttentionCase.random(shape, target.device)
+    alone = whole.without_own()
+    rivals = (
+        ("ours, context alone", alone, alone.ours),
+        ("torch, beams folded, context alone", alone, alone.folded),
+        ("ours, with own tokens", whole, whole.ours),
+    )
+    row: Row = {}
+    for name, case, function in rivals:
+        want = case.in_float32()
+        torch.testing.assert_close(function().float(), want, **ATTENTION_TOLERANCE)
+        row[name] = target.microseconds(target.graphed(function))
+    return row
