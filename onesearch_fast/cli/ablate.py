@@ -41,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.split import SEARCH
     from onesearch_fast.errors import invalid
-    from onesearch_fast.evaluate.ablation import (
-        as_json,
-        as_text,
-        compare_rows,
-        hard_cases,
-        of_cases,
-    )
+    from onesearch_fast.evaluate.ablation import as_json, as_text, compare_rows, of_cases
     from onesearch_fast.files import write_json
     from onesearch_fast.train.progress import ConsoleProgress
 
@@ -61,23 +55,29 @@ def run(arguments: argparse.Namespace) -> int:
         raise invalid("ablate", "--data", "a log with held-out searches", "none")
     cases = [*known, *newcomers]
     rows = _all_rows(split, cases, config, arguments, ConsoleProgress())
-    parts = {"all queries": list(range(len(cases))), "hard queries": hard_cases(cases)}
-    if newcomers:
-        parts["users of the log"] = list(range(len(known)))
-        parts["newcomers"] = list(range(len(known), len(cases)))
     tables: dict[str, Any] = {}
-    for name, places in parts.items():
-        if places:
-            shown = [cases[place] for place in places]
-            compared = compare_rows(of_cases(rows, places), shown)
-            tables[name] = {"cases": len(places), "rows": as_json(compared)}
-            if not arguments.json:
-                head = f"{name}: {len(places):,} cases, {arguments.seeds} seeds"
-                print(as_text(head, compared), end="\n\n")
+    for name, places in _parts(cases, len(known)).items():
+        compared = compare_rows(of_cases(rows, places), [cases[place] for place in places])
+        tables[name] = {"cases": len(places), "seeds": arguments.seeds, "rows": as_json(compared)}
+        if not arguments.json:
+            head = f"{name}: {len(places):,} cases, {arguments.seeds} seeds"
+            print(as_text(head, compared), end="\n\n")
     write_json(arguments.out / "ablation.json", tables)
     if arguments.json:
         print_json(tables)
     return 0
+
+
+def _parts(cases: list[EvalCase], num_known: int) -> dict[str, list[int]]:
+    """Which cases each table is of; those of users of the log stand first."""
+    from onesearch_fast.evaluate.ablation import hard_cases
+
+    everyone = list(range(len(cases)))
+    parts = {"all queries": everyone, "hard queries": hard_cases(cases)}
+    if num_known < len(cases):
+        parts["users of the log"] = everyone[:num_known]
+        parts["newcomers"] = everyone[num_known:]
+    return {name: places for name, places in parts.items() if places}
 
 
 def _config(arguments: argparse.Namespace) -> PipelineConfig:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onesearch_fast.data.cot.language_model import LANGUAGES
 from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.tokenizer import SMALLEST_VOCABULARY
 from onesearch_fast.errors import FormatError, invalid
@@ -102,6 +103,10 @@ class ThoughtConfig:
     language: str = "english"
     inject_target: bool = False
 
+    def __post_init__(self) -> None:
+        if self.language not in LANGUAGES:
+            raise invalid("ThoughtConfig", "language", f"one of {LANGUAGES}", self.language)
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
@@ -171,8 +176,10 @@ class TowersConfig:
         for name in ("hidden_size", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise invalid("TowersConfig", name, "at least 1", getattr(self, name))
-        if len(self.weights) != 4:
-            expected = "four: ctr, cvr, ctcvr, relevance"
+        if not 0 < self.learning_rate < math.inf:
+            raise invalid("TowersConfig", "learning_rate", "more than 0", self.learning_rate)
+        if len(self.weights) != 4 or not all(map(math.isfinite, self.weights)):
+            expected = "four finite numbers: ctr, cvr, ctcvr, relevance"
             raise invalid("TowersConfig", "weights", expected, self.weights)
 
 
@@ -212,7 +219,9 @@ class StageConfig:
         tokens_per_batch: rows x longest row of a batch, padding included.
         validations: how often the loss on the stopping users is taken.
         keep_best: end with the weights of the best validation instead of the last ones.
-        objective: what is added to the loss.
+        patience: with keep_best, end the stage after so many validations in a row without a better
+            one; None goes on.
+        objective: what is added to the loss of labels.
         policy, dpo: what a stage "preference" learns by; one of them.
         parts: a step is run in so many parts, one after the other, to save memory.
         gradient_checkpointing: layers are run twice instead of remembering what they computed.
@@ -228,6 +237,7 @@ class StageConfig:
     tokens_per_batch: int = 2048
     validations: int = 4
     keep_best: bool = False
+    patience: int | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     policy: PolicyConfig | None = None
     dpo: DpoConfig | None = None
@@ -245,6 +255,9 @@ class StageConfig:
         if learns_preference != (self.name == PREFERENCE) or (self.policy and self.dpo):
             expected = f"one of policy and dpo in a stage {PREFERENCE!r}, and in no other"
             raise invalid(where, "policy", expected, (self.policy, self.dpo))
+        if learns_preference and self.objective != ObjectiveConfig():
+            expected = f"nothing in a stage {PREFERENCE!r}, which has no loss of labels to add to"
+            raise invalid(where, "objective", expected, self.objective)
         if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
             raise invalid(where, "max_minutes", "more than 0, or null", self.max_minutes)
         if not 0 <= self.learning_rate < math.inf:
@@ -256,6 +269,8 @@ class StageConfig:
         if self.validations < 0 or (self.keep_best and not self.validations):
             expected = "at least 0, and at least 1 with keep_best"
             raise invalid(where, "validations", expected, self.validations)
+        if self.patience is not None and (self.patience < 1 or not self.keep_best):
+            raise invalid(where, "patience", "at least 1, with keep_best", self.patience)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_model, save_model
 from transformers import PreTrainedModel
 
-from onesearch_fast.errors import invalid
 from onesearch_fast.train.backbones import Backbone
+from onesearch_fast.train.checks import check_r_drop
 from onesearch_fast.train.config import ObjectiveConfig
 from onesearch_fast.train.rows import Batch
 from onesearch_fast.train.steps import Step
@@ -55,9 +55,7 @@ class Supervised:
     """
 
     def __init__(self, backbone: Backbone, config: ObjectiveConfig) -> None:
-        if config.r_drop is not None and not _has_dropout(backbone.model, config):
-            remedy = "set a dropout: without one both passes of R-Drop are the same"
-            raise invalid("Supervised", "dropout", "more than 0", config.dropout, remedy)
+        check_r_drop(config, backbone.model.config)
         self._backbone = backbone
         self._config = config
         self._teacher = backbone
@@ -141,12 +139,6 @@ class Supervised:
         if self._config.focal is not None:
             losses = self._config.focal(-losses)
         return losses.sum() / (passes * step.num_labels)
-
-
-def _has_dropout(model: torch.nn.Module, config: ObjectiveConfig) -> bool:
-    own = ("dropout", "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
-    settings = model.config
-    return config.dropout > 0 or any(getattr(settings, name, 0.0) > 0 for name in own)
 
 
 @torch.no_grad()

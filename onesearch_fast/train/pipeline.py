@@ -23,7 +23,6 @@ from onesearch_fast.data.prompts import PromptEncoder, Templates
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import EvalCase, Split, TrainLog
 from onesearch_fast.data.tokenizer import SidTokenizer
-from onesearch_fast.errors import invalid
 from onesearch_fast.files import folder_sha256, read_json, sha256, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
@@ -34,6 +33,7 @@ from onesearch_fast.sid.build import (
     check_training_log,
 )
 from onesearch_fast.train import parallel
+from onesearch_fast.train.checks import check_stages
 from onesearch_fast.train.config import PipelineConfig
 from onesearch_fast.train.model import extended_model, new_model, save_trained, with_long_history
 from onesearch_fast.train.progress import Progress, Silent
@@ -45,7 +45,7 @@ from onesearch_fast.train.stage_runs import (
     run_stages,
     with_thoughts,
 )
-from onesearch_fast.train.stages import WITHOUT_QUERIES, find_stage
+from onesearch_fast.train.thoughts import thought_model
 from onesearch_fast.train.trainer import quiet_transformers
 
 _ENCODER, _CHECKPOINT, _THOUGHT_MODEL = _FOLDERS = ("encoder", "checkpoint", "thought_model")
@@ -96,14 +96,11 @@ def run_pipeline(
             or a task for which the log has no rows.
     """
     parallel.join()
-    _check_tasks(split.log, config)
+    check_stages(split.log, config.stages, _checkpoint_config(config))
     stop_cases = list(_stop_cases(split))
     identity = _identity(split, config, stop_cases)
     donors = _donors([Path(folder) for folder in fork_from], identity, config)
     run = RunFolder(Path(run_dir), progress or Silent(), donors)
-    if config.model.checkpoint is not None:
-        # What cannot be served in the end is refused before anything is trained.
-        check_served(read_checkpoint(config.model.checkpoint).config)
     run.claim(identity, _versions(), resume)
     with quiet_transformers():
         sids = _semantic_ids(run, split.log, config)
@@ -118,16 +115,13 @@ def run_pipeline(
     return PipelineResult(run.path, served, tuple(run.reports))
 
 
-def _check_tasks(log: TrainLog, config: PipelineConfig) -> None:
-    """What a stage cannot learn from this log is refused before any time is spent."""
-    asked = any(e.query is not None for history in log.histories for e in history.events)
-    for stage in config.stages:
-        find_stage(stage.name, stage.tasks)
-        if not asked and not WITHOUT_QUERIES.issuperset(stage.tasks):
-            needing = sorted(set(stage.tasks) - WITHOUT_QUERIES)
-            remedy = f"without queries, {sorted(WITHOUT_QUERIES)} can be learnt"
-            expected = "a log with queries"
-            raise invalid(f"stage {stage.name!r}", f"tasks {needing}", expected, "none", remedy)
+def _checkpoint_config(config: PipelineConfig) -> Any:
+    """What a checkpoint says of itself; one that could not be served in the end is refused."""
+    if config.model.checkpoint is None:
+        return None
+    found = read_checkpoint(config.model.checkpoint).config
+    check_served(found)
+    return found
 
 
 def _identity(
@@ -204,8 +198,7 @@ def _own_keywords(source: str | None) -> dict[str, str]:
 def _own_folders(config: PipelineConfig) -> dict[str, str]:
     """Folders that are read by what they hold: an encoder or a model may be made anew in place."""
     encoder = None if config.sid.encoder == TFIDF else config.sid.encoder
-    thoughts = config.thoughts.source if config.thoughts is not None else MINED
-    named = (encoder, config.model.checkpoint, None if thoughts == MINED else thoughts)
+    named = (encoder, config.model.checkpoint, thought_model(config.thoughts))
     return {
         key: folder_sha256(folder)
         for key, folder in zip(_FOLDERS, named, strict=True)

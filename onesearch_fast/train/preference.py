@@ -14,6 +14,7 @@ from safetensors.torch import load_model, save_model
 
 from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.engine.engine import Engine
+from onesearch_fast.errors import invalid
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.index.trie_walk import child_nodes, valid_tokens
 from onesearch_fast.train.advantages import (
@@ -93,9 +94,15 @@ def policy_log_probs(
 
     Args:
         codes: int [prompts, rollouts, levels], each row an SID of the trie.
+
+    Raises ValueError for an SID that the trie does not hold: no rollout can be one.
     """
-    logits = backbone.branch_logits(prompts, tokenizer.code_ids(codes.numpy())) / temperature
     flat = codes.reshape(-1, codes.shape[2]).numpy()
+    unknown = ~trie.contains(flat)
+    if unknown.any():
+        got = f"{int(unknown.sum())} others, such as {flat[unknown][0].tolist()}"
+        raise invalid("policy_log_probs", "codes", "SIDs of the trie", got)
+    logits = backbone.branch_logits(prompts, tokenizer.code_ids(codes.numpy())) / temperature
     nodes = np.zeros(len(flat), dtype=np.int64)
     offsets = tokenizer.code_token_offsets
     chosen = []

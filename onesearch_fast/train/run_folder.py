@@ -77,14 +77,21 @@ class RunFolder:
             expected, remedy = "a run, or a folder without folders", "choose another run folder"
             raise invalid("run_pipeline", "run_dir", expected, f"one that holds {other}", remedy)
 
+    def has(self, name: str) -> bool:
+        """Whether a step is there, whole."""
+        return self._cost_file(name).is_file() and (self.path / name).is_dir()
+
+    def _cost_file(self, name: str) -> Path:
+        return self.path / "steps" / f"{name}.json"
+
     def step(self, name: str, make: Callable[[Path], None], in_every_process: bool = False) -> Path:
         """The folder of a step, filled by `make(folder)` unless it is there already.
 
         Where several processes run together, the first one makes the step while the others wait, or
         all of them make it `in_every_process` and what the first one writes is kept.
         """
-        folder, cost_file = self.path / name, self.path / "steps" / f"{name}.json"
-        reused = cost_file.is_file() and folder.is_dir()
+        folder, cost_file = self.path / name, self._cost_file(name)
+        reused = self.has(name)
         parallel.barrier()  # nobody makes it before all have looked
         if not reused:
             self.progress.say(f"{name} ...")

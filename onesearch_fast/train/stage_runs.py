@@ -20,6 +20,7 @@ from onesearch_fast.files import write_json
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train import parallel
 from onesearch_fast.train.backbones import Backbone
+from onesearch_fast.train.checks import check_rows
 from onesearch_fast.train.config import PipelineConfig, StageConfig, ThoughtConfig, TowersConfig
 from onesearch_fast.train.curves import write_curves
 from onesearch_fast.train.model import open_trained, save_trained
@@ -68,8 +69,9 @@ def run_stages(
     folder: Path,
 ) -> Path:
     """Every stage of the config, one after the other, from the weights in `folder` on."""
-    for number, settings in enumerate(config.stages, start=1):
-        name = f"stage_{number}_{settings.name}"
+    stages = {f"stage_{at}_{one.name}": one for at, one in enumerate(config.stages, start=1)}
+    check_rows((one for name, one in stages.items() if not run.has(name)), inputs)
+    for name, settings in stages.items():
         folder = _run_stage(run, name, config, settings, inputs, validation, folder)
     if parallel.rank() == 0:
         write_curves(run.path)

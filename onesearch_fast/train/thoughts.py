@@ -11,11 +11,21 @@ from onesearch_fast.data.cot.language_model import LanguageModelThoughts, causal
 from onesearch_fast.data.cot.mined import MinedThoughts
 from onesearch_fast.data.keyword_mining import mine_keywords
 from onesearch_fast.data.split import TrainLog
-from onesearch_fast.errors import FormatError
+from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json, write_json
 from onesearch_fast.train.config import MINED, ThoughtConfig
 
 _FILE = "thoughts.json"
+
+
+def thought_model(config: ThoughtConfig | None) -> str | None:
+    """The folder of the language model that is asked, if one is; ValueError if there is none."""
+    if config is None or config.source == MINED:
+        return None
+    if not Path(config.source).is_dir():
+        expected = f"{MINED!r}, or the folder of a causal LM"
+        raise invalid("ThoughtConfig", "source", expected, config.source)
+    return config.source
 
 
 def make_thoughts(log: TrainLog, config: ThoughtConfig, answers: Path) -> Thoughts:

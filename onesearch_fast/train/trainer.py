@@ -342,6 +342,8 @@ class _SidTrainer(Trainer):
         loss = total / len(self.validation)
         self._keep_if_best(loss)
         self.log({_VALIDATION_LOSS: loss})
+        if self._is_out_of_patience():
+            self.control.should_training_stop = True
         return {_VALIDATION_LOSS: loss}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -393,9 +395,17 @@ class _SidTrainer(Trainer):
     def _best_folder(self) -> Path:
         return Path(str(self.args.output_dir)) / "best"
 
+    def _validation_losses(self) -> list[float]:
+        return [e[_VALIDATION_LOSS] for e in self.state.log_history if _VALIDATION_LOSS in e]
+
+    def _is_out_of_patience(self) -> bool:
+        losses = self._validation_losses()
+        since_best = len(losses) - 1 - losses.index(min(losses))
+        return self.config.patience is not None and since_best >= self.config.patience
+
     def _keep_if_best(self, loss: float) -> None:
-        before = [e[_VALIDATION_LOSS] for e in self.state.log_history if _VALIDATION_LOSS in e]
-        better = self.config.keep_best and loss < min(before, default=math.inf)
+        best = min(self._validation_losses(), default=math.inf)
+        better = self.config.keep_best and loss < best
         if better and self.args.should_save:
             save_trained(self.decoder, self._best_folder)
 

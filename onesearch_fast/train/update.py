@@ -10,15 +10,17 @@ from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import TrainLog
 from onesearch_fast.engine.served_model import MANIFEST, ServedModel
 from onesearch_fast.errors import invalid
-from onesearch_fast.files import sha256
+from onesearch_fast.files import folder_sha256, sha256
+from onesearch_fast.models import read_checkpoint
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train import parallel
+from onesearch_fast.train.checks import check_stages
 from onesearch_fast.train.config import PREFERENCE, DpoConfig, PipelineConfig, StageConfig
 from onesearch_fast.train.progress import Progress, Silent
 from onesearch_fast.train.run_folder import RunFolder
 from onesearch_fast.train.serve import write_served
 from onesearch_fast.train.stage_runs import Validation, make_inputs, run_stages, with_thoughts
-from onesearch_fast.train.stages import find_stage
+from onesearch_fast.train.thoughts import thought_model
 from onesearch_fast.train.trainer import quiet_transformers
 
 
@@ -53,20 +55,22 @@ def update_served(
         out: where to publish; the place of `served` itself is allowed, and the default.
         config: its stages, seed and precision are used; default `update_config()`.
 
-    Raises ServedModelError when `served` is no sound model, ValueError for a log without events.
+    Raises ServedModelError when `served` is no sound model, ValueError for a log without events, or
+    one that has nothing for a task of a stage.
     """
     config = config or update_config()
     parallel.join()
-    for stage in config.stages:
-        find_stage(stage.name, stage.tasks)
     if not any(history.events for history in log.histories):
         raise invalid("update_served", "log", "at least one click or order", "none")
     run = RunFolder(Path(run_dir), progress or Silent())
     model = ServedModel.load(served)
+    check_stages(log, config.stages, read_checkpoint(model.folder).config)
+    asked = thought_model(config.thoughts)
     identity = {
         "config": json.loads(json.dumps(config.to_json())),
         "data": log.content_hash(),
         "served": sha256(model.folder / MANIFEST),
+        "thought_model": None if asked is None else folder_sha256(asked),
     }
     run.claim(identity, {}, resume=True)
     with quiet_transformers():

@@ -7,10 +7,18 @@ from dataclasses import replace
 
 import pytest
 
+from onesearch_fast.data.long_history import LongHistoryConfig
 from onesearch_fast.data.records import Dataset, Interaction, Item
 from onesearch_fast.data.split import leave_last_out, session_starts, user_logs
 from onesearch_fast.data.synthetic import make_synthetic
-from onesearch_fast.train.config import DpoConfig, StageConfig, TowersConfig, smoke_config
+from onesearch_fast.train.config import (
+    DpoConfig,
+    PipelineConfig,
+    PolicyConfig,
+    StageConfig,
+    TowersConfig,
+    smoke_config,
+)
 from onesearch_fast.train.pipeline import run_pipeline
 
 # What says when it was made, and what the stopping cases are allowed to show.
@@ -19,7 +27,7 @@ NOT_FITTED = {"run.json", "steps", "curves.json", "curves.png"}
 
 @pytest.fixture(scope="module")
 def dataset():
-    return make_synthetic(seed=5, num_items=250, num_users=120).dataset
+    return make_synthetic(seed=5, num_items=250, num_users=80, sessions_per_user=8.0).dataset
 
 
 def artefacts(run_folder) -> dict[str, str]:
@@ -70,13 +78,28 @@ def datasets(dataset) -> tuple[Dataset, Dataset]:
     return dataset, with_other_held_out(dataset)
 
 
+def config_of_everything() -> PipelineConfig:
+    """Every stage and every part of a prompt that reads the log."""
+    smoke = smoke_config()
+    alignment, cooccurrence, personalisation = smoke.stages
+    dpo = DpoConfig(towers=TowersConfig(epochs=1), candidates=16)
+    stages = (
+        alignment,
+        replace(cooccurrence, tasks={"query_to_item": 0.5}),
+        StageConfig("any_order", {"search": 0.25}, tokens_per_batch=1024, validations=1),
+        replace(personalisation, epochs=1),
+        StageConfig("preference", {"search": 0.1}, dpo=dpo),
+        StageConfig("preference", {"search": 0.1}, policy=PolicyConfig(rollouts=4)),
+    )
+    past = LongHistoryConfig(num_vectors=2, num_heads=2)
+    prompts = replace(smoke.prompts, user_ids=True, long_history=past)
+    return replace(smoke, prompts=prompts, stages=stages)
+
+
 @pytest.fixture(scope="module")
 def runs(datasets, tmp_path_factory):
     """Two runs, of a log and of one that differs in what is held out alone."""
-    smoke = smoke_config()
-    dpo = DpoConfig(towers=TowersConfig(epochs=1), candidates=16)
-    preference = StageConfig("preference", {"search": 0.2}, dpo=dpo)
-    config = replace(smoke, stages=(*smoke.stages, preference))
+    config = config_of_everything()
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for folder, data in zip(folders, datasets, strict=True):
         run_pipeline(leave_last_out(data), config, folder)
@@ -85,15 +108,16 @@ def runs(datasets, tmp_path_factory):
 
 def test_altered_held_out_events_leave_every_artefact_alike(runs):
     one, two = map(artefacts, runs)
-    fitted = ("text_encoder", "codebooks", "tokenizer", "thoughts", "initial_model", "stage_4")
-    for kind in (*fitted, "sid_trie"):
+    stages = [f"stage_{n}_{one.name}" for n, one in enumerate(config_of_everything().stages, 1)]
+    fitted = ("text_encoder", "codebooks", "tokenizer", "thoughts", "initial_model", *stages)
+    for kind in (*fitted, "sid_trie", "query_items", "long_history"):
         assert any(kind in place for place in one), f"{kind} is not among what is compared"
     assert one == two
 
 
 def test_stopping_cases_show_in_the_validation_curve_only(runs):
     curves = [json.loads((run / "curves.json").read_text()) for run in runs]
-    one, two = (curve["stage_3_personalisation"] for curve in curves)
+    one, two = (curve["stage_4_personalisation"] for curve in curves)
     assert one["validations"][0]["loss"] != two["validations"][0]["loss"]
     assert [p["loss"] for p in one["points"]] == [p["loss"] for p in two["points"]]
 

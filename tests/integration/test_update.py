@@ -62,6 +62,27 @@ def test_the_same_update_again_does_no_work(split, served, tmp_path):
         update_served(*arguments[:4], replace(config, thoughts=ThoughtConfig()))
 
 
+def test_a_language_model_is_known_by_what_its_folder_holds(split, served, tmp_path):
+    folder = tmp_path / "language_model"
+    folder.mkdir()
+    config = replace(update_config(), thoughts=ThoughtConfig(str(folder)))
+    arguments = (served, one_day(split), tmp_path / "run", tmp_path / "served", config)
+    with pytest.raises((OSError, ValueError)):
+        update_served(*arguments)  # there is no model yet
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="differs in thought_model"):
+        update_served(*arguments)
+
+
+def test_a_day_without_searches_is_refused_before_anything_is_made(split, served, tmp_path):
+    log = one_day(split)
+    (history,) = log.histories
+    silent = replace(history, events=tuple(replace(one, query=None) for one in history.events))
+    with pytest.raises(ValueError, match="expected a log with queries"):
+        update_served(served, replace(log, histories=(silent,)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_day_without_events_is_refused(split, served, tmp_path):
     with pytest.raises(ValueError, match="log: expected at least one click or order"):
         update_served(served, TrainLog(split.log.items, ()), tmp_path)

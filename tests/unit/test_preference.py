@@ -194,6 +194,16 @@ def test_the_policy_is_what_was_sampled(inputs, temperature):
     torch.testing.assert_close(policy.sum(-1), samples.log_probs, atol=1e-4, rtol=0)
 
 
+def test_an_sid_of_no_item_has_no_policy(inputs):
+    tokenizer = inputs.prompts.tokenizer
+    backbone = backbone_of(model_for(inputs), tokenizer.pad_id)
+    grid = np.stack(np.meshgrid(*map(np.arange, TRIE.level_sizes)), -1).reshape(-1, TRIE.num_levels)
+    unknown = torch.from_numpy(grid[~TRIE.contains(grid)][:1].astype(np.int32))[None]
+    prompt = [inputs.preference_cases[0].prompt]
+    with pytest.raises(ValueError, match="codes: expected SIDs of the trie, got 1 others"):
+        policy_log_probs(backbone, prompt, unknown, TRIE, tokenizer)
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "tpma"])
 @pytest.mark.parametrize("architecture", ["qwen3", "bart"])
 def test_rollouts_teach_what_is_rewarded(inputs, tmp_path, algorithm, architecture):

@@ -274,6 +274,23 @@ def test_configs_name_tasks_that_exist_and_survive_json(config):
             },
             "inject_target: expected false",
         ),
+        (
+            {"thoughts": {"language": "klingon"}},
+            r"language: expected one of \('chinese', 'english'",
+        ),
+        (
+            {
+                "stages": [
+                    {
+                        "name": "preference",
+                        "tasks": {"search": 1.0},
+                        "policy": {},
+                        "objective": {"focal": {}},
+                    }
+                ]
+            },
+            "objective: expected nothing in a stage 'preference'",
+        ),
         ({"seed": -1}, "seed: expected an integer in"),
         ({"checkpoint_seconds": -1}, "checkpoint_seconds"),
         ({"model": {"num_layers": 0}}, "num_layers: expected at least 1"),
@@ -288,6 +305,8 @@ def test_configs_name_tasks_that_exist_and_survive_json(config):
                 "warmup": {"warmup": 1.0},
                 "weight_decay": {"weight_decay": math.nan},
                 "validations": {"keep_best": True, "validations": 0},
+                "patience: expected at least 1, with keep_best": {"patience": 1},
+                "patience": {"keep_best": True, "patience": 0},
                 "tasks": {"tasks": {"title_to_sid": math.inf}},
             }.items()
         ),

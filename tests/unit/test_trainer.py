@@ -187,6 +187,29 @@ def test_the_best_weights_are_kept_when_asked_for(tmp_path):
     assert after.validations[0]["loss"] == pytest.approx(min(losses), rel=1e-4)
 
 
+def test_a_stage_ends_when_validation_gets_no_better(tmp_path):
+    """The same run as without patience, up to the third validation behind the best."""
+    plain = StageConfig(
+        "toy",
+        {"copy": 1.0},
+        epochs=60,
+        tokens_per_batch=64,
+        learning_rate=2e-2,
+        validations=12,
+        keep_best=True,
+    )
+    rows, validation = {"copy": TaskRows(copy_rows(8))}, copy_rows(20, seed=1)
+    found = []
+    for config in (plain, replace(plain, patience=3)):
+        model, folder = tiny_model(), tmp_path / str(config.patience)
+        curves = train_stage(model, rows, config, OPTIONS, folder, validation)
+        found.append([point["loss"] for point in curves.validations])
+    losses, stopped = found
+    since_best = [at - losses.index(min(losses[: at + 1])) for at in range(len(losses))]
+    assert 3 in since_best, "eight rows are learnt by heart: validation must get worse"
+    assert stopped == losses[: since_best.index(3) + 1]
+
+
 def test_a_time_limit_shortens_the_schedule_and_does_not_cut_it(tmp_path, monkeypatch):
     ticks = itertools.count()
     clock = SimpleNamespace(monotonic=lambda: 0.1 * next(ticks))

@@ -21,6 +21,7 @@ from onesearch_fast.files import read_json
 from onesearch_fast.sid.keywords import normalize_keyword_text
 
 INSTRUCTIONS_FOLDER = Path(__file__).parent / "instructions"
+LANGUAGES = tuple(sorted(file.stem for file in INSTRUCTIONS_FOLDER.glob("*.json")))
 _NOTHING = "-"
 _SHOWN_PAST = 5
 _SHOWN_CATEGORIES = 100
@@ -52,9 +53,8 @@ class LanguageModelThoughts:
         language: str = "english",
         batch_size: int = 32,
     ) -> None:
-        known = sorted(file.stem for file in INSTRUCTIONS_FOLDER.glob("*.json"))
-        if language not in known:
-            raise invalid("LanguageModelThoughts", "language", f"one of {known}", language)
+        if language not in LANGUAGES:
+            raise invalid("LanguageModelThoughts", "language", f"one of {LANGUAGES}", language)
         if batch_size < 1:
             raise invalid("LanguageModelThoughts", "batch_size", "at least 1", batch_size)
         self._instructions: dict[str, str] = read_json(INSTRUCTIONS_FOLDER / f"{language}.json")
