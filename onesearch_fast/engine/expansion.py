@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,8 @@ from onesearch_fast.engine.filters import Filters, items_allowed
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+# Whether something holds of each of some items, by their ids.
+ItemTest = Callable[[Ints], Bools]
 Floats = npt.NDArray[np.float32]
 
 
@@ -44,17 +48,16 @@ class ExpansionRule:
 
     Attributes:
         items_per_sid: most items of one SID; None for all.
-        last: bool by item id: these come after the others of their SID. Ids past its end, of items
-            that a live store has since taken in, do not.
-        dropped: likewise: these are left out.
+        last: those of which it holds come after the others of their SID.
+        dropped: those of which it holds are left out.
         removed: [batch, any] item ids to leave out of each request, padded with -1.
         counts: float32 by item id, at least 0: how often it was taken; 0 for ids past its end. An
             item of `last` is as likely as the least likely one of its SID.
     """
 
     items_per_sid: int | None = None
-    last: Bools | None = None
-    dropped: Bools | None = None
+    last: ItemTest | None = None
+    dropped: ItemTest | None = None
     removed: Ints | None = None
     counts: Floats | None = None
 
@@ -87,7 +90,7 @@ def expand(
     chosen = np.arange(len(ids))
     if rule.last is not None:
         # Stable in both keys, so each half keeps the catalogue's order.
-        chosen = np.lexsort((_named(rule.last, ids), row))
+        chosen = np.lexsort((rule.last(ids), row))
     chosen = chosen[_kept(row // beams, ids, allowed, rule)[chosen]]
     if rule.items_per_sid is not None:
         chosen = chosen[_index_within(row[chosen], batch * beams) < rule.items_per_sid]
@@ -113,7 +116,7 @@ def _likelihood(
     if rule.last is not None:
         least = np.zeros(len(scores))
         np.minimum.at(least, row, log_share)
-        log_share = np.where(_named(rule.last, ids), least[row], log_share)
+        log_share = np.where(rule.last(ids), least[row], log_share)
     likelihood: npt.NDArray[np.float64] = scores[row] + log_share
     return likelihood
 
@@ -121,14 +124,18 @@ def _likelihood(
 def _kept(request: Ints, ids: Ints, allowed: Bools | None, rule: ExpansionRule) -> Bools:
     kept = np.ones(len(ids), dtype=np.bool_) if allowed is None else allowed
     if rule.dropped is not None:
-        kept = kept & ~_named(rule.dropped, ids)
+        kept = kept & ~rule.dropped(ids)
     if rule.removed is not None:
         kept = kept & ~_among(request, ids, rule.removed)
     return kept
 
 
-def _named(mask: Bools, ids: Ints) -> Bools:
-    """mask[ids], False past its end."""
+def items_of(mask: Bools) -> ItemTest:
+    """The test by a mask; of ids past its end, of items that a live store took in, it is False."""
+    return partial(_looked_up, mask)
+
+
+def _looked_up(mask: Bools, ids: Ints) -> Bools:
     named: Bools = np.take(mask, ids, mode="clip") & (ids < len(mask))
     return named
 

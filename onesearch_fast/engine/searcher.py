@@ -16,12 +16,13 @@ import numpy.typing as npt
 import torch
 
 from onesearch_fast.data.long_history import LongHistories
-from onesearch_fast.engine.catalogues import latest
+from onesearch_fast.engine.catalogues import Catalogue, latest
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.engine_prompts import EnginePrompts, engine_prompts
-from onesearch_fast.engine.expansion import ExpansionRule, RankedItems
+from onesearch_fast.engine.expansion import ExpansionRule, ItemTest, RankedItems, items_of
 from onesearch_fast.engine.filters import (
+    CACHE_BYTES,
     FilterArgument,
     FilterLike,
     FilterMaker,
@@ -36,9 +37,11 @@ from onesearch_fast.engine.search_diagnostics import HitReason, WhyNotHit
 from onesearch_fast.engine.search_prompts import PromptWriter, SearchCase, past_items
 from onesearch_fast.engine.served_model import ServedModel
 from onesearch_fast.errors import invalid
+from onesearch_fast.index.filter_cache import FilterCache
 from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.item_table import ItemRow, ItemTable
+from onesearch_fast.index.live_store import Snapshot
 from onesearch_fast.index.sid_trie import SidTrie
 
 T = TypeVar("T")
@@ -99,6 +102,7 @@ class Searcher:
         self._engine = engine
         self._items_per_sid = whole_number("Searcher", "items_per_sid", items_per_sid, 1)
         self._out_of_stock = out_of_stock
+        self._stock = FilterCache(CACHE_BYTES)
         self._reranker = reranker
         self._rerank_top = whole_number("Searcher", "rerank_top", rerank_top, 1)
         scores = served.trie.item_scores() if item_order == "likelihood" else None
@@ -129,7 +133,8 @@ class Searcher:
             device, dtype: where and in what the model runs.
             items_per_sid: most items of one SID in an answer.
             out_of_stock: items that cannot be bought come "last" within their SID, are left out
-                ("drop"), or stand where their prior puts them ("keep").
+                ("drop"), or stand where their prior puts them ("keep"). A live store with a column
+                in_stock knows better than the folder which these are.
             verify: read every file and compare it with the manifest; else names and sizes only.
             reranker: re-orders the `rerank_top` best hits of each answer; the others follow as they
                 were.
@@ -295,7 +300,8 @@ class Searcher:
             return WhyNotHit(item_id, "unknown")
         if remove_history and number in past_items([question.case]):
             return WhyNotHit(item_id, "history")
-        if self._out_of_stock == "drop" and self._unavailable[number : number + 1].any():
+        catalogue = latest("Searcher", self._engine.trie)
+        if self._out_of_stock == "drop" and self._sold_out(catalogue)(np.array([number]))[0]:
             return WhyNotHit(item_id, "out_of_stock")
         prompt = self._prompts([question])
         why = self._engine.why_not(
@@ -368,7 +374,8 @@ class Searcher:
     def _find(
         self, questions: Sequence[_Question], need: int, remove_history: bool
     ) -> Iterator[_Found]:
-        """Searches all questions, those with prompts of like length together."""
+        """Searches one version for all questions, those with prompts of like length together."""
+        catalogue = latest("Searcher", self._engine.trie)
         for positions in self._batches(questions):
             batch = [questions[position] for position in positions]
             prompts = self._prompts(batch)
@@ -378,17 +385,17 @@ class Searcher:
                 num_beams=[one.num_beams for one in batch],
                 filter=[one.filter for one in batch],
                 prompt_embeds=prompts.prompt_embeds,
+                trie=catalogue,
                 deadline_ms=[one.deadline for one in batch],
             )
             begin = time.perf_counter()
             rule = ExpansionRule(
                 self._items_per_sid,
-                last=self._unavailable if self._out_of_stock == "last" else None,
-                dropped=self._unavailable if self._out_of_stock == "drop" else None,
+                last=self._sold_out(catalogue) if self._out_of_stock == "last" else None,
+                dropped=self._sold_out(catalogue) if self._out_of_stock == "drop" else None,
                 removed=past_items([one.case for one in batch]) if remove_history else None,
                 counts=self._counts,
             )
-            catalogue = latest("Searcher", self._engine.trie)
             items = beams.ranked_items(min(need, catalogue.num_items), rule)
             yield _Found(positions, beams, items, time.perf_counter() - begin)
 
@@ -438,10 +445,15 @@ class Searcher:
         """What conditions may ask about: brand, category, price and in_stock."""
         return ItemColumns.build(self.trie, self.items.attributes)
 
+    def _sold_out(self, catalogue: Catalogue) -> ItemTest:
+        """Tells what cannot be bought: by a live store's own in_stock, else as the folder says."""
+        if isinstance(catalogue, Snapshot) and catalogue.column_kinds.get("in_stock") == "bool":
+            return self._stock.filter(catalogue, where="in_stock == false").contains
+        return self._sold_out_rows
+
     @cached_property
-    def _unavailable(self) -> npt.NDArray[np.bool_]:
-        """bool by row of the catalogue."""
-        return ~self.items.in_stock
+    def _sold_out_rows(self) -> ItemTest:
+        return items_of(~self.items.in_stock)
 
 
 def _own(of_request: T | None, of_call: T) -> T:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 import onesearch_fast as osf
 from onesearch_fast.engine.catalogues import Catalogues
-from onesearch_fast.engine.expansion import ALL_ITEMS, ExpansionRule, RankedItems, expand
+from onesearch_fast.engine.expansion import (
+    ALL_ITEMS,
+    ExpansionRule,
+    ItemTest,
+    RankedItems,
+    expand,
+    items_of,
+)
 from onesearch_fast.testing import random_codes
 
 SIZES = (3, 3)
@@ -57,9 +64,8 @@ def log_shares(items: list[int], last: set[int], counts: list[float] | None) -> 
     return {i: min(shares.values()) if i in last else share for i, share in shares.items()}
 
 
-def mask(items: set[int]) -> np.ndarray:
-    """bool by item id."""
-    return np.isin(np.arange(NUM_ITEMS * 10), list(items))
+def any_of(items: set[int]) -> ItemTest:
+    return items_of(np.isin(np.arange(NUM_ITEMS * 10), list(items)))
 
 
 def filter_of(items: set[int]) -> osf.ItemFilter:
@@ -89,8 +95,8 @@ def test_expansion_equals_a_plain_loop(data: st.DataObject, k: int, per_sid: int
     counts = data.draw(COUNTS)
     rule = ExpansionRule(
         items_per_sid=per_sid,
-        last=mask(last),
-        dropped=mask(dropped),
+        last=any_of(last),
+        dropped=any_of(dropped),
         removed=np.array([row + [-1] * (width - len(row)) for row in removed]).reshape(2, width),
         counts=None if counts is None else np.array(counts, dtype=np.float32),
     )
@@ -119,7 +125,7 @@ def test_items_stand_by_their_own_likelihood() -> None:
     scores = np.array([[-1.0, -1.5]], dtype=np.float32)
 
     def listed(last: set[int]) -> list[int]:
-        rule = ExpansionRule(last=mask(last), counts=counts)
+        rule = ExpansionRule(last=any_of(last), counts=counts)
         found = expand(CATALOGUES, None, rank, scores, len(first) + len(second), rule)
         return found.item_ids[0].tolist()
 

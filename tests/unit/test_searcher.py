@@ -485,7 +485,7 @@ def store(served_parts: dict[str, Any], tmp_path: Path) -> Iterator[osf.LiveStor
     trie = served_parts["trie"]
     item_ids, begin = trie.items(np.arange(trie.num_sids))
     codes = np.repeat(trie.codes(np.arange(trie.num_sids)), np.diff(begin), axis=0)
-    columns = {"price": item_ids.astype(np.float64)}
+    columns = {"price": item_ids.astype(np.float64), "in_stock": item_ids % 7 != 0}
     with osf.LiveStore.create(
         tmp_path / "store", codes, trie.level_sizes, item_ids=item_ids, columns=columns
     ) as made:
@@ -536,6 +536,25 @@ def test_what_a_live_store_took_in_is_explained_as_other_items_are(
     assert refused is not None and refused.refused_by == ("price > 5",)
     store.delete([90])
     assert str(live.why_not(request, name)) == "90: not in the catalogue\nitem 90: not in version 2"
+
+
+def test_what_a_live_store_has_sold_out_comes_last_or_not_at_all(
+    live: Searcher, store: osf.LiveStore, served_folder: Path
+) -> None:
+    request = REQUESTS[1]
+    drop = Searcher(ServedModel.load(served_folder), live.engine, out_of_stock="drop")
+    listed = ids(drop.search([request], k=200, num_beams=90)[0])
+    gone = listed[0]
+    store.update_attributes(live.items.rows([gone]), {"in_stock": [False]})
+    store.update_attributes(live.items.rows(["item-7"]), {"in_stock": [True]})
+    assert set(ids(drop.search([request], k=200, num_beams=90)[0])) == {*listed, "item-7"} - {gone}
+    assert drop.why_not(request, gone).reason == "out_of_stock"
+    assert drop.why_not(request, "item-7", num_beams=90).reason in ("found", "crowded_out")
+    beside = [hit for hit in live.search([request], k=200, num_beams=90)[0] if hit.item_id == gone]
+    same = [
+        one for one in live.search([request], k=200, num_beams=90)[0] if one.rank == beside[0].rank
+    ]
+    assert same[-1].item_id == gone
 
 
 def test_the_last_of_an_answer_is_explained_though_a_store_has_grown(
