@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from onesearch_fast.errors import invalid
 from onesearch_fast.train.config import (
     PREFERENCE,
     DpoConfig,
@@ -27,6 +28,7 @@ _KEYWORD_VISITS = {
     "user_query_to_keywords": 0.1,
     "user_query_sid_to_keyword_sid": 0.05,
 }
+_STAGES = ("alignment", "cooccurrence", "personalisation")
 _DROPOUT = 0.1
 _TEACHER = "joint"  # a model from scratch has to be taught to read keywords behind a query
 _TOKENS_PER_BATCH = 1024  # a run this short is short of steps, not of examples
@@ -76,7 +78,10 @@ def ablation_rows(base: PipelineConfig) -> Iterator[AblationRow]:
 
     `base` has the stages "alignment", "cooccurrence" and "personalisation", and nothing added. The
     last row adds list-wise DPO before TPMA-GRPO, and the advantage of whole items to it.
+
+    Raises ValueError for any other base: its rows would not add what they say.
     """
+    _check(base)
     yield AblationRow("v1", base)
     first, *others = base.stages
     tasks = {**first.tasks, **_KEYWORD_VISITS}
@@ -98,6 +103,15 @@ def ablation_rows(base: PipelineConfig) -> Iterator[AblationRow]:
     yield AblationRow("+ tpma", _then(supervised, _policy(base, by_position)))
     preferred = _then(supervised, _dpo(base))
     yield AblationRow("full v2", _then(preferred, _policy(base, PolicyConfig("tpma"))))
+
+
+def _check(base: PipelineConfig) -> None:
+    names = tuple(stage.name for stage in base.stages)
+    if names != _STAGES:
+        raise invalid("ablation_rows", "stages", f"{_STAGES}", names)
+    added = [stage.name for stage in base.stages if stage.objective != ObjectiveConfig()]
+    if added:
+        raise invalid("ablation_rows", "objective", "nothing that rows add", f"some in {added}")
 
 
 def _with_objective(config: PipelineConfig, objective: ObjectiveConfig) -> PipelineConfig:

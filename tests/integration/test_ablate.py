@@ -12,6 +12,7 @@ from onesearch_fast.data.split import EvalCase, leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.evaluate.ablation import RowValues, compare_rows, hard_cases
 from onesearch_fast.train.ablation import ablation_config, ablation_rows, small_ablation_config
+from onesearch_fast.train.config import PipelineConfig, smoke_config
 from onesearch_fast.train.pipeline import run_pipeline
 from onesearch_fast.train.stages import find_stage
 
@@ -68,6 +69,18 @@ def test_each_row_adds_one_thing(base) -> None:
         kept = vars(one.config.stages[2].objective)
         changed = {name for name, value in added if value != kept[name]}
         assert len(changed - {"dropout"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        (PipelineConfig(), r"stages: expected \('alignment', .* got \(\)"),
+        (smoke_config(), r"objective: expected nothing that rows add, got some in \['personali"),
+    ],
+)
+def test_a_base_that_is_not_v1_is_refused(base, complaint) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        next(ablation_rows(base))
 
 
 def case(user: str, kind: str) -> EvalCase:
