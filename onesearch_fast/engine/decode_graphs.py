@@ -65,7 +65,9 @@ class CudaPool:
     def __init__(self, device: torch.device) -> None:
         with torch.cuda.device(device):
             self.handle = torch.cuda.graph_pool_handle()
-            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            # torch hands out 32 streams of a priority in turn. What cuBLAS works in belongs to a
+            # stream and is recorded with the products: a caller's own stream must not be this one.
+            self.stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
             self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 

@@ -104,16 +104,18 @@ def build_on_device(rows: DeviceRows) -> _C.SidTrie | None:
 
 def _ids_on(device: torch.device, ids: Any) -> torch.Tensor:
     """int64; a tensor of another kind stays as it is."""
+    given: torch.Tensor = ids
     if not isinstance(ids, torch.Tensor):
-        ids = torch.from_numpy(index_vector("SidTrie.build", "item_ids", ids))
-    return ids.to(device, torch.int64 if _is_integer(ids) else ids.dtype)
+        given = torch.from_numpy(index_vector("SidTrie.build", "item_ids", ids))
+    return given.to(device, torch.int64 if _is_integer(given) else given.dtype)
 
 
 def _scores_on(device: torch.device, scores: Any) -> torch.Tensor:
     """float64; a tensor of another kind stays as it is."""
+    given: torch.Tensor = scores
     if not isinstance(scores, torch.Tensor):
-        scores = torch.from_numpy(float_vector("SidTrie.build", "item_scores", scores))
-    return scores.to(device, scores.dtype if scores.is_complex() else torch.float64)
+        given = torch.from_numpy(float_vector("SidTrie.build", "item_scores", scores))
+    return given.to(device, given.dtype if given.is_complex() else torch.float64)
 
 
 def _is_integer(tensor: torch.Tensor) -> bool:
