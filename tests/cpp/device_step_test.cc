@@ -146,6 +146,31 @@ TEST(a_block_steps_as_the_cpu_does) {
           Normalizer::kVocab);  // more than there are
 }
 
+TEST(warps_share_the_rows_of_few_beams) {
+  const RandomCatalogue random = random_catalogue(3, kSizes, 4000);
+  const auto trie = SidTrie::build(random.input());
+  for (const int64_t beams : {1, 2, 3, 5, 6, 7}) {
+    for (const Normalizer normalizer : kNormalizers) {
+      compare(static_cast<uint32_t>(beams), trie->catalogue_view(), nullptr, 1, beams, 20,
+              normalizer);
+    }
+  }
+}
+
+TEST(widths_on_a_device_count_up_to_num_beams) {
+  const RandomCatalogue random = random_catalogue(3, kSizes, 4000);
+  const auto trie = SidTrie::build(random.input());
+  Step step(1, trie->catalogue_view(), 1, 2, 9, 5, Normalizer::kNone);
+  std::vector<int32_t> widths = {-7, 1000};
+  BeamStepOptions options;
+  const TensorView view = tensor(widths, DType::kInt32, {2});
+  options.beam_widths = &view;
+  step.input.options = &options;
+  run_on_device(&step, {});
+  CHECK((step.count == std::vector<int32_t>{0, 5}));
+  CHECK(std::all_of(step.tokens.begin(), step.tokens.begin() + 5, [](int t) { return t == -1; }));
+}
+
 TEST(a_block_steps_over_a_live_catalogue) {
   const ChangedCatalogue changed(4, 1500, 1200);
   for (const Normalizer normalizer : kNormalizers) {

@@ -22,9 +22,9 @@ __global__ void __launch_bounds__(kStepThreads, 1)
                                       uint32_t capacity) {
   const CudaBlock block;
   Select best(block, candidates(step, capacity));
-  BlockStep<CudaBlock, T>(block, step, blockIdx.y).walk(blockIdx.x, &best);
+  BlockStep<CudaBlock, T>(block, step, blockIdx.x).walk(blockIdx.y, &best);
   const uint32_t size = best.finish();
-  const int64_t list = int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
+  const int64_t list = int64_t{blockIdx.x} * step.shares + blockIdx.y;
   for (uint32_t i = threadIdx.x; i < size; i += blockDim.x) {
     step.lists.key[list * step.limit() + i] = best.all().key[i];
     step.lists.node[list * step.limit() + i] = best.all().node[i];
@@ -66,8 +66,8 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   const auto cluster = cooperative_groups::this_cluster();
   const CudaBlock block;
   Select best(block, candidates(step, capacity));
-  const BlockStep<CudaBlock, T> request(block, step, blockIdx.y);
-  request.walk(blockIdx.x, &best);
+  const BlockStep<CudaBlock, T> request(block, step, blockIdx.x);
+  request.walk(blockIdx.y, &best);
   best.finish();
   cluster.sync();
   if (cluster.block_rank() == 0) {
@@ -117,9 +117,10 @@ cudaError_t run(const DeviceBeamStep& step, bool dependent_launch, void* stream)
   const uint32_t offered = max(kStepThreads, kStepThreads / 32 * kStepChunk);
   const uint32_t capacity = step_capacity(step.limit(), offered);
   const size_t bytes = BlockCandidates::bytes(capacity, step.limit());
-  Launch walk(dim3(step.shares, step.batch), bytes, stream);
+  // Requests along x, the one axis of a grid that goes beyond 65,535.
+  Launch walk(dim3(step.batch, step.shares), bytes, stream);
   if (step.cluster) {
-    walk.add(cudaLaunchAttributeClusterDimension).val.clusterDim = {step.shares, 1, 1};
+    walk.add(cudaLaunchAttributeClusterDimension).val.clusterDim = {1, step.shares, 1};
     return launch(walk, constrained_beam_step_cluster_kernel<T>, step, capacity);
   }
   const cudaError_t status = launch(walk, constrained_beam_step_walk_kernel<T>, step, capacity);

@@ -152,21 +152,25 @@ class BlockStep {
         live_(catalogue_, nullptr),
         allowed_(catalogue_, &step.slots[request].filter) {}
 
-  // Offers the children of the beams share, share + shares, share + 2 shares, ...
+  // Offers the children of the beams share, share + shares, share + 2 shares, ... Where there are
+  // fewer than warps, as at the root, several take one row, each its own chunks of the children.
   ONESEARCH_HD void walk(uint32_t share, BlockSelect<Block>* best) const {
-    uint32_t beam = share + block_.warp() * step_.shares;
+    const uint32_t rows = (step_.beams + step_.shares - 1 - share) / step_.shares;
+    const uint32_t ways = rows == 0 || rows > block_.warps() ? 1 : block_.warps() / rows;
+    const uint32_t begin = block_.warp() % ways * kStepChunk;
+    uint32_t beam = share + block_.warp() / ways * step_.shares;
     Row row = read(beam);
-    uint32_t offered = 0;
+    uint32_t offered = begin;
     bool busy = true;
     while (block_.any(busy)) {
       best->make_room(block_.warps() * kStepChunk);
       while (offered >= row.size && beam < step_.beams) {
-        beam += block_.warps() * step_.shares;
+        beam += block_.warps() / ways * step_.shares;
         row = read(beam);
-        offered = 0;
+        offered = begin;
       }
       offer(row, beam, offered, best);
-      offered += kStepChunk;
+      offered += ways * kStepChunk;
       busy = offered < row.size || beam < step_.beams;
     }
   }
@@ -184,10 +188,8 @@ class BlockStep {
   // Writes the survivors, best first.
   ONESEARCH_HD void write(BlockSelect<Block>* best) const {
     const uint32_t size = best->finish_sorted();
-    const int64_t width = step_.beam_widths == nullptr
-                              ? step_.num_beams
-                              : step_.beam_widths[request_ * step_.beam_widths_stride];
-    const uint32_t count = size < width ? size : static_cast<uint32_t>(width);
+    const uint32_t width = own_width();
+    const uint32_t count = size < width ? size : width;
     const BlockCandidates& all = best->all();
     for (uint32_t i = block_.thread(); i < step_.num_beams; i += block_.threads()) {
       const bool alive = i < count;
@@ -212,6 +214,14 @@ class BlockStep {
     ChildUnion children;
     uint32_t size;
   };
+
+  // The most beams of this request. The host cannot check what lies on the device.
+  ONESEARCH_HD uint32_t own_width() const {
+    if (step_.beam_widths == nullptr) return step_.num_beams;
+    const int64_t width = step_.beam_widths[request_ * step_.beam_widths_stride];
+    if (width < 0) return 0;
+    return width < step_.num_beams ? static_cast<uint32_t>(width) : step_.num_beams;
+  }
 
   ONESEARCH_HD float logit(const T* row, uint32_t token) const {
     return to_float(row[token * step_.logits_strides[2]]);
@@ -244,17 +254,32 @@ class BlockStep {
     const bool packed = step_.logits_strides[2] == 1 && reinterpret_cast<uintptr_t>(row) % 16 == 0;
     const uint32_t packets = packed ? step_.codes / kSize : 0;
     RunningSum sum = RunningSum::empty();
-    for (uint32_t i = block_.lane(); i < packets; i += block_.lanes()) {
-      const RowPacket<T> packet = reinterpret_cast<const RowPacket<T>*>(row)[i];
-      float x[kSize];
-      for (uint32_t j = 0; j < kSize; ++j) x[j] = to_float(packet.at[j]);
-      sum.template add<Block>(x);
-    }
+    const uint32_t next = add_packets<4>(row, block_.lane(), packets, &sum);
+    add_packets<1>(row, next, packets, &sum);
     for (uint32_t i = packets * kSize + block_.lane(); i < step_.codes; i += block_.lanes()) {
       const float x[1] = {logit(row, i)};
       sum.template add<Block>(x);
     }
     return sum.of_warp(block_);
+  }
+
+  // Adds a lane's packets from `first` on, as long as `kAtOnce` are left, whose reads are under way
+  // together: a row is read in two or three waits for memory. Returns the first that is left.
+  template <uint32_t kAtOnce>
+  ONESEARCH_HD uint32_t add_packets(const T* row, uint32_t first, uint32_t packets,
+                                    RunningSum* sum) const {
+    constexpr uint32_t kSize = RowPacket<T>::kSize;
+    const auto* const all = reinterpret_cast<const RowPacket<T>*>(row);
+    uint32_t i = first;
+    for (; i + (kAtOnce - 1) * block_.lanes() < packets; i += kAtOnce * block_.lanes()) {
+      float x[kAtOnce * kSize];
+      for (uint32_t part = 0; part < kAtOnce; ++part) {
+        const RowPacket<T> packet = all[i + part * block_.lanes()];
+        for (uint32_t j = 0; j < kSize; ++j) x[part * kSize + j] = to_float(packet.at[j]);
+      }
+      sum->template add<Block>(x);
+    }
+    return i;
   }
 
   // Over the children with a live item below, before filters.
