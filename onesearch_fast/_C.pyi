@@ -294,6 +294,26 @@ def constrained_beam_step_cuda(
 ) -> None: ...
 def rms_norm(x: object, weight: object, eps: float, out: object) -> None: ...
 def check_rms_norm(x: object, weight: object, eps: float, out: object) -> None: ...
+def add_norm(
+    x: object,
+    residual: object,
+    weight: object,
+    bias: object | None,
+    eps: float,
+    sum: object,
+    normed: object,
+) -> None: ...
+def check_add_norm(
+    x: object,
+    residual: object,
+    weight: object,
+    bias: object | None,
+    eps: float,
+    sum: object,
+    normed: object,
+) -> None: ...
+def swiglu(x: object, out: object) -> None: ...
+def check_swiglu(x: object, out: object) -> None: ...
 def rotary(
     x: object, rotation: object, norm_weight: object | None, eps: float, out: object
 ) -> None: ...

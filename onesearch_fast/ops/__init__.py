@@ -1,5 +1,6 @@
 """Operators: one file each, with the public function and its contract; `kernels/` computes them."""
 
+from onesearch_fast.ops.add_norm import AddNormResult, add_norm
 from onesearch_fast.ops.beam_attention import beam_attention
 from onesearch_fast.ops.causal_attention import causal_attention
 from onesearch_fast.ops.code_residual import code_residual
@@ -16,11 +17,14 @@ from onesearch_fast.ops.rms_norm import rms_norm
 from onesearch_fast.ops.rotary import rotary
 from onesearch_fast.ops.sid_embedding_bag import sid_embedding_bag
 from onesearch_fast.ops.sid_embedding_bag_backward import sid_embedding_bag_backward
+from onesearch_fast.ops.swiglu import swiglu
 
 __all__ = [
+    "AddNormResult",
     "BeamStepOptions",
     "BeamStepResult",
     "GumbelNoise",
+    "add_norm",
     "beam_attention",
     "causal_attention",
     "code_residual",
@@ -33,4 +37,5 @@ __all__ = [
     "rotary",
     "sid_embedding_bag",
     "sid_embedding_bag_backward",
+    "swiglu",
 ]

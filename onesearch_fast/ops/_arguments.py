@@ -34,6 +34,12 @@ def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
         raise invalid(operator.name, argument, "a torch.Tensor", type(tensor), remedy, TypeError)
 
 
+def check_result(operator: Operator, out: object, kind: type) -> None:
+    """Memory for several outputs, each of which the native side checks."""
+    if not isinstance(out, kind):
+        raise invalid(operator.name, "out", kind.__name__, type(out), kind=TypeError)
+
+
 def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
     """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
     sound = True

@@ -15,9 +15,10 @@ import torch
 _LIBRARY: Any = torch.library.Library("onesearch", "DEF")  # type: ignore[no-untyped-call]
 
 
-def define(
-    schema: str, function: Callable[..., torch.Tensor], shape_of: Callable[..., torch.Tensor]
-) -> None:
+Result = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+def define(schema: str, function: Callable[..., Result], shape_of: Callable[..., Result]) -> None:
     """Registers a function under its schema, as "name(Tensor x) -> Tensor".
 
     `shape_of` takes the same arguments, without their values, and gives an empty result.

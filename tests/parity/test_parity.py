@@ -59,6 +59,8 @@ def test_parity(operator: Operator, backend: str, case: Case, dtype: torch.dtype
 def _outputs(result: Any) -> list[torch.Tensor]:
     if isinstance(result, torch.Tensor):
         return [result]
+    if isinstance(result, tuple):
+        return list(result)
     return [output for output in vars(result).values() if isinstance(output, torch.Tensor)]
 
 

@@ -1,7 +1,7 @@
 // For *_simd.cc files: one tile of int8_linear, whatever multiplies the bytes.
 #pragma once
 
-#include "cpu/simd.h"
+#include "cpu/sigmoid.h"
 #include "ops/int8_linear/int8_linear_kernels.h"
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -11,11 +11,6 @@
 #endif
 
 namespace onesearch::ONESEARCH_TIER {
-
-ONESEARCH_INLINE F32x16 sigmoid(F32x16 x) {
-  const F32x16 one = F32x16::broadcast(1.0f);
-  return one / (one + exp(negate(x)));
-}
 
 // Within 2e-7. Source: Abramowitz and Stegun, 7.1.26.
 ONESEARCH_INLINE F32x16 erf(F32x16 x) {

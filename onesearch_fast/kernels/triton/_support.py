@@ -18,6 +18,11 @@ def why_not() -> str | None:
     return None if INTERPRETED else gpu_why_not()
 
 
+def warps_for(block: int) -> int:
+    """Of a program over a row: eight elements a thread, 16 bytes at a time in half widths."""
+    return min(max(block // 256, 1), 16)
+
+
 @triton.jit
 def log_sum_exp_of_row(row_ptr, columns, stride, BLOCK: tl.constexpr):
     """The log-sum-exp of a row in one pass: NaN with a NaN in it, else +inf with +inf in it."""

@@ -1,0 +1,32 @@
+// One row of add_norm, per tier and element type.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa.h"
+
+namespace onesearch {
+
+// All of n elements of the type; bias may be null, sum may be x or residual.
+struct AddNormRow {
+  const void* x;
+  const void* residual;
+  const void* weight;
+  const void* bias;
+  void* sum;
+  void* normed;
+  int64_t n;
+  float eps;
+};
+
+using AddAndNormRow = void (*)(const AddNormRow& row);
+
+struct AddNormKernels {
+  AddAndNormRow float32;
+  AddAndNormRow bfloat16;
+  AddAndNormRow float16;
+};
+
+ONESEARCH_TIER_TABLE(AddNormKernels, add_norm_kernels)
+
+}  // namespace onesearch

@@ -1,0 +1,16 @@
+"""`swiglu` in the native core: vector registers, own threads."""
+
+from __future__ import annotations
+
+import torch
+
+from onesearch_fast import _C
+from onesearch_fast.registry import Implementation
+
+IMPLEMENTATION = Implementation(
+    backend="cpu",
+    device_types=("cpu",),
+    dtypes=(torch.float32, torch.bfloat16, torch.float16),
+    why_not=lambda: None,
+    function=_C.swiglu,
+)
