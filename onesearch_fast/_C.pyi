@@ -315,10 +315,22 @@ def check_add_norm(
 def swiglu(x: object, out: object) -> None: ...
 def check_swiglu(x: object, out: object) -> None: ...
 def rotary(
-    x: object, rotation: object, norm_weight: object | None, eps: float, out: object
+    x: object,
+    rotation: object,
+    norm_weight: object | None,
+    eps: float,
+    query: object,
+    key: object,
+    value: object,
 ) -> None: ...
 def check_rotary(
-    x: object, rotation: object, norm_weight: object | None, eps: float, out: object
+    x: object,
+    rotation: object,
+    norm_weight: object | None,
+    eps: float,
+    query: object,
+    key: object,
+    value: object,
 ) -> None: ...
 def nearest_code(
     vectors: object, centroids: object, prices: object | None, groups: object | None, out: object

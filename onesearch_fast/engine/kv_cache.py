@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
 from onesearch_fast.models import DecoderModel
+from onesearch_fast.models.decoder import DecoderAttention
 from onesearch_fast.ops import beam_attention, causal_attention
 
 
@@ -35,12 +37,10 @@ class ContextKV:
         )
         return cls(keys, values, lengths.int())
 
-    def store(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor, tokens: slice = slice(None)
-    ) -> None:
-        """Fills tokens of a layer with key and value [batch, token, kv_head, head_dim]."""
-        self.keys[layer, :, :, tokens] = key.transpose(1, 2)
-        self.values[layer, :, :, tokens] = value.transpose(1, 2)
+    def store(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Fills a layer with key and value [batch, token, kv_head, head_dim]."""
+        self.keys[layer] = key.transpose(1, 2)
+        self.values[layer] = value.transpose(1, 2)
 
     def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`ops.beam_attention` of a layer to the context alone."""
@@ -60,7 +60,7 @@ class EncoderAttention:
         return beam_attention(query, key.transpose(1, 2), value.transpose(1, 2), self._lengths)
 
 
-class PrefillAttention:
+class PrefillAttention(DecoderAttention):
     """Causal attention of the tokens [begin, end) of prompts; enters them into a `ContextKV`.
 
     What stands before them must be in the context. Padding stands on the right, so no real token
@@ -72,15 +72,20 @@ class PrefillAttention:
     ) -> None:
         self._context = context
         self._encoded = encoded
-        self._tokens = slice(begin, context.keys.shape[3] if end is None else end)
+        self._end = context.keys.shape[3] if end is None else end
+        self._memory = _by_layer(
+            kept[:, :, :, begin : self._end].transpose(2, 3)
+            for kept in (context.keys, context.values)
+        )
         self._final = len(context.keys) - 1
 
-    def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor:
+    def memory(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`DecoderAttention`."""
+        return self._memory[layer]
+
+    def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`DecoderAttention`; in the final layer only the last token of each prompt asks."""
-        context, end = self._context, self._tokens.stop
-        context.store(layer, key, value, self._tokens)
+        context, end = self._context, self._end
         keys, values = context.keys[layer], context.values[layer]
         if layer < self._final:
             return causal_attention(query, keys[:, :, :end], values[:, :, :end])
@@ -120,43 +125,52 @@ class BeamKV:
         own = torch.arange(beams, dtype=torch.int32, device=parents.device).expand(batch, beams)
         self.ancestry = torch.cat((past, own.unsqueeze(2)), dim=2)
 
-    def layers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def made(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values of each layer up to this step: [batch, step, beam, kv_head, head_dim]."""
-        made = (stored[:, :, : self.num_steps].unbind() for stored in (self._keys, self._values))
-        return list(zip(*made, strict=True))
+        steps = self.num_steps
+        return _by_layer(kept[:, :, :steps] for kept in (self._keys, self._values))
+
+    def latest(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Those of this step's beams: [batch, beam, kv_head, head_dim]."""
+        step, beams = self.num_steps - 1, self.ancestry.shape[1]
+        return _by_layer(kept[:, :, step, :beams] for kept in (self._keys, self._values))
 
 
-class BeamAttention:
+class BeamAttention(DecoderAttention):
     """Attention of one step's beams over their context and their own past."""
 
     def __init__(self, context: ContextKV, encoded: ContextKV | None, beams: BeamKV) -> None:
         self._context = context
         self._encoded = encoded
-        self._own = beams.layers()
+        self._own = beams.made()
+        self._memory = beams.latest()
         self._ancestry = beams.ancestry
 
-    def __call__(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor:
+    def memory(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`DecoderAttention`."""
-        beams = key.shape[1]
-        own_key, own_value = self._own[layer]
-        own_key[:, -1, :beams] = key
-        own_value[:, -1, :beams] = value
+        return self._memory[layer]
+
+    def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """`DecoderAttention`."""
         context = self._context
         return beam_attention(
             query,
             context.keys[layer],
             context.values[layer],
             context.lengths,
-            own_key,
-            own_value,
+            *self._own[layer],
             self._ancestry,
         )
 
     def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """`DecoderAttention`."""
         return _encoded_prompt(self._encoded).attend(layer, query)
+
+
+def _by_layer(stored: Iterable[torch.Tensor]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values [layer, ...] as a pair for each layer."""
+    keys, values = stored
+    return list(zip(keys.unbind(), values.unbind(), strict=True))
 
 
 def _encoded_prompt(encoded: ContextKV | None) -> ContextKV:

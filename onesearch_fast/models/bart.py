@@ -18,8 +18,8 @@ from onesearch_fast.models.decoder import Attention, DecoderAttention, DecoderSh
 from onesearch_fast.models.layers import (
     Affine,
     FeedForward,
-    LayerNorm,
     New,
+    Norm,
     PackedDecoder,
     SelfAttention,
     at_last,
@@ -101,19 +101,22 @@ def _decoder_prefix_ids(read: ConfigReader, vocab_size: int) -> tuple[int, ...]:
 class Residual:
     """norm(x + f(x)), or x + f(norm(x)) with `norm_first`."""
 
-    norm: LayerNorm
+    norm: Norm
     norm_first: bool
 
     @classmethod
     def allocate(cls, config: BartConfig, new: New) -> Residual:
-        norm = LayerNorm.allocate(config.shape.hidden_size, _NORM_EPS, new)
+        norm = Norm.allocate(config.shape.hidden_size, _NORM_EPS, new)
         return cls(norm, config.norm_first)
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(x) if self.norm_first else x
 
-    def after(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.norm_first else self.norm(x)
+    def join(self, end: Affine | FeedForward, x: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        """What leaves the sublayer: `end` is the last product of f, which takes `made`."""
+        if self.norm_first:
+            return end.added_to(x, made)
+        return end.added_and_normed(x, made, self.norm)[1]
 
 
 @dataclass(frozen=True)
@@ -175,11 +178,11 @@ class BartLayer:
         if last is not None:
             hidden, query = at_last(hidden, last), at_last(query, last)
         mixed = attention(index, query, key, value)
-        return self.attention_residual.after(self.attention.out.added_to(hidden, mixed))
+        return self.attention_residual.join(self.attention.out, hidden, mixed)
 
     def feed(self, hidden: torch.Tensor) -> torch.Tensor:
-        x = self.feed_forward_residual.before(hidden)
-        return self.feed_forward_residual.after(self.feed_forward.added_to(hidden, x))
+        residual = self.feed_forward_residual
+        return residual.join(self.feed_forward, hidden, residual.before(hidden))
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         names = ("q_proj", "k_proj", "v_proj")
@@ -217,7 +220,7 @@ class BartDecoderLayer(BartLayer):
     ) -> torch.Tensor:
         query = self.cross.project(self.cross_residual.before(hidden))
         mixed = attention.cross(index, query)
-        return self.cross_residual.after(self.cross.out.added_to(hidden, mixed))
+        return self.cross_residual.join(self.cross.out, hidden, mixed)
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         yield from super().slots(name)
@@ -235,16 +238,16 @@ class Ends:
     """What stands around the layers of either half: positions and norms."""
 
     positions: torch.Tensor  # [_POSITION_OFFSET + max_positions, hidden]
-    embedding_norm: LayerNorm
-    final_norm: LayerNorm | None
+    embedding_norm: Norm
+    final_norm: Norm | None
 
     @classmethod
     def allocate(cls, config: BartConfig, new: New) -> Ends:
         hidden = config.shape.hidden_size
         return cls(
             new(_POSITION_OFFSET + config.shape.max_positions, hidden),
-            LayerNorm.allocate(hidden, _NORM_EPS, new),
-            LayerNorm.allocate(hidden, _NORM_EPS, new) if config.norm_first else None,
+            Norm.allocate(hidden, _NORM_EPS, new),
+            Norm.allocate(hidden, _NORM_EPS, new) if config.norm_first else None,
         )
 
     def begin(self, hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

@@ -40,6 +40,24 @@ class Attention(Protocol):
 class DecoderAttention(Attention, Protocol):
     """Attention of a decoder; prefill and beams differ here."""
 
+    def __call__(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
+        """`Attention`: copies key and value to where they are kept, then attends."""
+        kept_key, kept_value = self.memory(layer)
+        kept_key.copy_(key)
+        kept_value.copy_(value)
+        return self.attend(layer, query)
+
+    def memory(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where keys and values of the layer's tokens are kept: [batch, token, kv_head, head_dim].
+
+        A model whose kernel writes them there calls `attend` next.
+        """
+
+    def attend(self, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """Attention to the keys and values that are kept; shapes as above."""
+
     def cross(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         """Attention to the encoded prompt, for a model with an encoder; shapes as above."""
 

@@ -15,8 +15,8 @@ from onesearch_fast.models.config import ConfigReader, check_same
 from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
 from onesearch_fast.models.layers import (
     FeedForward,
-    LayerNorm,
     New,
+    Norm,
     PackedDecoder,
     SelfAttention,
     at_last,
@@ -64,18 +64,18 @@ class GPT2Config:
 class GPT2Layer:
     """One layer: x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
-    attention_norm: LayerNorm
+    attention_norm: Norm
     attention: SelfAttention
-    feed_forward_norm: LayerNorm
+    feed_forward_norm: Norm
     feed_forward: FeedForward
 
     @classmethod
     def allocate(cls, config: GPT2Config, new: New) -> GPT2Layer:
         hidden, inner = config.shape.hidden_size, config.intermediate_size
         return cls(
-            LayerNorm.allocate(hidden, config.norm_eps, new),
+            Norm.allocate(hidden, config.norm_eps, new),
             SelfAttention.allocate(hidden, config.shape.num_heads, new),
-            LayerNorm.allocate(hidden, config.norm_eps, new),
+            Norm.allocate(hidden, config.norm_eps, new),
             FeedForward.allocate(hidden, inner, config.activation, new),
         )
 
@@ -102,7 +102,7 @@ class GPT2Model(PackedDecoder):
         super().__init__(shape, self._config.tied, new)
         self._positions = new(shape.max_positions, shape.hidden_size)
         self._layers = [GPT2Layer.allocate(self._config, new) for _ in range(shape.num_layers)]
-        self._final_norm = LayerNorm.allocate(shape.hidden_size, self._config.norm_eps, new)
+        self._final_norm = Norm.allocate(shape.hidden_size, self._config.norm_eps, new)
 
     def load(self, checkpoint: Checkpoint) -> None:
         check_same(self._config, GPT2Config.from_hugging_face(checkpoint.config))
@@ -133,10 +133,14 @@ class GPT2Model(PackedDecoder):
     ) -> torch.Tensor:
         hidden = hidden + F.embedding(positions, self._positions)
         final = len(self._layers) - 1
-        for index, layer in enumerate(self._layers):
-            query, key, value = layer.attention.project(layer.attention_norm(hidden))
+        normed = self._layers[0].attention_norm(hidden)
+        next_norms = [*(layer.attention_norm for layer in self._layers[1:]), self._final_norm]
+        for index, (layer, next_norm) in enumerate(zip(self._layers, next_norms, strict=True)):
+            query, key, value = layer.attention.project(normed)
             if last is not None and index == final:
                 hidden, query = at_last(hidden, last), at_last(query, last)
-            hidden = layer.attention.out.added_to(hidden, attention(index, query, key, value))
-            hidden = layer.feed_forward.added_to(hidden, layer.feed_forward_norm(hidden))
-        return self._final_norm(hidden)
+            mixed = attention(index, query, key, value)
+            norm, out = layer.feed_forward_norm, layer.attention.out
+            hidden, normed = out.added_and_normed(hidden, mixed, norm)
+            hidden, normed = layer.feed_forward.added_and_normed(hidden, normed, next_norm)
+        return normed

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from onesearch_fast.models.activations import Activation
+from onesearch_fast.models.activations import SILU, Activation
 from onesearch_fast.models.decoder import DecoderShape, Encoder
 from onesearch_fast.models.int8_weight import Int8Weight
-from onesearch_fast.models.linear import Weight, linear, linear_add, linear_mul
+from onesearch_fast.models.linear import Weight, ends_in_products, linear, linear_add, linear_mul
 from onesearch_fast.models.packing import Slot
+from onesearch_fast.ops import add_norm, rms_norm, swiglu
 
 MakeSlot = Callable[[Any], Slot]
 
@@ -98,23 +99,36 @@ def at_last(x: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class LayerNorm:
-    """(x - mean) / sqrt(variance + eps) * weight + bias; weight, bias [hidden]."""
+class Norm:
+    """Of rows, by the root of their mean square, or with a bias, LayerNorm; see `ops.add_norm`."""
 
-    weight: torch.Tensor
-    bias: torch.Tensor
+    weight: torch.Tensor  # [hidden]
+    bias: torch.Tensor | None
     eps: float
 
     @classmethod
-    def allocate(cls, hidden: int, eps: float, new: New) -> LayerNorm:
-        return cls(new(hidden), new(hidden), eps)
+    def allocate(cls, hidden: int, eps: float, new: New, has_bias: bool = True) -> Norm:
+        return cls(new(hidden), new(hidden) if has_bias else None, eps)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """In the shape of x [..., hidden]."""
+        if self.bias is None:
+            rows = x.reshape(-1, x.shape[-1])
+            return rms_norm(rows, self.weight, self.eps).view(x.shape)
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+    def of_sum(
+        self, residual: torch.Tensor, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """residual + rows and its norm, in the shape of `residual`."""
+        kept = residual.reshape(-1, residual.shape[-1])
+        made = add_norm(rows.view(kept.shape), kept, self.weight, self.bias, self.eps)
+        return made.sum.view(residual.shape), made.normed.view(residual.shape)
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         yield f"{name}.weight", Slot.whole(self.weight)
-        yield f"{name}.bias", Slot.whole(self.bias)
+        if self.bias is not None:
+            yield f"{name}.bias", Slot.whole(self.bias)
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,16 @@ class Affine:
         rows = residual.reshape(-1, residual.shape[-1])
         inputs = x.reshape(len(rows), -1)
         return linear_add(inputs, self.weight, self.bias, rows).view(residual.shape)
+
+    def added_and_normed(
+        self, residual: torch.Tensor, x: torch.Tensor, norm: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`added_to`, and its norm: the sum goes into the product or else into the norm."""
+        if ends_in_products(x.device):
+            total = self.added_to(residual, x)
+            return total, norm(total)
+        inputs = x.reshape(-1, self.weight.shape[1])
+        return norm.of_sum(residual, linear(inputs, self.weight, self.bias))
 
     def multiplied_by(self, factor: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """factor * (x W^T + b), elementwise."""
@@ -204,3 +228,39 @@ class FeedForward:
 
     def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return self.down.added_to(residual, self.up(x, self.activation))
+
+    def added_and_normed(
+        self, residual: torch.Tensor, x: torch.Tensor, norm: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.down.added_and_normed(residual, self.up(x, self.activation), norm)
+
+
+@dataclass(frozen=True)
+class GatedFeedForward:
+    """down(silu(gate(x)) * up(x))."""
+
+    gate_up: Affine  # [2 * intermediate, hidden]
+    gate: Affine  # [intermediate, hidden], the first half of it
+    up: Affine  # the other
+    down: Affine  # [hidden, intermediate]
+
+    @classmethod
+    def allocate(cls, hidden: int, inner: int, new: New, has_bias: bool) -> GatedFeedForward:
+        gate_up = Affine.allocate(2 * inner, hidden, new, has_bias)
+        down = Affine.allocate(hidden, inner, new, has_bias)
+        return cls(gate_up, *gate_up.split([inner, inner]), down)
+
+    def added_and_normed(
+        self, residual: torch.Tensor, x: torch.Tensor, norm: Norm
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.down.added_and_normed(residual, self._gated(x), norm)
+
+    def _gated(self, x: torch.Tensor) -> torch.Tensor:
+        if ends_in_products(x.device):
+            return self.up.multiplied_by(self.gate(x, SILU), x)
+        return swiglu(linear(x.reshape(-1, x.shape[-1]), self.gate_up.weight, self.gate_up.bias))
+
+    def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
+        yield from self.gate.slots(f"{name}.gate_proj")
+        yield from self.up.slots(f"{name}.up_proj")
+        yield from self.down.slots(f"{name}.down_proj")

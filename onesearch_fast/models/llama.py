@@ -9,14 +9,20 @@ from typing import Any
 import torch
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.models.activations import SILU
 from onesearch_fast.models.checkpoint import Checkpoint
 from onesearch_fast.models.config import ConfigReader, check_same
 from onesearch_fast.models.decoder import DecoderAttention, DecoderShape
-from onesearch_fast.models.layers import Affine, New, PackedDecoder, at_last
+from onesearch_fast.models.layers import (
+    Affine,
+    GatedFeedForward,
+    New,
+    Norm,
+    PackedDecoder,
+    at_last,
+)
 from onesearch_fast.models.packing import Slot, fill
 from onesearch_fast.models.registry import register
-from onesearch_fast.ops import rms_norm, rotary
+from onesearch_fast.ops import QueryKeyValue, rotary
 
 _WHERE = "LlamaConfig"
 
@@ -102,14 +108,12 @@ def _refuse_unserved(config: Mapping[str, Any]) -> None:
 class LlamaLayer:
     """Packed weights of one layer; rows are outputs."""
 
-    input_norm: torch.Tensor  # [hidden]
+    input_norm: Norm
     qkv: Affine  # [(heads + 2 kv_heads) * head_dim, hidden]
     query_key_norm: torch.Tensor | None  # [heads + kv_heads, head_dim]
     out: Affine  # [hidden, heads * head_dim]
-    mlp_norm: torch.Tensor  # [hidden]
-    gate: Affine  # [intermediate, hidden]
-    up: Affine  # [intermediate, hidden]
-    down: Affine  # [hidden, intermediate]
+    mlp_norm: Norm
+    mlp: GatedFeedForward
 
     @classmethod
     def allocate(cls, config: LlamaConfig, new: New) -> LlamaLayer:
@@ -117,30 +121,27 @@ class LlamaLayer:
         hidden, inner = s.hidden_size, config.intermediate_size
         rotated = s.num_heads + s.num_kv_heads
         qkv = (rotated + s.num_kv_heads) * s.head_dim
+        norms = [Norm.allocate(hidden, config.norm_eps, new, has_bias=False) for _ in range(2)]
         return cls(
-            input_norm=new(hidden),
+            input_norm=norms[0],
             qkv=Affine.allocate(qkv, hidden, new, config.qkv_bias),
             query_key_norm=new(rotated, s.head_dim) if config.query_key_norm else None,
             out=Affine.allocate(hidden, s.num_heads * s.head_dim, new, config.out_bias),
-            mlp_norm=new(hidden),
-            gate=Affine.allocate(inner, hidden, new, config.mlp_bias),
-            up=Affine.allocate(inner, hidden, new, config.mlp_bias),
-            down=Affine.allocate(hidden, inner, new, config.mlp_bias),
+            mlp_norm=norms[1],
+            mlp=GatedFeedForward.allocate(hidden, inner, new, config.mlp_bias),
         )
 
     def slots(self, shape: DecoderShape) -> Iterator[tuple[str, Slot]]:
         """Checkpoint name (within the layer) -> where it goes."""
-        yield "input_layernorm.weight", Slot.whole(self.input_norm)
-        yield "post_attention_layernorm.weight", Slot.whole(self.mlp_norm)
+        yield from self.input_norm.slots("input_layernorm")
+        yield from self.mlp_norm.slots("post_attention_layernorm")
         heads = shape.num_heads * shape.head_dim
         kv_heads = shape.num_kv_heads * shape.head_dim
         parts = self.qkv.split([heads, kv_heads, kv_heads])
         for name, affine in zip(("q_proj", "k_proj", "v_proj"), parts, strict=True):
             yield from affine.slots(f"self_attn.{name}")
         yield from self.out.slots("self_attn.o_proj")
-        yield from self.gate.slots("mlp.gate_proj")
-        yield from self.up.slots("mlp.up_proj")
-        yield from self.down.slots("mlp.down_proj")
+        yield from self.mlp.slots("mlp")
         if self.query_key_norm is not None:
             heads_of = [shape.num_heads, shape.num_kv_heads]
             query_norm, key_norm = torch.split(self.query_key_norm, heads_of)
@@ -157,7 +158,7 @@ class LlamaModel(PackedDecoder):
         s = self._config.shape
         super().__init__(s, self._config.tied, new)
         self._layers = [LlamaLayer.allocate(self._config, new) for _ in range(s.num_layers)]
-        self._final_norm = new(s.hidden_size)
+        self._final_norm = Norm.allocate(s.hidden_size, self._config.norm_eps, new, has_bias=False)
         exponents = torch.arange(0, s.head_dim, 2, dtype=torch.float32, device=new.device)
         exponents /= s.head_dim
         self._frequencies = 1.0 / (self._config.rope_theta**exponents)
@@ -175,7 +176,7 @@ class LlamaModel(PackedDecoder):
 
     def slots(self) -> Iterator[tuple[str, Slot]]:
         yield "embed_tokens.weight", Slot.whole(self._embedding)
-        yield "norm.weight", Slot.whole(self._final_norm)
+        yield from self._final_norm.slots("norm")
         if not self._config.tied:
             yield "lm_head.weight", Slot.whole(self._head)
         for index, layer in enumerate(self._layers):
@@ -189,40 +190,34 @@ class LlamaModel(PackedDecoder):
         attention: DecoderAttention,
         last: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        rotation = self._rotation(positions)
+        rotation = self._rotation(positions).expand(*hidden.shape[:2], -1)
         final = len(self._layers) - 1
-        for index, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, hidden, rotation)
+        normed = self._layers[0].input_norm(hidden)
+        next_norms = [*(layer.input_norm for layer in self._layers[1:]), self._final_norm]
+        for index, (layer, next_norm) in enumerate(zip(self._layers, next_norms, strict=True)):
+            query = self._project(layer, normed, rotation, attention.memory(index))
             if last is not None and index == final:
                 hidden, query = at_last(hidden, last), at_last(query, last)
-            mixed = attention(index, query, key, value)
-            hidden = self._finish(layer, hidden, mixed)
-        return self._norm(hidden, self._final_norm)
+            mixed = attention.attend(index, query)
+            hidden, normed = layer.out.added_and_normed(hidden, mixed, layer.mlp_norm)
+            hidden, normed = layer.mlp.added_and_normed(hidden, normed, next_norm)
+        return normed
 
     def _rotation(self, positions: torch.Tensor) -> torch.Tensor:
         """Cosines and sines of position times frequency: [batch, token, head_dim] float32."""
         angles = positions.unsqueeze(-1).to(torch.float32) * self._frequencies
         return torch.cat((angles.cos(), angles.sin()), dim=-1)
 
-    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        return rms_norm(rows, weight, self._config.norm_eps).view(x.shape)
-
     def _project(
-        self, layer: LlamaLayer, hidden: torch.Tensor, rotation: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        self,
+        layer: LlamaLayer,
+        normed: torch.Tensor,
+        rotation: torch.Tensor,
+        memory: tuple[torch.Tensor, torch.Tensor],
+    ) -> torch.Tensor:
+        """The queries [batch, token, head, head_dim]; keys and values go to `memory`."""
         s = self.shape
-        packed = layer.qkv(self._norm(hidden, layer.input_norm))
-        heads = packed.view(*hidden.shape[:2], -1, s.head_dim)
-        sizes = [s.num_heads + s.num_kv_heads, s.num_kv_heads]
-        rotated, value = torch.split(heads, sizes, dim=2)
-        shared = rotation.expand(*hidden.shape[:2], -1)
-        rotary(rotated, shared, layer.query_key_norm, self._config.norm_eps, out=rotated)
-        return rotated[:, :, : s.num_heads], rotated[:, :, s.num_heads :], value
-
-    def _finish(self, layer: LlamaLayer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """The layer after attention: output projection, SwiGLU, both residual sums."""
-        hidden = layer.out.added_to(hidden, mixed)
-        normed = self._norm(hidden, layer.mlp_norm)
-        gated = layer.up.multiplied_by(layer.gate(normed, SILU), normed)
-        return layer.down.added_to(hidden, gated)
+        heads = layer.qkv(normed).view(*normed.shape[:2], -1, s.head_dim)
+        made = QueryKeyValue(heads[:, :, : s.num_heads], *memory)
+        norm, eps = layer.query_key_norm, self._config.norm_eps
+        return rotary(heads, rotation, norm, eps, s.num_kv_heads, out=made).query

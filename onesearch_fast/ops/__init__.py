@@ -14,7 +14,7 @@ from onesearch_fast.ops.int8_linear import int8_linear, pack_int8_weight
 from onesearch_fast.ops.log_sum_exp import log_sum_exp
 from onesearch_fast.ops.nearest_code import nearest_code
 from onesearch_fast.ops.rms_norm import rms_norm
-from onesearch_fast.ops.rotary import rotary
+from onesearch_fast.ops.rotary import QueryKeyValue, rotary
 from onesearch_fast.ops.sid_embedding_bag import sid_embedding_bag
 from onesearch_fast.ops.sid_embedding_bag_backward import sid_embedding_bag_backward
 from onesearch_fast.ops.swiglu import swiglu
@@ -24,6 +24,7 @@ __all__ = [
     "BeamStepOptions",
     "BeamStepResult",
     "GumbelNoise",
+    "QueryKeyValue",
     "add_norm",
     "beam_attention",
     "causal_attention",

@@ -10,25 +10,28 @@ namespace py = pybind11;
 namespace onesearch::bindings {
 namespace {
 
-template <void (*function)(const RotaryInput&, const TensorView&)>
-void call(py::handle x, py::handle rotation, py::handle norm_weight, float eps, py::handle out) {
+template <void (*function)(const RotaryInput&, const RotaryOutput&)>
+void call(py::handle x, py::handle rotation, py::handle norm_weight, float eps, py::handle query,
+          py::handle key, py::handle value) {
   const auto borrow = [](py::handle object, const char* argument) {
     return borrow_tensor(object, "rotary", argument);
   };
   const BorrowedTensor borrowed[] = {borrow(x, "x"), borrow(rotation, "rotation"),
-                                     borrow(out, "out")};
+                                     borrow(query, "out.query"), borrow(key, "out.key"),
+                                     borrow(value, "out.value")};
   std::optional<BorrowedTensor> weight;
   if (!norm_weight.is_none()) weight = borrow(norm_weight, "norm_weight");
   const RotaryInput input{borrowed[0].view, borrowed[1].view, weight ? &weight->view : nullptr,
                           eps};
+  const RotaryOutput out{borrowed[2].view, borrowed[3].view, borrowed[4].view};
   const py::gil_scoped_release release;
-  function(input, borrowed[2].view);
+  function(input, out);
 }
 
-template <void (*function)(const RotaryInput&, const TensorView&)>
+template <void (*function)(const RotaryInput&, const RotaryOutput&)>
 void define(py::module_& module, const char* name) {
   module.def(name, &call<function>, py::arg("x"), py::arg("rotation"), py::arg("norm_weight"),
-             py::arg("eps"), py::arg("out"));
+             py::arg("eps"), py::arg("query"), py::arg("key"), py::arg("value"));
 }
 
 const Registration registration([](py::module_& module) {

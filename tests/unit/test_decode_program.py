@@ -457,7 +457,7 @@ def test_a_run_stays_on_the_device(
     model_type: str, normalizer: str, trie: osf.SidTrie, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Implementation("none", ("meta",), (), lambda: None, lambda *arguments: None)
-    for name in ("beam_attention", "log_sum_exp", "rms_norm", "rotary"):
+    for name in ("add_norm", "beam_attention", "log_sum_exp", "rms_norm", "rotary", "swiglu"):
         monkeypatch.setitem(registry._chosen, (name, None, "meta", torch.bfloat16), nothing)
     monkeypatch.setattr(BeamStepResult, "__post_init__", lambda self: None)
     monkeypatch.setattr(BeamStepOptions, "__post_init__", lambda self: None)

@@ -17,6 +17,7 @@ from onesearch_fast.engine.prompt_batch import PromptBatch
 from onesearch_fast.errors import FormatError
 from onesearch_fast.models import (
     DecoderModel,
+    layers,
     linear,
     load_model,
     model_types,
@@ -69,8 +70,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.parametrize("fused", ["into products", "after products"])
 @pytest.mark.parametrize(("model_type", "config"), VARIANTS)
-def test_logits_equal_those_of_transformers(model_type: str, config: dict[str, Any]) -> None:
+def test_logits_equal_those_of_transformers(
+    model_type: str, config: dict[str, Any], fused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums, norms and gates are fused either as on a CPU or as on a GPU."""
+    monkeypatch.setattr(layers, "ends_in_products", lambda device: fused == "into products")
     module = random_model(model_type, VOCAB, **config)
     got = last_logits(load_model(module), PROMPTS)
     torch.testing.assert_close(got, expected_logits(module, PROMPTS), atol=1e-4, rtol=1e-4)

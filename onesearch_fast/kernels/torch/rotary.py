@@ -13,18 +13,24 @@ def rotary(
     rotation: torch.Tensor,
     norm_weight: torch.Tensor | None,
     eps: float,
-    out: torch.Tensor,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
 ) -> None:
-    """Writes the rotated heads of `x` into `out`."""
-    _C.check_rotary(x, rotation, norm_weight, eps, out)
-    heads = x.double()
+    """Writes the rotated heads of queries and keys, and those of values, to their places."""
+    _C.check_rotary(x, rotation, norm_weight, eps, query, key, value)
+    numbers = [query.shape[2], key.shape[2]]
+    rotated, values = x.double().split([sum(numbers), value.shape[2]], dim=2)
     if norm_weight is not None:
-        mean = heads.square().mean(-1, keepdim=True)
-        heads = heads / (mean + eps).sqrt() * norm_weight
-    first, second = heads.chunk(2, dim=-1)
+        mean = rotated.square().mean(-1, keepdim=True)
+        rotated = rotated / (mean + eps).sqrt() * norm_weight
+    first, second = rotated.chunk(2, dim=-1)
     cosine, sine = rotation.double().unsqueeze(2).chunk(2, dim=-1)
-    turned = (first * cosine - second * sine, second * cosine + first * sine)
-    out.copy_(torch.cat(turned, dim=-1))
+    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+    for out, heads in zip(
+        (query, key, value), (*turned.split(numbers, dim=2), values), strict=True
+    ):
+        out.copy_(heads)
 
 
 IMPLEMENTATION = Implementation(

@@ -91,6 +91,22 @@ CASES = (
 )
 
 
+def _hidden_states(rows: int, hidden: int, has_bias: bool) -> Callable[[torch.dtype], Arguments]:
+    def build(dtype: torch.dtype) -> Arguments:
+        generator = torch.Generator().manual_seed(rows)
+        x, residual = torch.randn(2, rows, hidden, generator=generator).to(dtype)
+        return random_sum(dtype, 1, hidden, has_bias) | {"x": x, "residual": residual}
+
+    return build
+
+
+# Of 256 beams, of 8 x 256, of a prompt; with a bias, of BART.
+SERVED = tuple(
+    Case(f"{rows}x{hidden}", _hidden_states(rows, hidden, has_bias=hidden == 768))
+    for rows, hidden in ((256, 1024), (256, 2048), (2048, 2048), (5000, 2048), (512, 768))
+)
+
+
 def poisoned(arguments: Arguments) -> AddNormResult:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     x = arguments["x"].contiguous()

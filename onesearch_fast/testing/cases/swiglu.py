@@ -64,6 +64,12 @@ CASES = (
     Case("odd_strides", _altered(_widen_strides)),
 )
 
+# Of 256 beams, of 8 x 256, and of a prompt.
+SERVED = tuple(
+    Case(f"{rows}x{hidden}", _plain(rows=rows, hidden=hidden))
+    for rows, hidden in ((256, 3072), (256, 6144), (2048, 6144), (5000, 6144))
+)
+
 
 def poisoned(arguments: Arguments) -> torch.Tensor:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
