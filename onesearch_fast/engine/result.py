@@ -78,9 +78,12 @@ class GenerateResult:
         """bool [batch]: whether the first `k` SIDs are proven to be the best of all.
 
         Scores only fall from level to level, so they are where every one of them is above the best
-        score that any level dropped; with fewer than `k`, where nothing was dropped. True proves;
-        False proves nothing. None where there is no such bound: normalizer "none", node priors,
-        noise, an unconstrained search.
+        score that any level dropped; with fewer than `k`, where there are no others. A SID behind
+        logits that are no numbers has no score to be better by. True proves; False proves nothing.
+        None where there is no such bound: normalizer "none", node priors, noise, an unconstrained
+        search.
+
+        Cost: linear in `k`; where fewer are found, that of `ItemFilter.num_allowed_sids`.
         """
         most = whole_number("GenerateResult.certified", "k", k, 1)
         if self._best_dropped is None:
@@ -93,7 +96,19 @@ class GenerateResult:
         if rest.shape[1]:
             # With a sibling penalty beams do not stand in the order of their scores.
             proven &= rest.amax(1) <= last
+        if bool((self.count < most).any()):
+            proven &= (self.count >= most) | self._are_all()
         return proven & self.complete
+
+    def _are_all(self) -> torch.Tensor:
+        """bool [batch]: whether there are no SIDs but those found, for a filter to let through."""
+        members = self._catalogues.per_request(len(self.count))
+        filters = self._filters or [None] * len(members)
+        there_are = [
+            catalogue.num_sids if one is None else one.num_allowed_sids
+            for catalogue, one in zip(members, filters, strict=True)
+        ]
+        return self.count == torch.tensor(there_are, device=self.count.device)
 
     @property
     def versions(self) -> tuple[int | None, ...]:

@@ -111,6 +111,10 @@ def test_little_time_and_certificates_on_a_store(store: osf.LiveStore, engine: o
     assert late.item_ids(400)[1].tolist() == [300, 300] and not late.complete.any()
     whole = engine.generate(PROMPTS, num_beams=400)
     assert whole.certified(1).all()  # type: ignore[union-attr]
+    assert whole.certified(500).all()  # type: ignore[union-attr]
+    few = store.snapshot().filter(allow=[1, 3, 1005])
+    some = engine.generate(PROMPTS, num_beams=400, filter=few)
+    assert some.certified(500).all()  # type: ignore[union-attr]
 
 
 def test_searches_go_on_while_the_store_changes(store: osf.LiveStore, engine: osf.Engine) -> None:

@@ -285,6 +285,20 @@ def test_a_search_of_everything_is_certified(engine: osf.Engine, trie: osf.SidTr
     assert engine.generate(PROMPTS, num_beams=12, filter=few).certified(5).all()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("normalizer", ["level", "vocab"])
+def test_what_is_lost_to_logits_that_are_no_numbers_is_not_certified_away(
+    trie: osf.SidTrie, normalizer: str
+) -> None:
+    broken = random_model("qwen3", VOCAB)
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(math.nan)
+    engine = osf.Engine.from_pretrained(broken, trie, dtype="float32", code_token_offsets=OFFSETS)
+    nothing, few = trie.filter(allow=[]), trie.filter(allow=[3, 77])
+    out = engine.generate([[7]] * 3, num_beams=12, filter=[None, nothing, few])
+    assert out.count.tolist() == [0] * 3
+    assert out.certified(1).tolist() == [False, True, False]  # type: ignore[union-attr]
+
+
 def test_where_nothing_can_be_certified(engine: osf.Engine) -> None:
     prior = SearchOptions(node_priors=[None, None, None])
     assert engine.generate(PROMPTS, num_beams=4, normalizer="none").certified(1) is None
