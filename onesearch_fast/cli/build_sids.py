@@ -14,6 +14,7 @@ from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
+from onesearch_fast.errors import invalid
 from onesearch_fast.sid.build import (
     TFIDF,
     SemanticIds,
@@ -96,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     refuse_other_folders("build-sids", arguments.out)
+    _refuse_files(arguments.report)
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
     sids = _build(split.log, arguments)
     report = _report(split, sids, arguments.report is not None)
@@ -111,6 +113,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.as_text())
         print(f"written to {arguments.out}")
     return 0
+
+
+def _refuse_files(report: Path | None) -> None:
+    """Before anything is fitted or written."""
+    if report is not None and report.exists() and not report.is_dir():
+        raise invalid("build-sids", "--report", "a folder, new or old", str(report))
 
 
 def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from onesearch_fast.errors import invalid
 from onesearch_fast.sid.levels import Level, LevelFit
 from onesearch_fast.sid.nearest import FloatArray, IntArray, check_device, residual
 from onesearch_fast.sid.vectors import VectorSource
@@ -136,8 +137,8 @@ class Codebooks:
         from onesearch_fast.sid.fitting import FitSettings, Fitting
 
         settings = FitSettings(
-            level_sizes=tuple(level_sizes),
-            opq=tuple(opq or ()),
+            level_sizes=_as_sizes("level_sizes", level_sizes),
+            opq=_as_sizes("opq", opq or ()),
             normalize_residuals=normalize_residuals,
             seed=seed,
             iterations=iterations,
@@ -198,3 +199,9 @@ class Codebooks:
         from onesearch_fast.sid.codebooks_file import read
 
         return read(path)
+
+
+def _as_sizes(argument: str, sizes: Any) -> tuple[int, ...]:
+    if isinstance(sizes, Iterable):
+        return tuple(sizes)
+    raise invalid("Codebooks.fit", argument, "a sequence of integers", sizes, kind=TypeError)

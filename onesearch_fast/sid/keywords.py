@@ -52,6 +52,9 @@ class Keyword:
     count: float = 1.0
 
 
+_FIELDS = set(Keyword.__slots__)
+
+
 def normalize_keyword_text(text: str) -> str:
     """NFKC, lower case, single spaces: the form in which keywords and texts are compared."""
     return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).lower()).strip()
@@ -128,6 +131,9 @@ class KeywordDictionary:
         `text` and `attribute` are needed, `count` is 1 when absent. FormatError names a bad line,
         and a file without any keyword.
         """
+        if not Path(path).is_file():
+            expected = "a file with one JSON object a line"
+            raise invalid("KeywordDictionary.load", "path", expected, str(path))
         try:
             lines = Path(path).read_text(encoding="utf-8").split("\n")
         except UnicodeDecodeError as error:
@@ -152,6 +158,10 @@ def _merge(keywords: Iterable[Keyword]) -> tuple[Keyword, ...]:
 
 def _checked(keyword: Keyword) -> Keyword:
     where = "KeywordDictionary"
+    if not isinstance(keyword.text, str):
+        raise invalid(where, "keyword.text", "a string", keyword.text, kind=TypeError)
+    if not isinstance(keyword.count, (int, float)):
+        raise invalid(where, "keyword.count", "a number", keyword.count, kind=TypeError)
     text = normalize_keyword_text(keyword.text)
     if _CONTROL.search(keyword.text):
         expected = "text without tabs, line breaks and other control characters"
@@ -168,11 +178,17 @@ def _checked(keyword: Keyword) -> Keyword:
 
 
 def _parse(where: str, line: str) -> Keyword:
+    expected = 'expected {"text": ..., "attribute": ..., "count": ...}'
     try:
-        return _checked(Keyword(**json.loads(line)))
+        fields = json.loads(line)
+    except ValueError as error:
+        raise FormatError(f"{where}: {expected}, got no JSON: {line[:100]}") from error
+    if not isinstance(fields, dict) or not {"text", "attribute"} <= fields.keys() <= _FIELDS:
+        raise FormatError(f"{where}: {expected}, got {line[:100]}")
+    try:
+        return _checked(Keyword(**fields))
     except (TypeError, ValueError) as error:
-        expected = 'expected {"text": ..., "attribute": ..., "count": ...}'
-        raise FormatError(f"{where}: {expected}: {error}") from error
+        raise FormatError(f"{where}: {error}") from error
 
 
 def _maximal(occurrences: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

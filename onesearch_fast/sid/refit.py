@@ -53,7 +53,8 @@ def refit_codebooks(
     last = book.levels[book.num_residual_levels - 1]
     moves = from_level <= book.num_residual_levels
     if moves and (last.prices is None) != (balance_slack is None):
-        expected = "None" if last.prices is None else "the slack of the balanced level"
+        free = last.prices is None
+        expected = "None: no level is balanced" if free else "the slack of the balanced level"
         raise invalid(_WHERE, "balance_slack", expected, balance_slack)
     settings = FitSettings(
         level_sizes=book.level_sizes[: book.num_residual_levels],

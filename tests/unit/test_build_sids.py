@@ -132,6 +132,8 @@ def test_two_runs_write_equal_bytes(data: Path, tmp_path: Path) -> None:
         (["--encoder", "/no/folder"], "existing folder"),
         (["--text-dim", "0"], "dim"),
         (["--seed", "-1"], "TfidfEncoder.fit: seed: expected an integer in [0,"),
+        (["--keywords", "/no/file"], "path: expected a file with one JSON object a line"),
+        (["--report", __file__, *OPTIONS], "--report: expected a folder"),
     ],
 )
 def test_a_failed_run_says_why_and_leaves_nothing(

@@ -338,6 +338,12 @@ def test_bad_settings_are_refused(settings: dict[str, object], argument: str) ->
         Codebooks.fit(X[:, :5].copy(), **({"level_sizes": (4,), "opq": ()} | settings))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("sizes", [{"level_sizes": 4}, {"level_sizes": (4,), "opq": 4}])
+def test_one_number_is_no_sequence_of_sizes(sizes: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="expected a sequence of integers, got 4"):
+        Codebooks.fit(X, **sizes)
+
+
 def test_encoding_needs_neither_faiss_nor_scikit_learn(book: Codebooks, tmp_path: Path) -> None:
     book.save(tmp_path / "book")
     program = (

@@ -143,9 +143,12 @@ def test_round_trip_and_bad_lines(tmp_path: Path) -> None:
         (b"\xff\xfe", "expected UTF-8 text"),
         (b'{"text": "a\\tb", "attribute": "brand"}', ":1: .*control characters"),
         (b'{"text": "a", "attribute": "colour"}', ":1: .*expected one of entity, modifier"),
-        (b'{"text": "a", "attribute": "brand", "weight": 1}', ":1: .*weight"),
-        (b'{"text": "a", "attribute": "brand", "count": "many"}', ":1: expected"),
-        (b'["a", "brand"]', ":1: expected"),
+        (b'{"text": "a", "attribute": "brand", "weight": 1}', ":1: expected .*weight"),
+        (b'{"text": "a", "attribute": "brand", "count": "many"}', ":1: .*a number, got many"),
+        (b'{"text": 5, "attribute": "brand"}', ":1: .*keyword.text: expected a string, got 5"),
+        (b'{"text": "a"}', ":1: expected .*, got"),
+        (b'["a", "brand"]', ":1: expected .*, got"),
+        (b"a,brand", ":1: expected .*, got no JSON: a,brand"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -153,6 +156,12 @@ def test_bad_files_are_refused(tmp_path: Path, content: bytes, message: str) -> 
     path.write_bytes(content)
     with pytest.raises(FormatError, match=message):
         KeywordDictionary.load(path)
+
+
+@pytest.mark.parametrize("name", ["nothing.jsonl", "."])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"path: expected a file .*, got "):
+        KeywordDictionary.load(tmp_path / name)
 
 
 def test_a_dictionary_without_keywords_is_refused() -> None:
