@@ -21,30 +21,40 @@ def write_report(report: SidReport, folder: Path) -> None:
     with atomic_path(folder / "report.txt") as path:
         path.write_text(report.as_text() + "\n", encoding="utf-8")
     with atomic_path(folder / "levels.png") as path:
-        _figure(report).savefig(path, format="png", dpi=120)
+        draw_report(report).savefig(path, format="png", dpi=120)
 
 
-def _figure(report: SidReport) -> Figure:
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
+def draw_report(report: SidReport) -> Figure:
+    """Three panels by prefix length: codes in use, error, wanted items that share the prefix."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    use, error, recall = figure.subplots(1, 3)
     quality = report.quality
-    _lines(use, {"CUR of the prefix": quality.cur, "Gini of the prefix": quality.gini})
-    use.set_title(f"{quality.num_items:,} items on {quality.num_sids:,} SIDs")
+    figure.suptitle(
+        f"{quality.num_items:,} items on {quality.num_sids:,} SIDs, "
+        f"icr_item {quality.icr_item:.4f}, icr_sid {quality.icr_sid:.4f}"
+    )
+    use, error, recall = figure.subplots(1, 3)
+    _lines(use, "prefixes in use", {"CUR": quality.cur, "Gini": quality.gini})
     errors = quality.reconstruction_error or ()
-    _lines(error, {"variance left": errors, "share of codes in use": quality.level_use})
-    error.set_title(f"icr_item {quality.icr_item:.4f}, icr_sid {quality.icr_sid:.4f}")
+    levels = {"variance left": errors, "codes of the level in use": quality.level_use}
+    _lines(error, "what a level does", levels)
     asked = {"nearest items": report.neighbours, "held-out queries": report.queries}
-    _lines(recall, {name: one.shared for name, one in asked.items() if one is not None})
-    recall.set_title("wanted items that share the prefix")
+    shared = {name: one.shared for name, one in asked.items() if one is not None}
+    _lines(recall, "wanted items that share the prefix", shared)
     return figure
 
 
-def _lines(axes: Axes, series: dict[str, tuple[float, ...]]) -> None:
+def _lines(axes: Axes, title: str, series: dict[str, tuple[float, ...]]) -> None:
     for (name, values), colour in zip(series.items(), _COLOURS, strict=False):
-        axes.plot(range(1, len(values) + 1), values, marker="o", color=colour, label=name)
-    axes.set_ylim(0, 1.02)
+        levels = range(1, len(values) + 1)
+        axes.plot(levels, values, marker="o", color=colour, label=name, clip_on=False)
+    axes.set_title(title, fontsize="medium")
+    axes.set_ylim(0, 1)
     axes.set_xlabel("codes")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
     if series:
-        axes.legend(fontsize="small")
+        # Below, since a line may run anywhere from 0 to 1.
+        axes.legend(
+            fontsize="small", frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2)
+        )

@@ -22,6 +22,7 @@ from onesearch_fast.sid.report import (
     neighbour_recall,
     query_recall,
 )
+from onesearch_fast.sid.report_output import draw_report
 
 
 def random_case(seed: int, num_items: int, sizes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +127,16 @@ def test_text_names_the_fullest_sids() -> None:
     assert "2 items on <a_0><b_1>" in text
     assert "blue hat" in text
     assert "recall" not in text
+
+
+def test_no_legend_lies_over_a_line() -> None:
+    codes = np.array([[0, 1], [0, 1], [1, 0]])
+    figure = draw_report(SidReport(quality(codes, (2, 2), np.eye(3, dtype=np.float32)), ()))
+    figure.canvas.draw()
+    for axes in figure.axes[:2]:
+        legend = axes.get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().y1 < axes.get_window_extent().y0
 
 
 @pytest.mark.parametrize("searched", [True, False])
