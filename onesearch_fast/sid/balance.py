@@ -17,6 +17,7 @@ from onesearch_fast.sid.nearest import (
     largest_group,
     nearest,
 )
+from onesearch_fast.sid.price_ascent import anneal_prices, ascend_prices
 from onesearch_fast.sid.residual_kmeans import MAX_ROWS_PER_CENTROID, draw_rows, sums_by_code
 from onesearch_fast.sid.transport import Costs, Transport, gather
 
@@ -24,7 +25,11 @@ from onesearch_fast.sid.transport import Costs, Transport, gather
 _ROUNDS = 4
 # Part of the prices that a round begins with: those of moved centroids are too high in places.
 _KEPT = 0.5
-# Hard mixtures of tight clusters took 26 fast bids a code at a slack of 0.1.
+# With this many rows a code, prices climb together where bids do not even them out soon: at a
+# slack of 0.02, 12 bids for each of 512 codes still left 20,000 of 100,000 rows over.
+_ROWS_TO_CLIMB = 16
+_BIDS_BEFORE_CLIMB = 4
+# Fewer rows are cheap to bid with, and their transport is.
 _BIDS_PER_CODE = 60
 # What a bid exceeds its surplus's gap by, in parts of the mean squared distance: enough to leave
 # near-ties behind, too little to drive off a vector that may stay.
@@ -76,8 +81,9 @@ def _shake(centroids: FloatArray, x: FloatArray, prices: Prices, seed: int) -> F
 def raise_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: int) -> Prices:
     """Prices [k] with which `nearest` gives no code more than `limit` rows.
 
-    An auction that starts at `prices`; what it leaves, `Transport` moves. Distinct rows always
-    fit, groups of identical ones when `limit` is the mean size and the largest group at least.
+    An auction that starts at `prices`, for many rows `ascend_prices` where that is not enough; what
+    is left, `Transport` moves. Distinct rows always fit, groups of identical ones when `limit` is
+    the mean size and the largest group at least.
     """
     # About their mean, products of vectors that differ in their last bits keep enough digits.
     mean = x.mean(axis=0, dtype=np.float64)
@@ -91,11 +97,18 @@ def raise_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: in
     def choose(rows: npt.NDArray[np.intp] | slice, with_prices: Prices) -> IntArray:
         return nearest(x[rows], centroids, with_prices)
 
+    def fits(with_prices: Prices) -> bool:
+        return bool(np.bincount(choose(slice(None), with_prices)).max() <= limit)
+
     margin = _MARGIN * _mean_error(x[: MAX_ROWS_PER_CENTROID * len(centroids)], centroids, prices)
-    prices, done = _Auction(costs, choose, limit, margin).run(prices)
+    raised, done = _Auction(costs, choose, limit, margin).run(prices, _bids_per_code(x, centroids))
+    if not done and _climbs(x, centroids):
+        raised = ascend_prices(x, centroids, prices, limit)
+        done = fits(raised)
+    prices = raised
     if not done:
         prices = _transport(x, costs, choose(slice(None), prices), prices, limit)
-        done = np.bincount(choose(slice(None), prices)).max() <= limit
+        done = fits(prices)
     if not done:
         largest = largest_group(x)
         raise invalid(
@@ -109,6 +122,14 @@ def raise_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: in
     return prices
 
 
+def _climbs(x: FloatArray, centroids: FloatArray) -> bool:
+    return len(x) >= _ROWS_TO_CLIMB * len(centroids)
+
+
+def _bids_per_code(x: FloatArray, centroids: FloatArray) -> int:
+    return _BIDS_BEFORE_CLIMB if _climbs(x, centroids) else _BIDS_PER_CODE
+
+
 def _transport(x: FloatArray, costs: Costs, codes: IntArray, prices: Prices, limit: int) -> Prices:
     groups = group_rows(x)
     transport = Transport(costs, codes, prices)
@@ -120,7 +141,7 @@ def _transport(x: FloatArray, costs: Costs, codes: IntArray, prices: Prices, lim
 
 
 def _sample_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: int) -> Prices:
-    """The same by distances that are made once and in float32; 0 where those are too coarse."""
+    """About the same, by distances that are made once and in float32."""
     table = _norms(centroids) - 2 * (x @ centroids.T)
 
     def choose(rows: npt.NDArray[np.intp] | slice, with_prices: Prices) -> IntArray:
@@ -129,8 +150,14 @@ def _sample_prices(x: FloatArray, centroids: FloatArray, prices: Prices, limit: 
         return codes
 
     margin = _MARGIN * _mean_error(x, centroids, prices)
-    raised, done = _Auction(table.__getitem__, choose, limit, margin).run(prices)
-    return raised if done else np.zeros_like(prices)
+    auction = _Auction(table.__getitem__, choose, limit, margin)
+    raised, done = auction.run(prices, _bids_per_code(x, centroids))
+    if done:
+        return raised
+    # Few rows' prices are found at the end; what is over here may be too fine for float32.
+    if not _climbs(x, centroids):
+        return np.zeros_like(prices)
+    return anneal_prices(x, centroids, prices, limit)
 
 
 def _norms(centroids: FloatArray) -> FloatArray:
@@ -156,7 +183,7 @@ class _Auction:
     limit: int
     margin: float
 
-    def run(self, prices: Prices) -> tuple[Prices, bool]:
+    def run(self, prices: Prices, bids_per_code: int) -> tuple[Prices, bool]:
         """`prices` [k] raised until no code holds more than `limit` rows; whether they got there.
 
         The fullest code raises its price until only `limit` rows want it rather than a code with
@@ -166,7 +193,7 @@ class _Auction:
         prices = prices.copy()
         codes = self.choose(slice(None), prices)
         sizes = np.bincount(codes, minlength=len(prices))
-        for _ in range(_BIDS_PER_CODE * len(prices)):
+        for _ in range(bids_per_code * len(prices)):
             fullest = int(sizes.argmax())
             if sizes[fullest] <= self.limit:
                 return prices, True

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from onesearch_fast.sid.balance import balance_centroids, capacity, raise_prices
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.nearest import largest_group, nearest
+from onesearch_fast.sid.price_ascent import anneal_prices, ascend_prices
 from onesearch_fast.sid.residual_kmeans import KMeans
 from onesearch_fast.sid.transport import Transport, gather
 
@@ -176,6 +177,41 @@ def test_a_level_by_first_code_parts_residuals_that_are_nearly_equal() -> None:
     for first in np.unique(codes[:, 0]):
         own = np.bincount(codes[codes[:, 0] == first, 1])
         assert own.max() <= np.ceil(1.05 * own.sum() / 16)
+
+
+def crowded(num_rows: int, seed: int) -> np.ndarray:
+    """Rows in a few tight clusters, each of which many codes must share."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3, 8))[rng.integers(0, 3, num_rows)]
+    return (x + 0.01 * rng.normal(size=x.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_climbing_prices_leave_little_to_transport(seed: int) -> None:
+    x, k = crowded(4000, seed), 40
+    centroids = x[:k] + np.float32(0.001)
+    limit = capacity(x, k, 0.02)
+
+    def surplus(prices: np.ndarray) -> int:
+        return int(np.maximum(sizes_of(x, centroids, prices) - limit, 0).sum())
+
+    assert surplus(np.zeros(k)) > 1000
+    prices = ascend_prices(x, centroids, np.zeros(k), limit)
+    assert (prices >= 0).all()
+    assert surplus(prices) < 40
+    # A warm start does not lose what was gained.
+    assert surplus(ascend_prices(x, centroids, prices, limit)) < 40
+
+
+def test_climbing_finds_what_the_auction_goes_round_in_circles_for() -> None:
+    x, k = crowded(4000, 5), 40
+    centroids, prices = balance(x, x[:k], 0.02, 0)
+    assert sizes_of(x, centroids, prices).max() <= capacity(x, k, 0.02)
+
+
+def test_prices_stay_at_zero_where_there_is_room() -> None:
+    x = tight_clusters(500, 0)
+    assert not anneal_prices(x, x[:20], np.zeros(20), 500.0).any()
 
 
 @given(st.integers(0, 10_000), st.integers(2, 7), st.floats(0, 0.5))
