@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -414,6 +415,34 @@ def test_streams_give_the_bits_of_arrays(settings: dict[str, Any], tmp_path: Pat
     np.testing.assert_array_equal(loaded.encode(x), codes)
     loaded.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "book").read_bytes()
+
+
+class Made:
+    """Rows that stand nowhere: each chunk is drawn anew when it is read."""
+
+    num_chunks, shape = 60, (1000, 256)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for seed in range(self.num_chunks):
+            yield np.random.default_rng(seed).standard_normal(self.shape, np.float32)
+
+
+@pytest.mark.parametrize("settings", [{}, {"balance_slack": 0.2}], ids=["plain", "balanced"])
+def test_fitting_and_encoding_never_hold_a_whole_stream(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onesearch_fast.sid.fitting._MAX_BYTES_IN_MEMORY", 1000)
+    bytes_of_all = 4 * Made.num_chunks * Made.shape[0] * Made.shape[1]
+    tracemalloc.start()
+    try:
+        book = Codebooks.fit(Made(), (8, 8), (4,), iterations=2, **settings)
+        sizes = sum(np.bincount(codes[:, 1], minlength=8) for codes in book.encode_chunks(Made()))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < bytes_of_all / 2
+    assert sizes.sum() == Made.num_chunks * Made.shape[0]
+    assert not settings or sizes.max() <= 1.2 * sizes.sum() / 8
 
 
 def test_prices_hold_for_all_rows_though_the_levels_are_trained_on_few(
