@@ -127,15 +127,17 @@ class DecodeProgram:
         model, steps = self._model, self._steps
         decoder = BeamDecoder(model, self._read, len(steps) - 1, self._bucket.most_beams)
         hidden, node, scores = self._read.hidden, self._root_node, self._root_scores
-        codes, dropped = None, None
+        codes, dropped, parents = None, None, None
         for level, out in enumerate(steps):
-            if level:
+            if parents is not None:
                 before = steps[level - 1]
-                node, scores, parents = before.node, before.scores, _parents(before)
+                node, scores = before.node, before.scores
                 tokens = before.tokens.clamp(min=0) + self._ranges.offsets[level - 1]
                 hidden = decoder.advance(tokens.long(), parents)
             self._choose(level, hidden, node, scores, out)
-            codes = _appended(codes, out)
+            # A dead beam continues beam 0, which changes nothing.
+            parents = out.parent_beam.clamp(min=0).long()
+            codes = _appended(codes, out.tokens, parents)
             dropped = out.best_dropped if dropped is None else dropped.maximum(out.best_dropped)
         assert codes is not None and dropped is not None, "a search has levels"
         last = steps[-1]
@@ -173,18 +175,15 @@ def _searched(batch: SearchBatch, requests: int) -> list[Searched]:
     return own + own[:1] * (requests - len(own))
 
 
-def _parents(step: BeamStepResult) -> torch.Tensor:
-    """int64 [batch, beam]; a dead beam continues beam 0, which changes nothing."""
-    return step.parent_beam.clamp(min=0).long()
-
-
-def _appended(codes: torch.Tensor | None, step: BeamStepResult) -> torch.Tensor:
+def _appended(
+    codes: torch.Tensor | None, tokens: torch.Tensor, parents: torch.Tensor
+) -> torch.Tensor:
     """The codes of the beams that a step chose: [batch, beam, level] int32."""
-    own = step.tokens.unsqueeze(2)
+    own = tokens.unsqueeze(2)
     if codes is None:
         return own
-    parents = _parents(step).unsqueeze(2).expand(-1, -1, codes.shape[2])
-    return torch.cat((codes.gather(1, parents), own), dim=2)
+    past = codes.gather(1, parents.unsqueeze(2).expand(-1, -1, codes.shape[2]))
+    return torch.cat((past, own), dim=2)
 
 
 def _empty_prefilled(model: DecoderModel, bucket: Bucket) -> Prefilled:
