@@ -11,6 +11,7 @@ from onesearch_fast.kernels.triton._support import (
     DEVICE_TYPES,
     DTYPES,
     log_sum_exp_of_row,
+    warps_for,
     why_not,
 )
 from onesearch_fast.registry import Implementation
@@ -35,7 +36,8 @@ def log_sum_exp(x: torch.Tensor, out: torch.Tensor) -> None:
     if rows == 0:
         return
     block = min(triton.next_power_of_2(max(columns, 16)), _WIDEST_BLOCK)
-    _log_sum_exp_kernel[(rows,)](x, out, columns, x.stride(0), out.stride(0), BLOCK_COLUMN=block)
+    options = {"BLOCK_COLUMN": block, "num_warps": warps_for(block)}
+    _log_sum_exp_kernel[(rows,)](x, out, columns, x.stride(0), out.stride(0), **options)
 
 
 IMPLEMENTATION = Implementation(

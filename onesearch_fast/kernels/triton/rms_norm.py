@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, why_not
+from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, warps_for, why_not
 from onesearch_fast.registry import Implementation
 
 # Elements that a program holds at a time.
@@ -51,7 +51,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, out: torch.Tenso
         return
     block = min(triton.next_power_of_2(max(hidden, 16)), _WIDEST_BLOCK)
     strides = (x.stride(0), out.stride(0))
-    _rms_norm_kernel[(rows,)](x, weight, out, hidden, eps, *strides, BLOCK_HIDDEN=block)
+    options = {"BLOCK_HIDDEN": block, "num_warps": warps_for(block)}
+    _rms_norm_kernel[(rows,)](x, weight, out, hidden, eps, *strides, **options)
 
 
 IMPLEMENTATION = Implementation(
