@@ -247,8 +247,8 @@ class GatedFeedForward:
     @classmethod
     def allocate(cls, hidden: int, inner: int, new: New, has_bias: bool) -> GatedFeedForward:
         gate_up = Affine.allocate(2 * inner, hidden, new, has_bias)
-        down = Affine.allocate(hidden, inner, new, has_bias)
-        return cls(gate_up, *gate_up.split([inner, inner]), down)
+        gate, up = gate_up.split([inner, inner])
+        return cls(gate_up, gate, up, Affine.allocate(hidden, inner, new, has_bias))
 
     def added_and_normed(
         self, residual: torch.Tensor, x: torch.Tensor, norm: Norm

@@ -20,7 +20,7 @@ def rotary(
     """Writes the rotated heads of queries and keys, and those of values, to their places."""
     _C.check_rotary(x, rotation, norm_weight, eps, query, key, value)
     numbers = [query.shape[2], key.shape[2]]
-    rotated, values = x.double().split([sum(numbers), value.shape[2]], dim=2)
+    rotated, values = torch.split(x.double(), [sum(numbers), value.shape[2]], dim=2)
     if norm_weight is not None:
         mean = rotated.square().mean(-1, keepdim=True)
         rotated = rotated / (mean + eps).sqrt() * norm_weight
@@ -28,7 +28,7 @@ def rotary(
     cosine, sine = rotation.double().unsqueeze(2).chunk(2, dim=-1)
     turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
     for out, heads in zip(
-        (query, key, value), (*turned.split(numbers, dim=2), values), strict=True
+        (query, key, value), (*torch.split(turned, numbers, dim=2), values), strict=True
     ):
         out.copy_(heads)
 
