@@ -141,9 +141,7 @@ BorrowedTensor from_capsule(py::handle object, const char* where, const char* ar
   return {view_of(managed->tensor, where, argument), std::move(capsule)};
 }
 
-}  // namespace
-
-BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* argument) {
+BorrowedTensor borrow_memory(py::handle object, const char* where, const char* argument) {
   if (const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()))) {
     dlpack::Tensor tensor;
     if (api->tensor_from_py_object(object.ptr(), &tensor) != 0) refuse_raised(where, argument);
@@ -157,39 +155,59 @@ BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* a
                                py::str(py::type::of(object)).cast<std::string>()));
 }
 
-namespace {
+// Negated views are of imaginary parts, whose elements stand two apart: an odd stride tells,
+// without the 70 ns of asking torch, that a tensor is none.
+bool may_be_negated(const TensorView& view) {
+  for (int axis = 0; axis < view.ndim; ++axis) {
+    if (view.strides[axis] % 2 != 0) return false;
+  }
+  return true;
+}
 
 // Of a torch tensor; false for what has no such attribute.
-bool is_true(py::handle object, PyObject* name, bool is_method) {
-  const auto value =
-      py::reinterpret_steal<py::object>(is_method ? PyObject_CallMethodNoArgs(object.ptr(), name)
-                                                  : PyObject_GetAttr(object.ptr(), name));
+bool is_true(py::object value) {
   if (!value) PyErr_Clear();
   return value.ptr() == Py_True;
 }
 
+bool is_negated(py::handle object) {
+  static PyObject* const name = PyUnicode_InternFromString("is_neg");
+  return is_true(py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object.ptr(), name)));
+}
+
+bool loses_gradient(py::handle object) {
+  static PyObject* const name = PyUnicode_InternFromString("requires_grad");
+  return is_true(py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), name))) &&
+         py::module_::import("torch").attr("is_grad_enabled")().cast<bool>();
+}
+
+bool is_float(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16 ||
+         dtype == DType::kFloat64;
+}
+
 }  // namespace
 
-BorrowedTensor borrow_values(py::handle object, const char* where, const char* argument) {
-  static PyObject* const is_neg = PyUnicode_InternFromString("is_neg");
-  static PyObject* const requires_grad = PyUnicode_InternFromString("requires_grad");
-  BorrowedTensor borrowed = borrow_tensor(object, where, argument);
-  // Integers have neither, numpy's arrays come with a keeper or without either.
-  const bool floats = borrowed.view.dtype == DType::kFloat32 ||
-                      borrowed.view.dtype == DType::kBFloat16 ||
-                      borrowed.view.dtype == DType::kFloat16;
-  if (!floats || py::isinstance<py::array>(object)) return borrowed;
-  if (is_true(object, is_neg, true)) {
+BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* argument) {
+  BorrowedTensor borrowed = borrow_memory(object, where, argument);
+  if (!is_float(borrowed.view.dtype) || py::isinstance<py::array>(object)) return borrowed;
+  if (may_be_negated(borrowed.view) && is_negated(object)) {
     throw InvalidArgument(complaint(where, argument, "a tensor as it lies in memory",
                                     "a negated view",
                                     "pass " + std::string(argument) + ".resolve_neg()"));
   }
-  if (is_true(object, requires_grad, false)) {
-    throw InvalidArgument(complaint(where, argument, "a tensor that does not require grad",
-                                    "one that does",
-                                    "pass " + std::string(argument) + ".detach()"));
+  if (loses_gradient(object)) {
+    throw InvalidArgument(
+        complaint(where, argument, "a tensor that does not require grad", "one that does",
+                  "pass " + std::string(argument) + ".detach(), or call it under torch.no_grad()"));
   }
   return borrowed;
+}
+
+std::optional<BorrowedTensor> borrow_optional(py::handle object, const char* where,
+                                              const char* argument) {
+  if (object.is_none()) return std::nullopt;
+  return borrow_tensor(object, where, argument);
 }
 
 void* current_stream(py::handle object, const TensorView& view) {

@@ -1,13 +1,34 @@
-"""Checks that operators share: what their native side cannot see, or needs to be chosen by."""
+"""What operators share: the checks that a choice needs, and the choice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.registry import Operator
+from onesearch_fast.registry import Operator, named_backend, select
+
+# What was chosen before, of the CPU, where a call may be as short as the choice.
+_chosen: dict[tuple[Operator, str | None, torch.dtype, int], Callable[..., None]] = {}
+
+
+def choose(
+    operator: Operator, argument: str, tensor: torch.Tensor, backend: str | None
+) -> Callable[..., None]:
+    """The function that computes what has this main input, once that was checked."""
+    try:
+        if tensor.is_cpu:
+            named = named_backend() if backend is None else backend
+            return _chosen[operator, named, tensor.dtype, tensor.ndim]
+    except (AttributeError, KeyError, TypeError):
+        pass  # of what is no tensor, or meets its checks for the first time
+    check_main(operator, argument, tensor)
+    function = select(operator, tensor.device.type, tensor.dtype, backend).function
+    if tensor.is_cpu:
+        named = named_backend() if backend is None else backend
+        _chosen[operator, named, tensor.dtype, tensor.ndim] = function
+    return function
 
 
 def check_main(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
@@ -40,36 +61,8 @@ def check_result(operator: Operator, out: object, kind: type) -> None:
         raise invalid(operator.name, "out", kind.__name__, type(out), kind=TypeError)
 
 
-def check_values(operator: Operator, **tensors: torch.Tensor | None) -> None:
-    """Refuses gradients that would be lost, and lazy negation, whose memory holds the opposite."""
-    sound = True
-    try:
-        for tensor in tensors.values():
-            if tensor is not None and (tensor.requires_grad or tensor.is_neg()):
-                sound = False
-    except AttributeError:  # of what is no tensor, which _refuse_values names
-        sound = False
-    if not sound:
-        _refuse_values(operator, tensors)
-
-
 def _check_axes(operator: Operator, argument: str, tensor: torch.Tensor) -> None:
     axes = operator.axes[argument]
     if tensor.ndim != len(axes):
         shape = tuple(tensor.shape)
         raise invalid(operator.name, argument, f"shape [{', '.join(axes)}]", shape)
-
-
-def _refuse_values(operator: Operator, tensors: Mapping[str, torch.Tensor | None]) -> None:
-    """Says which; apart, so that a call that is sound pays for no names."""
-    for argument, tensor in tensors.items():
-        if tensor is None:
-            continue
-        check_tensor(operator, argument, tensor)
-        if tensor.requires_grad:
-            remedy = "pass .detach(), or call it under torch.no_grad()"
-            expected = "a tensor that does not require grad"
-            raise invalid(operator.name, argument, expected, "one that does", remedy)
-        if tensor.is_neg():
-            expected, remedy = "a tensor as it lies in memory", "pass .resolve_neg()"
-            raise invalid(operator.name, argument, expected, "a negated view", remedy)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_result, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import check_result, choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="add_norm",
@@ -87,14 +87,11 @@ def add_norm(
     if out is None and torch.compiler.is_compiling():
         traced = torch.ops.onesearch.add_norm(x, residual, weight, bias, eps, backend)
         return AddNormResult(*traced)
-    check_main(OPERATOR, "x", x)
+    compute = choose(OPERATOR, "x", x, backend)
     if out is None:
         out = AddNormResult.like(x)
     check_result(OPERATOR, out, AddNormResult)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, x=x, residual=residual, weight=weight, bias=bias, **out._asdict())
-    implementation = select(OPERATOR, x.device.type, x.dtype, backend)
-    implementation.function(x, residual, weight, bias, eps, *out)
+    compute(x, residual, weight, bias, eps, *out)
     return out
 
 

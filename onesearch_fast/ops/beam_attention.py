@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 # Half-width results are rounded once; in bfloat16 the weights of the values are rounded too.
 TOLERANCE = {
@@ -93,24 +93,13 @@ def beam_attention(
             query, *context, *own, scale, backend
         )
         return traced
-    check_main(OPERATOR, "query", query)
-    if torch.is_grad_enabled():
-        check_values(
-            OPERATOR,
-            query=query,
-            context_key=context_key,
-            context_value=context_value,
-            own_key=own_key,
-            own_value=own_value,
-            out=out,
-        )
-    batch, beams, heads, head_dim = query.shape
-    implementation = select(OPERATOR, query.device.type, query.dtype, backend)
+    compute = choose(OPERATOR, "query", query, backend)
     if out is None:
+        batch, beams, heads, head_dim = query.shape
         out = query.new_empty(batch, beams, heads * head_dim)
     if scale is None:
-        scale = max(head_dim, 1) ** -0.5
-    implementation.function(
+        scale = (query.shape[3] or 1) ** -0.5
+    compute(
         query, context_key, context_value, context_length, own_key, own_value, ancestry, scale, out
     )
     return out

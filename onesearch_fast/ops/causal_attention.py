@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_values
+from onesearch_fast.ops._arguments import choose
 from onesearch_fast.ops.beam_attention import TOLERANCE
-from onesearch_fast.registry import Operator, select
+from onesearch_fast.registry import Operator
 
 OPERATOR = Operator(
     name="causal_attention",
@@ -73,16 +73,13 @@ def causal_attention(
             query, key, value, scale, backend
         )
         return traced
-    check_main(OPERATOR, "query", query)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, query=query, key=key, value=value, out=out)
-    batch, tokens, heads, head_dim = query.shape
-    implementation = select(OPERATOR, query.device.type, query.dtype, backend)
+    compute = choose(OPERATOR, "query", query, backend)
     if out is None:
+        batch, tokens, heads, head_dim = query.shape
         out = query.new_empty(batch, tokens, heads * head_dim)
     if scale is None:
-        scale = max(head_dim, 1) ** -0.5
-    implementation.function(query, key, value, scale, out)
+        scale = (query.shape[3] or 1) ** -0.5
+    compute(query, key, value, scale, out)
     return out
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from onesearch_fast.ops._arguments import check_main, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="code_residual",
@@ -60,11 +60,8 @@ def code_residual(
 
     Cost: every row is read and written once.
     """
-    check_main(OPERATOR, "vectors", vectors)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, vectors=vectors, centroids=centroids, out=out)
-    implementation = select(OPERATOR, vectors.device.type, vectors.dtype, backend)
+    compute = choose(OPERATOR, "vectors", vectors, backend)
     if out is None:
-        out = torch.empty(vectors.shape, dtype=torch.float32, device=vectors.device)
-    implementation.function(vectors, centroids, codes, normalize, project, out)
+        out = torch.empty_like(vectors, memory_format=torch.contiguous_format)
+    compute(vectors, centroids, codes, normalize, project, out)
     return out

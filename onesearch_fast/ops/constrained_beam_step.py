@@ -12,7 +12,8 @@ from onesearch_fast import _C
 from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 NORMALIZERS = ("level", "children", "none", "vocab")
 MAX_BEAMS = 65536
@@ -98,7 +99,7 @@ class BeamStepResult:
     ) -> BeamStepResult:
         """Uninitialised memory for a result, to be passed as `out=` again and again."""
         # Memory like other memory takes half the time to ask for.
-        tokens = torch.empty((batch, num_beams), dtype=torch.int32, device=device)
+        tokens = torch.empty(batch, num_beams, dtype=torch.int32, device=device)
         count = torch.empty(batch, dtype=torch.int32, device=device)
         scores = torch.empty_like(tokens, dtype=torch.float32)
         return cls(
@@ -243,8 +244,8 @@ def constrained_beam_step(
 
     Raises:
         TypeError: an argument of the wrong type or dtype.
-        ValueError: a wrong shape, device, range or name, a filter of another trie, or a tensor that
-            requires grad.
+        ValueError: a wrong shape, device, range or name, a filter of another trie, or, with
+            gradients enabled, a tensor that requires grad.
         BackendUnavailable: the named backend cannot run here; the message says why.
 
     Cost: one read of the logits of the beams that can still contribute (none with "vocab"), then
@@ -253,23 +254,17 @@ def constrained_beam_step(
     Source: trie-constrained decoding after Su et al. 2026 (arXiv 2602.22647); the fused, exact
     selection is ours.
     """
-    if not isinstance(logits, torch.Tensor):
-        raise _bad("logits", "a torch.Tensor", type(logits), "use torch.as_tensor", TypeError)
-    if logits.dtype not in OPERATOR.dtypes:
-        wanted = " or ".join(map(str, OPERATOR.dtypes))
-        raise _bad("logits", wanted, logits.dtype, "convert it with .to(dtype)", TypeError)
-    device_type = "cpu" if logits.is_cpu else logits.device.type
-    implementation = select(OPERATOR, device_type, logits.dtype, backend)
+    compute = choose(OPERATOR, "logits", logits, backend)
     arguments = (
         *(logits, node, beam_scores, trie, num_beams, level),
         *(normalizer, log_normalizer, filter, options),
     )
     if out is None:
-        if not (type(num_beams) is int and 1 <= num_beams <= MAX_BEAMS and logits.ndim == 3):
+        if not (type(num_beams) is int and 1 <= num_beams <= MAX_BEAMS):
             _C.check_constrained_beam_step(*arguments, None)  # before memory is asked for
         noisy = options is not None and options.gumbel is not None
         out = BeamStepResult.empty(logits.shape[0], num_beams, logits.device, perturbed=noisy)
-    implementation.function(*arguments, out)
+    compute(*arguments, out)
     return out
 
 

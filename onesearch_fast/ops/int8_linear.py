@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.ops._arguments import check_main, check_tensor, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import check_tensor, choose
+from onesearch_fast.registry import Operator, Tolerance
 
 _OTHER = ("row", "out")
 OPERATOR = Operator(
@@ -105,24 +105,13 @@ def int8_linear(
     of threads, on one backend. Not differentiable.
     Source: Dettmers et al. 2022 (arXiv 2208.07339), without the outliers.
     """
-    check_main(OPERATOR, "x", x)
-    if torch.is_grad_enabled():
-        check_values(
-            OPERATOR,
-            x=x,
-            weight_scale=weight_scale,
-            bias=bias,
-            added=added,
-            factor=factor,
-            out=out,
-        )
+    compute = choose(OPERATOR, "x", x, backend)
     if activation not in ACTIVATIONS:
         expected = f"one of {', '.join(ACTIVATIONS)}"
         raise invalid("int8_linear", "activation", expected, activation)
     check_tensor(OPERATOR, "weight_scale", weight_scale)
-    implementation = select(OPERATOR, x.device.type, x.dtype, backend)
     if out is None:
-        out = torch.empty(len(x), weight_scale.numel(), dtype=x.dtype, device=x.device)
+        out = x.new_empty(x.shape[0], weight_scale.numel())
     number = ACTIVATIONS.index(activation)
-    implementation.function(x, weight, weight_scale, bias, number, added, factor, out)
+    compute(x, weight, weight_scale, bias, number, added, factor, out)
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="log_sum_exp",
@@ -52,13 +52,10 @@ def log_sum_exp(
     if out is None and torch.compiler.is_compiling():
         traced: torch.Tensor = torch.ops.onesearch.log_sum_exp(x, backend)
         return traced
-    check_main(OPERATOR, "x", x)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, x=x, out=out)
-    implementation = select(OPERATOR, x.device.type, x.dtype, backend)
+    compute = choose(OPERATOR, "x", x, backend)
     if out is None:
-        out = torch.empty(len(x), dtype=torch.float32, device=x.device)
-    implementation.function(x, out)
+        out = x.new_empty(x.shape[0], dtype=torch.float32)
+    compute(x, out)
     return out
 
 

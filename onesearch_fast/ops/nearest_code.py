@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from onesearch_fast.ops._arguments import check_main, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="nearest_code",
@@ -61,11 +61,8 @@ def nearest_code(
     Cost: vector x code x dim multiply-adds, near the processor's peak; no distance matrix is
     written. Costs within 1e-5 of the least (relative to the squared lengths) are summed again.
     """
-    check_main(OPERATOR, "vectors", vectors)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, vectors=vectors, centroids=centroids, prices=prices, out=out)
-    implementation = select(OPERATOR, vectors.device.type, vectors.dtype, backend)
+    compute = choose(OPERATOR, "vectors", vectors, backend)
     if out is None:
-        out = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
-    implementation.function(vectors, centroids, prices, groups, out)
+        out = vectors.new_empty(vectors.shape[0], dtype=torch.int32)
+    compute(vectors, centroids, prices, groups, out)
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="rms_norm",
@@ -58,13 +58,10 @@ def rms_norm(
     if out is None and torch.compiler.is_compiling():
         traced: torch.Tensor = torch.ops.onesearch.rms_norm(x, weight, eps, backend)
         return traced
-    check_main(OPERATOR, "x", x)
-    if torch.is_grad_enabled():
-        check_values(OPERATOR, x=x, weight=weight, out=out)
-    implementation = select(OPERATOR, x.device.type, x.dtype, backend)
+    compute = choose(OPERATOR, "x", x, backend)
     if out is None:
-        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    implementation.function(x, weight, eps, out)
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    compute(x, weight, eps, out)
     return out
 
 

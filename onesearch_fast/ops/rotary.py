@@ -8,8 +8,8 @@ import torch
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_main, check_result, check_values
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.ops._arguments import check_result, choose
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="rotary",
@@ -98,16 +98,12 @@ def rotary(
     if out is None and torch.compiler.is_compiling():
         arguments = (x, rotation, norm_weight, eps, kv_heads, backend)
         return QueryKeyValue(*torch.ops.onesearch.rotary(*arguments))
-    check_main(OPERATOR, "x", x)
+    compute = choose(OPERATOR, "x", x, backend)
     _check_kv_heads(x, kv_heads)
     if out is None:
         out = QueryKeyValue.like(x, kv_heads)
     check_result(OPERATOR, out, QueryKeyValue)
-    if torch.is_grad_enabled():
-        weights = {"rotation": rotation, "norm_weight": norm_weight}
-        check_values(OPERATOR, x=x, **weights, **out._asdict())
-    implementation = select(OPERATOR, x.device.type, x.dtype, backend)
-    implementation.function(x, rotation, norm_weight, eps, *out)
+    compute(x, rotation, norm_weight, eps, *out)
     return out
 
 

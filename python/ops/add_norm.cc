@@ -1,7 +1,5 @@
 #include "ops/add_norm/add_norm.h"
 
-#include <optional>
-
 #include "bindings.h"
 #include "tensors.h"
 
@@ -10,19 +8,20 @@ namespace py = pybind11;
 namespace onesearch::bindings {
 namespace {
 
+constexpr char kWhere[] = "add_norm";
+
 template <void (*function)(const AddNormInput&, const AddNormOutput&)>
 void call(py::handle x, py::handle residual, py::handle weight, py::handle bias, float eps,
           py::handle sum, py::handle normed) {
   const auto borrow = [](py::handle object, const char* argument) {
-    return borrow_tensor(object, "add_norm", argument);
+    return borrow_tensor(object, kWhere, argument);
   };
   const BorrowedTensor borrowed[] = {borrow(x, "x"), borrow(residual, "residual"),
                                      borrow(weight, "weight"), borrow(sum, "out.sum"),
                                      borrow(normed, "out.normed")};
-  std::optional<BorrowedTensor> shift;
-  if (!bias.is_none()) shift = borrow(bias, "bias");
-  const AddNormInput input{borrowed[0].view, borrowed[1].view, borrowed[2].view,
-                           shift ? &shift->view : nullptr, eps};
+  const auto shift = borrow_optional(bias, kWhere, "bias");
+  const AddNormInput input{borrowed[0].view, borrowed[1].view, borrowed[2].view, view_of(shift),
+                           eps};
   const AddNormOutput out{borrowed[3].view, borrowed[4].view};
   const py::gil_scoped_release release;
   function(input, out);

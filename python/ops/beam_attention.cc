@@ -10,33 +10,24 @@ namespace {
 
 constexpr char kWhere[] = "beam_attention";
 
-// A tensor that may be absent.
-class OptionalTensor {
- public:
-  OptionalTensor(py::handle object, const char* argument) : present_(!object.is_none()) {
-    if (present_) borrowed_ = borrow_tensor(object, kWhere, argument);
-  }
-  const TensorView* view() const { return present_ ? &borrowed_.view : nullptr; }
-
- private:
-  bool present_;
-  BorrowedTensor borrowed_;
-};
-
 template <void (*function)(const BeamAttentionInput&, const TensorView&)>
 void call(py::handle query, py::handle context_key, py::handle context_value,
           py::handle context_length, py::handle own_key, py::handle own_value, py::handle ancestry,
           float scale, py::handle out) {
   const BorrowedTensor borrowed[] = {borrow_tensor(query, kWhere, "query"),
                                      borrow_tensor(out, kWhere, "out")};
-  const OptionalTensor context[] = {{context_key, "context_key"},
-                                    {context_value, "context_value"},
-                                    {context_length, "context_length"}};
-  const OptionalTensor own[] = {
-      {own_key, "own_key"}, {own_value, "own_value"}, {ancestry, "ancestry"}};
+  const auto optional = [](py::handle tensor, const char* argument) {
+    return borrow_optional(tensor, kWhere, argument);
+  };
+  const std::optional<BorrowedTensor> context[] = {optional(context_key, "context_key"),
+                                                   optional(context_value, "context_value"),
+                                                   optional(context_length, "context_length")};
+  const std::optional<BorrowedTensor> own[] = {optional(own_key, "own_key"),
+                                               optional(own_value, "own_value"),
+                                               optional(ancestry, "ancestry")};
   const BeamAttentionInput input{borrowed[0].view,
-                                 {context[0].view(), context[1].view(), context[2].view()},
-                                 {own[0].view(), own[1].view(), own[2].view()},
+                                 {view_of(context[0]), view_of(context[1]), view_of(context[2])},
+                                 {view_of(own[0]), view_of(own[1]), view_of(own[2])},
                                  scale};
   const py::gil_scoped_release release;
   function(input, borrowed[1].view);

@@ -26,7 +26,7 @@ constexpr char kWhere[] = "constrained_beam_step";
 // A tensor and the object that keeps it.
 struct HeldTensor {
   HeldTensor(py::object tensor, const char* argument)
-      : owner(std::move(tensor)), borrowed(borrow_values(owner, kWhere, argument)) {}
+      : owner(std::move(tensor)), borrowed(borrow_tensor(owner, kWhere, argument)) {}
 
   py::object owner;
   BorrowedTensor borrowed;
@@ -206,8 +206,8 @@ class Call {
   Call(py::handle logits, py::handle node, py::handle beam_scores, py::handle trie,
        py::handle num_beams, py::handle level, py::handle normalizer, py::object log_normalizer,
        py::handle filter, py::handle options)
-      : borrowed_{borrow_values(logits, kWhere, "logits"), borrow_values(node, kWhere, "node"),
-                  borrow_values(beam_scores, kWhere, "beam_scores")},
+      : borrowed_{borrow_tensor(logits, kWhere, "logits"), borrow_tensor(node, kWhere, "node"),
+                  borrow_tensor(beam_scores, kWhere, "beam_scores")},
         log_normalizer_(std::move(log_normalizer), "log_normalizer"),
         searched_(trie, filter) {
     input_.logits = borrowed_[0].view;

@@ -1,7 +1,5 @@
 #include "ops/int8_linear/int8_linear.h"
 
-#include <optional>
-
 #include "bindings.h"
 #include "tensors.h"
 
@@ -12,23 +10,15 @@ namespace {
 
 constexpr char kWhere[] = "int8_linear";
 
-using OptionalTensor = std::optional<BorrowedTensor>;
-
-OptionalTensor borrow_optional(py::handle object, const char* argument) {
-  if (object.is_none()) return std::nullopt;
-  return borrow_tensor(object, kWhere, argument);
-}
-
-const TensorView* view_of(const OptionalTensor& tensor) { return tensor ? &tensor->view : nullptr; }
-
 template <void (*function)(const Int8LinearInput&, const TensorView&)>
 void call(py::handle x, py::handle weight, py::handle weight_scale, py::handle bias, int activation,
           py::handle added, py::handle factor, py::handle out) {
   const BorrowedTensor borrowed[] = {
       borrow_tensor(x, kWhere, "x"), borrow_tensor(weight, kWhere, "weight"),
       borrow_tensor(weight_scale, kWhere, "weight_scale"), borrow_tensor(out, kWhere, "out")};
-  const OptionalTensor optional[] = {borrow_optional(bias, "bias"), borrow_optional(added, "added"),
-                                     borrow_optional(factor, "factor")};
+  const std::optional<BorrowedTensor> optional[] = {borrow_optional(bias, kWhere, "bias"),
+                                                    borrow_optional(added, kWhere, "added"),
+                                                    borrow_optional(factor, kWhere, "factor")};
   const Int8LinearInput input{borrowed[0].view,
                               borrowed[1].view,
                               borrowed[2].view,

@@ -10,17 +10,18 @@ namespace py = pybind11;
 namespace onesearch::bindings {
 namespace {
 
+constexpr char kWhere[] = "nearest_code";
+
 template <void (*function)(const NearestCodeInput&, const TensorView&)>
 void call(py::handle vectors, py::handle centroids, py::handle prices, py::handle groups,
           py::handle out) {
   const auto borrow = [](py::handle object, const char* argument) {
-    return borrow_tensor(object, "nearest_code", argument);
+    return borrow_tensor(object, kWhere, argument);
   };
   const BorrowedTensor borrowed[] = {borrow(vectors, "vectors"), borrow(centroids, "centroids"),
                                      borrow(out, "out")};
-  std::optional<BorrowedTensor> optional[2];
-  if (!prices.is_none()) optional[0] = borrow(prices, "prices");
-  if (!groups.is_none()) optional[1] = borrow(groups, "groups");
+  const std::optional<BorrowedTensor> optional[] = {borrow_optional(prices, kWhere, "prices"),
+                                                    borrow_optional(groups, kWhere, "groups")};
   NearestCodeInput input{borrowed[0].view, borrowed[1].view, std::nullopt, std::nullopt};
   if (optional[0]) input.prices = optional[0]->view;
   if (optional[1]) input.groups = optional[1]->view;

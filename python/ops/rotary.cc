@@ -1,7 +1,5 @@
 #include "ops/rotary/rotary.h"
 
-#include <optional>
-
 #include "bindings.h"
 #include "tensors.h"
 
@@ -10,19 +8,19 @@ namespace py = pybind11;
 namespace onesearch::bindings {
 namespace {
 
+constexpr char kWhere[] = "rotary";
+
 template <void (*function)(const RotaryInput&, const RotaryOutput&)>
 void call(py::handle x, py::handle rotation, py::handle norm_weight, float eps, py::handle query,
           py::handle key, py::handle value) {
   const auto borrow = [](py::handle object, const char* argument) {
-    return borrow_tensor(object, "rotary", argument);
+    return borrow_tensor(object, kWhere, argument);
   };
   const BorrowedTensor borrowed[] = {borrow(x, "x"), borrow(rotation, "rotation"),
                                      borrow(query, "out.query"), borrow(key, "out.key"),
                                      borrow(value, "out.value")};
-  std::optional<BorrowedTensor> weight;
-  if (!norm_weight.is_none()) weight = borrow(norm_weight, "norm_weight");
-  const RotaryInput input{borrowed[0].view, borrowed[1].view, weight ? &weight->view : nullptr,
-                          eps};
+  const auto weight = borrow_optional(norm_weight, kWhere, "norm_weight");
+  const RotaryInput input{borrowed[0].view, borrowed[1].view, view_of(weight), eps};
   const RotaryOutput out{borrowed[2].view, borrowed[3].view, borrowed[4].view};
   const py::gil_scoped_release release;
   function(input, out);

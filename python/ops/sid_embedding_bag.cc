@@ -17,7 +17,7 @@ namespace {
 class Borrowed {
  public:
   Borrowed(py::handle object, const char* argument) {
-    if (!object.is_none()) tensor_ = borrow_values(object, "sid_embedding_bag", argument);
+    if (!object.is_none()) tensor_ = borrow_tensor(object, "sid_embedding_bag", argument);
   }
   const TensorView& operator*() const { return tensor_->view; }
   const TensorView* view() const { return tensor_ ? &tensor_->view : nullptr; }

@@ -64,7 +64,7 @@ REFUSED = [
     (ValueError, "level: expected a level of the trie", {"level": -1}),
     (TypeError, "logits: expected a torch.Tensor", {"logits": np.zeros((3, 8, 37))}),
     (TypeError, "logits: expected torch.float32 or", {"logits": torch.zeros(3, 8, 37).double()}),
-    (ValueError, "logits: expected 3 axes", {"logits": torch.zeros(3, 8)}),
+    (ValueError, r"logits: expected shape \[batch, beam_in, code\]", {"logits": torch.zeros(3, 8)}),
     (
         ValueError,
         r"\[batch, beam_in, code\] = \[3, 8, 37\], got \[3, 8, 36\]",

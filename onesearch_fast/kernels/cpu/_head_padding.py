@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -10,20 +10,14 @@ import torch.nn.functional as F  # noqa: N812
 # The native core takes multiples of this.
 ALIGNMENT = 8
 
+Heads = TypeVar("Heads", torch.Tensor, torch.Tensor | None)
 
-def with_padded_heads(
-    attend: Callable[..., None], out: torch.Tensor, *tensors: torch.Tensor | None
-) -> None:
-    """Runs `attend(*tensors, out)` over copies whose heads are filled up with zeros.
 
-    tensors: query [batch, beam, head, head_dim] and others [..., head_dim] or None; out
-    [batch, beam, head * head_dim]. Zeros add nothing to a score and are cut off what is mixed.
-    """
-    query = tensors[0]
-    assert query is not None
-    head_dim = query.shape[3]
-    missing = (0, -head_dim % ALIGNMENT)
-    wide = [None if tensor is None else F.pad(tensor, missing) for tensor in tensors]
-    mixed = F.pad(query, missing)
-    attend(*wide, mixed.flatten(2))
+def padded(heads: Heads) -> Heads:
+    """[..., head_dim], filled up with zeros, which add nothing to a score."""
+    return None if heads is None else F.pad(heads, (0, -heads.shape[-1] % ALIGNMENT))
+
+
+def copy_unpadded(mixed: torch.Tensor, out: torch.Tensor, head_dim: int) -> None:
+    """mixed [batch, token, head, padded head_dim] -> out [batch, token, head * head_dim]."""
     out.copy_(mixed[..., :head_dim].flatten(2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.cpu._head_padding import ALIGNMENT, with_padded_heads
+from onesearch_fast.kernels.cpu._head_padding import ALIGNMENT, copy_unpadded, padded
 from onesearch_fast.registry import Implementation
 
 
@@ -21,21 +21,26 @@ def beam_attention(
     out: torch.Tensor,
 ) -> None:
     """Writes what each beam mixes of its context and its own past into `out`."""
-
-    def attend(
-        q: torch.Tensor,
-        k: torch.Tensor | None,
-        v: torch.Tensor | None,
-        own_k: torch.Tensor | None,
-        own_v: torch.Tensor | None,
-        mixed: torch.Tensor,
-    ) -> None:
-        _C.beam_attention(q, k, v, context_length, own_k, own_v, ancestry, scale, mixed)
-
-    if query.shape[3] % ALIGNMENT:
-        with_padded_heads(attend, out, query, context_key, context_value, own_key, own_value)
-    else:
-        attend(query, context_key, context_value, own_key, own_value, out)
+    head_dim = query.shape[3]
+    if head_dim % ALIGNMENT == 0:
+        _C.beam_attention(
+            query,
+            context_key,
+            context_value,
+            context_length,
+            own_key,
+            own_value,
+            ancestry,
+            scale,
+            out,
+        )
+        return
+    query = padded(query)
+    mixed = torch.empty_like(query)
+    context = (padded(context_key), padded(context_value), context_length)
+    own = (padded(own_key), padded(own_value), ancestry)
+    _C.beam_attention(query, *context, *own, scale, mixed.flatten(2))
+    copy_unpadded(mixed, out, head_dim)
 
 
 IMPLEMENTATION = Implementation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.cpu._head_padding import ALIGNMENT, with_padded_heads
+from onesearch_fast.kernels.cpu._head_padding import ALIGNMENT, copy_unpadded, padded
 from onesearch_fast.registry import Implementation
 
 
@@ -13,14 +13,14 @@ def causal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, out: torch.Tensor
 ) -> None:
     """Writes what each token mixes of the values up to itself into `out`."""
-
-    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mixed: torch.Tensor) -> None:
-        _C.causal_attention(q, k, v, scale, mixed)
-
-    if query.shape[3] % ALIGNMENT:
-        with_padded_heads(attend, out, query, key, value)
-    else:
-        attend(query, key, value, out)
+    head_dim = query.shape[3]
+    if head_dim % ALIGNMENT == 0:
+        _C.causal_attention(query, key, value, scale, out)
+        return
+    query = padded(query)
+    mixed = torch.empty_like(query)
+    _C.causal_attention(query, padded(key), padded(value), scale, mixed.flatten(2))
+    copy_unpadded(mixed, out, head_dim)
 
 
 IMPLEMENTATION = Implementation(
