@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from onesearch_fast import SidTrie, ops
-from onesearch_fast.ops import BeamStepResult
+from onesearch_fast.ops import AddNormResult, BeamStepResult, QueryKeyValue
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.cases.int8_linear import random_product
 
@@ -38,7 +38,12 @@ CALLS: dict[str, tuple[dict[str, Any], Any]] = {
     "int8_linear": (random_product(torch.float32, 1, 16, 16), torch.empty(1, 16)),
     "log_sum_exp": ({"x": ROW}, torch.empty(1)),
     "rms_norm": ({"x": ROW, "weight": ROW[0]}, torch.empty(1, 16)),
-    "rotary": ({"x": HEAD, "rotation": ROW.view(1, 1, 16)}, torch.empty(1, 1, 1, 16)),
+    "rotary": (
+        {"x": HEAD, "rotation": ROW.view(1, 1, 16), "kv_heads": 0},
+        QueryKeyValue.like(HEAD, 0),
+    ),
+    "add_norm": ({"x": ROW, "residual": ROW, "weight": ROW[0]}, AddNormResult.like(ROW)),
+    "swiglu": ({"x": ROW}, torch.empty(1, 8)),
 }
 
 

@@ -10,7 +10,7 @@ import torch
 
 from onesearch_fast.ops import BeamStepResult, constrained_beam_step
 from onesearch_fast.registry import Tolerance
-from onesearch_fast.testing import assert_close, random_codes, time_alternating
+from onesearch_fast.testing import assert_close, random_codes, time_alternating, timing
 from onesearch_fast.testing.cases.constrained_beam_step import check, random_step, random_trie
 
 NAN, INF = float("nan"), float("inf")
@@ -116,6 +116,26 @@ def test_rivals_run_in_turn_after_their_outputs_were_compared() -> None:
     assert all(0 <= timing.min_us <= timing.median_us for timing in times.values())
     with pytest.raises(AssertionError):
         time_alternating({"a": lambda: 1, "b": lambda: 2}, assert_equal)
+
+
+def test_a_long_run_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+    microseconds = {"short": 1.0, "long": 9e6}
+
+    def timed(run: Callable[[], str]) -> float:
+        return microseconds[run()]
+
+    def rival(name: str) -> Callable[[], str]:
+        def run() -> str:
+            runs.append(name)
+            return name
+
+        return run
+
+    monkeypatch.setattr(timing, "_microseconds", timed)
+    rivals = {name: rival(name) for name in microseconds}
+    time_alternating(rivals, lambda first, second: None, repeats=3)
+    assert runs == ["short", "long", "short", "long", "short", "short"]
 
 
 def test_random_codes_are_skewed_and_in_range() -> None:
