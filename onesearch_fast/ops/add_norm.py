@@ -21,12 +21,12 @@ OPERATOR = Operator(
         "out.normed": ("row", "hidden"),
     },
     dtypes=(torch.float32, torch.bfloat16, torch.float16),
-    # Half-width results are float32 ones, rounded once: one unit in the last place either way. The
-    # mean that a layer norm takes off may be larger than what is left.
+    # A half-width sum may be one unit in the last place off, its norm by that and one more; a mean
+    # that is taken off leaves the error of larger numbers in smaller ones.
     tolerance={
         torch.float32: Tolerance(1e-5, 1e-5),
-        torch.bfloat16: Tolerance(8e-3, 1e-5),
-        torch.float16: Tolerance(1e-3, 1e-5),
+        torch.bfloat16: Tolerance(1.6e-2, 2e-2),
+        torch.float16: Tolerance(2e-3, 2.5e-3),
     },
     exact=(),
 )

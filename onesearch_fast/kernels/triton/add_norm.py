@@ -32,10 +32,13 @@ def _add_norm_kernel(
     inside = at < hidden
     x = tl.load(x_ptr + row * stride_x_row + at, mask=inside, other=0.0).to(tl.float32)
     residual_ptr += row * stride_residual_row + at
+    total = x + tl.load(residual_ptr, mask=inside, other=0.0).to(tl.float32)
     narrow = sum_ptr.dtype.element_ty
-    total = (x + tl.load(residual_ptr, mask=inside, other=0.0).to(tl.float32)).to(narrow)
-    tl.store(sum_ptr + row * stride_sum_row + at, total, mask=inside)
-    total = total.to(tl.float32)
+    sum_ptr += row * stride_sum_row + at
+    tl.store(sum_ptr, total.to(narrow), mask=inside)
+    # Read again, as it was rounded; from the first cache, and maybe by another thread.
+    tl.debug_barrier()
+    total = tl.load(sum_ptr, mask=inside, other=0.0).to(tl.float32)
     if bias_ptr is not None:
         total = tl.where(inside, total - tl.sum(total, axis=0) / hidden, 0.0)
     root = tl.sqrt(tl.sum(total * total, axis=0) / hidden + eps)
