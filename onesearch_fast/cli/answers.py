@@ -18,6 +18,7 @@ def answer_json(
     document = {
         "query": request.query,
         "complete": answer.complete,
+        "dead": answer.dead,
         "hits": [_hit_json(searcher, hit) for hit in answer.hits],
     }
     return document | {"stats": asdict(answer.stats)} if stats else document
@@ -55,6 +56,8 @@ def answer_text(
         lines.append(f"{place:>4}  {hit.score:>8.3f}  {item.title}  [{hit.item_id}] {about}")
     if not answer.hits:
         lines.append("      nothing found")
+    if answer.dead:
+        lines.append("      the model's logits are not numbers: look at its weights and its dtype")
     if not answer.complete:
         levels = len(searcher.trie.level_sizes)
         lines.append(f"      cut short: {answer.levels_scored} of {levels} levels scored")

@@ -19,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="data folder with the items")
     parser.add_argument("--sids", required=True, type=Path, help="folder that build-sids wrote")
     parser.add_argument("--out", required=True, type=Path, help="parquet file to write")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; the codes are the same")
+    parser.add_argument(
+        "--device",
+        help="cpu or cuda (default: a GPU where torch sees one); the codes are the same",
+    )
     add_json(parser)
 
 

@@ -34,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--balance-slack", type=float, metavar="S", help="needed where the SIDs are balanced"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; the codes are the same")
+    parser.add_argument(
+        "--device",
+        help="cpu or cuda (default: a GPU where torch sees one); the codes are the same",
+    )
     add_json(parser)
 
 

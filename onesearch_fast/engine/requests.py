@@ -154,12 +154,14 @@ class SearchAnswer:
         hits: best first.
         complete: False where a deadline cut the search short; `levels_scored` levels of the SIDs
             were then decided by the model, and the hits are a guess from those.
+        dead: True where nothing was found because the model's logits are no numbers.
         levels_scored: all, for a complete answer.
         stats: where the time went.
     """
 
     hits: tuple[Hit, ...]
     complete: bool
+    dead: bool
     levels_scored: int
     stats: SearchStats
 

@@ -74,6 +74,15 @@ class GenerateResult:
         """bool [batch]: False where a deadline cut the search short."""
         return self.levels_scored == self.codes.shape[2]
 
+    @property
+    def dead(self) -> torch.Tensor:
+        """bool [batch]: True where there are SIDs to find, and the model's logits, which are no
+        numbers, let none be found.
+        """
+        if bool((self.count > 0).all()):
+            return torch.zeros_like(self.complete)
+        return (self.count == 0) & ~self._are_all() & self.complete
+
     def certified(self, k: int) -> torch.Tensor | None:
         """bool [batch]: whether the first `k` SIDs are proven to be the best of all.
 

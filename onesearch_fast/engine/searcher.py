@@ -249,8 +249,8 @@ class Searcher:
                 beams = found.beams
                 stats = SearchStats(encoding, beams.stats, found.expansion_seconds, reranking)
                 scored = int(beams.levels_scored[line])
-                complete = bool(beams.complete[line])
-                answers[position] = SearchAnswer(page, complete, scored, stats)
+                complete, dead = bool(beams.complete[line]), bool(beams.dead[line])
+                answers[position] = SearchAnswer(page, complete, dead, scored, stats)
         return [answers[position] for position in range(len(questions))]
 
     def search_rows(

@@ -10,7 +10,7 @@ import numpy as np
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.levels import Level, LevelFit
-from onesearch_fast.sid.nearest import FloatArray, IntArray, check_device, residual
+from onesearch_fast.sid.nearest import FloatArray, IntArray, residual, usable_device
 from onesearch_fast.sid.vectors import VectorSource
 
 MAX_LEVELS = 8
@@ -98,7 +98,7 @@ class Codebooks:
         opq_directions: int | None = None,
         prq: bool = False,
         batch_rows: int | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         state: str | os.PathLike[str] | None = None,
     ) -> Codebooks:
         """Fits all levels to `embeddings` [n, dim]; equal input and seed give equal bits.
@@ -121,7 +121,8 @@ class Codebooks:
                 their five nearest centroids, and project the chosen centroid out of the first two
                 levels.
             batch_rows: rows drawn anew for each iteration of k-means; None: all of the sample.
-            device: where distances are measured, "cpu" or "cuda"; it changes no bit.
+            device: where distances are measured, "cpu" or "cuda"; None: a GPU where torch sees
+                one. It changes no bit.
             state: folder for what is finished; a fit of the same vectors and settings that was
                 stopped goes on from there.
             on_level: hears what is being done.
@@ -148,11 +149,11 @@ class Codebooks:
             prq=prq,
             batch_rows=batch_rows,
         )
-        check_device("Codebooks.fit", device)
+        device = usable_device("Codebooks.fit", device)
         source = VectorSource("Codebooks.fit", "embeddings", embeddings)
         return Fitting(settings, source, device, state, on_level or (lambda _: None)).run()
 
-    def encode(self, x: Any, device: str = "cpu") -> IntArray:
+    def encode(self, x: Any, device: str | None = "cpu") -> IntArray:
         """x [n, dim], as for `fit` -> int32 [n, num_levels], codes local to each level.
 
         A row's codes depend on its bits alone, not on the batch or the device. A zero row is coded
@@ -162,9 +163,9 @@ class Codebooks:
         codes = [np.empty((0, self.num_levels), np.int32), *self.encode_chunks(x, device)]
         return np.concatenate(codes)
 
-    def encode_chunks(self, x: Any, device: str = "cpu") -> Iterator[IntArray]:
+    def encode_chunks(self, x: Any, device: str | None = "cpu") -> Iterator[IntArray]:
         """As `encode`, chunk by chunk, for more rows than memory holds codes of."""
-        check_device("Codebooks.encode", device)
+        device = usable_device("Codebooks.encode", device)
         source = VectorSource("Codebooks.encode", "x", x, self.dim)
         for chunk in source.chunks():
             yield np.stack([codes for _, codes in self.walk(chunk, device)], axis=1)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.levels import LevelFit
-from onesearch_fast.sid.nearest import check_device
+from onesearch_fast.sid.nearest import usable_device
 from onesearch_fast.sid.vectors import VectorSource
 
 
@@ -52,7 +52,7 @@ class Drift:
         return "\n".join(lines)
 
 
-def measure_drift(book: Codebooks, x: Any, device: str = "cpu") -> Drift:
+def measure_drift(book: Codebooks, x: Any, device: str | None = "cpu") -> Drift:
     """Compares how `book` serves x [n, dim] with how it served what it was fitted to.
 
     Few vectors use few codes: `utilisation` and `moved` say something from about ten vectors a code
@@ -61,7 +61,7 @@ def measure_drift(book: Codebooks, x: Any, device: str = "cpu") -> Drift:
     if book.fitted is None:
         remedy = "fit them with Codebooks.fit"
         raise invalid("measure_drift", "book", "codebooks that know their fit", "others", remedy)
-    check_device("measure_drift", device)
+    device = usable_device("measure_drift", device)
     source = VectorSource("measure_drift", "x", x, book.dim)
     num_vectors = 0
     distortions = np.zeros(book.num_levels)

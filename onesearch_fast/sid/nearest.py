@@ -68,10 +68,12 @@ def check_seed(where: str, seed: int) -> None:
         raise invalid(where, "seed", f"an integer in [0, {_SEED_LIMIT})", seed)
 
 
-def check_device(where: str, device: str) -> None:
-    """Raises ValueError unless torch can compute there."""
+def usable_device(where: str, device: str | None) -> str:
+    """`device`, or for None a GPU where torch sees one; ValueError unless torch computes there."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available()):
-        return
+        return device
     raise invalid(where, "device", '"cpu", or "cuda" where torch sees a GPU', device)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.fitting import FitSettings, Fitting, Start
-from onesearch_fast.sid.nearest import check_device
+from onesearch_fast.sid.nearest import usable_device
 from onesearch_fast.sid.vectors import VectorSource
 
 _WHERE = "refit_codebooks"
@@ -37,7 +37,7 @@ def refit_codebooks(
     balance_slack: float | None = None,
     iterations: int = 25,
     seed: int = 0,
-    device: str = "cpu",
+    device: str | None = None,
     state: str | os.PathLike[str] | None = None,
     on_level: Callable[[str], None] | None = None,
 ) -> Refit:
@@ -68,7 +68,7 @@ def refit_codebooks(
         prq=book.mean is not None,
         batch_rows=None,
     )
-    check_device(_WHERE, device)
+    device = usable_device(_WHERE, device)
     source = VectorSource(_WHERE, "embeddings", embeddings, book.dim)
     say = on_level or (lambda _: None)
     new = Fitting(settings, source, device, state, say, Start(book, from_level - 1)).run()

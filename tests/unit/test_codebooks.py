@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from onesearch_fast.errors import FormatError
 from onesearch_fast.sid.codebooks import Codebooks
-from onesearch_fast.sid.nearest import nearest, residual
+from onesearch_fast.sid.nearest import nearest, residual, usable_device
 from onesearch_fast.sid.opq import fit_opq
 from onesearch_fast.sid.quality import quality
 from onesearch_fast.sid.residual_kmeans import KMeans, use_every_centroid
@@ -568,6 +568,14 @@ def test_iterators_and_bad_rows_in_later_chunks_are_refused() -> None:
         Codebooks.fit(Chunks(bad, 50), (4,), ())
     with pytest.raises(ValueError, match=r"shape \[n, 19\], got shape \[9, 18\]"):
         Codebooks.fit([X, X[:9, :18]], (4,), ())
+
+
+def test_a_gpu_is_used_where_torch_sees_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert usable_device("fit", None) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert usable_device("fit", None) == "cuda"
+    assert usable_device("fit", "cpu") == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,9 @@ def test_weights_that_are_not_numbers_give_no_beams(trie: osf.SidTrie, value: fl
         assert (out.codes == -1).all() and (out.rank == -1).all()
         assert (out.scores == -math.inf).all()
         assert out.item_ids(3)[1].tolist() == [0] * 4
+        assert out.complete.all() and out.dead.all()
+        empty = engine.generate(PROMPTS, filter=trie.filter(allow=[]), normalizer=normalizer)
+        assert not empty.dead.any()
     plain = engine.generate(PROMPTS, num_beams=5, constrained=False)
     assert plain.count.tolist() == [0] * 4 and (plain.codes == -1).all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import onesearch_fast as osf
+from onesearch_fast.cli.answers import answer_text
 from onesearch_fast.data.prompts import Turn
 from onesearch_fast.data.records import Item
 from onesearch_fast.engine.filters import FilterMaker
@@ -341,6 +344,21 @@ def test_no_time_gives_a_short_marked_answer(searcher: Searcher) -> None:
     assert all(len(answer.hits) == 5 for answer in answers)
     with pytest.raises(ValueError, match="deadline_ms"):
         searcher.search(REQUESTS, deadline_ms=-1)
+
+
+def test_a_model_whose_weights_are_no_numbers_gives_marked_answers(
+    served_parts: dict[str, Any], tmp_path: Path
+) -> None:
+    broken = copy.deepcopy(served_parts["model"])
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(math.nan)
+    ServedModel.write(tmp_path / "broken", **{**served_parts, "model": broken})
+    searcher = Searcher.load(tmp_path / "broken")
+    nothing = SearchRequest("mug", filter=searcher.trie.filter(allow=[]))
+    answers = searcher.answer([SearchRequest("mug"), nothing], k=5, num_beams=BEAMS)
+    assert [answer.hits for answer in answers] == [(), ()]
+    assert [answer.dead for answer in answers] == [True, False]
+    assert "not numbers" in answer_text(searcher, SearchRequest("mug"), answers[0], stats=False)
 
 
 def test_an_answer_says_where_its_time_went(searcher: Searcher) -> None:
