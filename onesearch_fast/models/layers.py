@@ -246,9 +246,10 @@ class GatedFeedForward:
 
     @classmethod
     def allocate(cls, hidden: int, inner: int, new: New, has_bias: bool) -> GatedFeedForward:
+        down = Affine.allocate(hidden, inner, new, has_bias)
         gate_up = Affine.allocate(2 * inner, hidden, new, has_bias)
         gate, up = gate_up.split([inner, inner])
-        return cls(gate_up, gate, up, Affine.allocate(hidden, inner, new, has_bias))
+        return cls(gate_up, gate, up, down)
 
     def added_and_normed(
         self, residual: torch.Tensor, x: torch.Tensor, norm: Norm

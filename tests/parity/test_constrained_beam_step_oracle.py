@@ -56,7 +56,10 @@ def logsumexp(values: list[float]) -> float:
 def extensions(step: Step, beam: int) -> list[Survivor]:
     """All candidates of one beam, by the definition of the operator."""
     prefix, row = step.prefixes[beam], step.logits[beam]
-    if prefix is None or math.isnan(logsumexp(row)) or logsumexp(row) == math.inf:
+    if prefix is None:
+        return []
+    # With "vocab" the caller has read the row, of which only the children matter here.
+    if step.normalizer != "vocab" and not logsumexp(row) < math.inf:
         return []
 
     def next_codes(sids: frozenset[Sid]) -> list[int]:
