@@ -183,9 +183,10 @@ class _Search:
         """The beams after `level`, as the model decides it."""
         model = self._space.model
         hidden = self._read(watch) if level == 0 else self._advance(level, beams)
-        logits = model.logits(hidden, *self._space.ranges.bounds(level))
-        vocab = self._normalizer == "vocab"
-        log_normalizer = vocab_log_normalizer(model, hidden) if vocab else None
+        begin, end = self._space.ranges.bounds(level)
+        logits, log_normalizer = model.logits(hidden, begin, end), None
+        if self._normalizer == "vocab":
+            log_normalizer = vocab_log_normalizer(model, hidden, logits, begin)
         watch.model[level] += watch.lap()
         chosen = self._choose(level, beams, logits, self._normalizer, log_normalizer)
         watch.selection[level] += watch.lap()

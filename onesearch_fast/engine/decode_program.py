@@ -153,8 +153,10 @@ class DecodeProgram:
         out: BeamStepResult,
     ) -> None:
         model, normalizer = self._model, self._bucket.normalizer
-        logits = model.logits(hidden, *self._ranges.bounds(level))
-        log_normalizer = vocab_log_normalizer(model, hidden) if normalizer == "vocab" else None
+        begin, end = self._ranges.bounds(level)
+        logits, log_normalizer = model.logits(hidden, begin, end), None
+        if normalizer == "vocab":
+            log_normalizer = vocab_log_normalizer(model, hidden, logits, begin)
         self._selection.step(
             logits,
             node,

@@ -14,6 +14,7 @@ from onesearch_fast.engine.decoding import (
     vocab_log_normalizer,
 )
 from onesearch_fast.engine.search_batch import SearchBatch
+from onesearch_fast.models import DecoderModel
 from onesearch_fast.ops.constrained_beam_step import BeamStepResult, constrained_beam_step
 
 # SIDs are scored so many at a time.
@@ -58,27 +59,29 @@ def _score_chunk(
                 inside[..., level - 1] + space.ranges.offsets[level - 1], parents
             )
             parents = torch.arange(sids, device=device).expand(batch, sids)
-        logits = model.logits(hidden, *space.ranges.bounds(level)).float().expand(batch, sids, -1)
+        begin, end = space.ranges.bounds(level)
+        made = model.logits(hidden, begin, end)
+        logits = made.float().expand(batch, sids, -1)
         chosen = logits.gather(2, inside[..., level : level + 1]).squeeze(2)
         if normalizer == "children":
             scores = scores + (chosen - path.log_normalizer(level, logits))
             dead |= path.descend(level, inside[..., level])
         else:
-            scores = scores + (chosen - _log_normalizer(space, hidden, logits, normalizer))
+            scores = scores + (chosen - _log_normalizer(model, hidden, made, begin, normalizer))
         # As in a search, NaN or +inf anywhere in a row ends it, whatever the normaliser reads.
         dead |= ~(logits.amax(-1) < math.inf)
     return scores.masked_fill(dead | ~scores.isfinite(), -math.inf)
 
 
 def _log_normalizer(
-    space: SearchSpace, hidden: torch.Tensor, logits: torch.Tensor, normalizer: str
+    model: DecoderModel, hidden: torch.Tensor, logits: torch.Tensor, begin: int, normalizer: str
 ) -> torch.Tensor | float:
     """What is taken off each chosen logit; broadcasts to [batch, sid]."""
     if normalizer == "none":
         return 0.0
     if normalizer == "level":
-        return logits.logsumexp(-1)
-    return vocab_log_normalizer(space.model, hidden)
+        return logits.float().logsumexp(-1)
+    return vocab_log_normalizer(model, hidden, logits, begin)
 
 
 class _Path:
