@@ -107,8 +107,8 @@ def vocab_log_normalizer(
     nearly the whole vocabulary. It goes over the others in ranges of tokens, not of beams, so that
     the output matrix is read once for all beams.
     """
-    rows = hidden.reshape(1, -1, hidden.shape[-1]).split(_CHUNK_BEAMS, dim=1)
-    known = logits.reshape(-1, logits.shape[-1]).split(_CHUNK_BEAMS)
+    rows = torch.split(hidden.reshape(1, -1, hidden.shape[-1]), _CHUNK_BEAMS, dim=1)
+    known = torch.split(logits.reshape(-1, logits.shape[-1]), _CHUNK_BEAMS)
     chunks = [_chunk_log_normalizer(model, *pair, begin) for pair in zip(rows, known, strict=True)]
     return torch.cat(chunks).view(hidden.shape[:2])
 
