@@ -122,4 +122,4 @@ def _chunk_log_normalizer(
     for first, last in ((0, begin), (begin + known.shape[1], model.shape.vocab_size)):
         for at in range(first, last, step):
             parts.append(log_sum_exp(model.logits(hidden, at, min(at + step, last))[0]))
-    return torch.stack(parts).logsumexp(0)
+    return log_sum_exp(torch.stack(parts, dim=1))

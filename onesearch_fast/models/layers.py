@@ -14,6 +14,7 @@ from onesearch_fast.models.activations import SILU, Activation
 from onesearch_fast.models.decoder import DecoderShape, Encoder
 from onesearch_fast.models.int8_weight import Int8Weight
 from onesearch_fast.models.linear import Weight, ends_in_products, linear, linear_add, linear_mul
+from onesearch_fast.models.onednn_weight import OnednnWeight
 from onesearch_fast.models.packing import Slot
 from onesearch_fast.ops import add_norm, rms_norm, swiglu
 
@@ -41,6 +42,8 @@ class New:
         """Of a product of a layer."""
         if self.quantization == "int8":
             return Int8Weight.allocate(rows, columns, self.device)
+        if OnednnWeight.serves(self.dtype, self.device):
+            return OnednnWeight.allocate(rows, columns, self.dtype)
         return self(rows, columns)
 
 
@@ -237,16 +240,24 @@ class FeedForward:
 
 @dataclass(frozen=True)
 class GatedFeedForward:
-    """down(silu(gate(x)) * up(x))."""
+    """down(silu(gate(x)) * up(x)).
 
-    gate_up: Affine  # [2 * intermediate, hidden]
-    gate: Affine  # [intermediate, hidden], the first half of it
-    up: Affine  # the other
+    Attributes:
+        gate_up: [2 * intermediate, hidden], gate and up as one; None where products take in what
+            follows them, and are two.
+    """
+
+    gate_up: Affine | None
+    gate: Affine  # [intermediate, hidden]
+    up: Affine
     down: Affine  # [hidden, intermediate]
 
     @classmethod
     def allocate(cls, hidden: int, inner: int, new: New, has_bias: bool) -> GatedFeedForward:
         down = Affine.allocate(hidden, inner, new, has_bias)
+        if ends_in_products(new.device):
+            gate, up = (Affine.allocate(inner, hidden, new, has_bias) for _ in range(2))
+            return cls(None, gate, up, down)
         gate_up = Affine.allocate(2 * inner, hidden, new, has_bias)
         gate, up = gate_up.split([inner, inner])
         return cls(gate_up, gate, up, down)
@@ -257,9 +268,9 @@ class GatedFeedForward:
         return self.down.added_and_normed(residual, self._gated(x), norm)
 
     def _gated(self, x: torch.Tensor) -> torch.Tensor:
-        if ends_in_products(x.device):
+        if self.gate_up is None:
             return self.up.multiplied_by(self.gate(x, SILU), x)
-        return swiglu(linear(x.reshape(-1, x.shape[-1]), self.gate_up.weight, self.gate_up.bias))
+        return swiglu(self.gate_up(x.reshape(-1, x.shape[-1])))
 
     def slots(self, name: str) -> Iterator[tuple[str, Slot]]:
         yield from self.gate.slots(f"{name}.gate_proj")

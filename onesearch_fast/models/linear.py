@@ -9,9 +9,10 @@ import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast.models.activations import Activation
 from onesearch_fast.models.int8_weight import Int8Weight
+from onesearch_fast.models.onednn_weight import OnednnWeight
 from onesearch_fast.ops import int8_linear
 
-Weight = torch.Tensor | Int8Weight
+Weight = torch.Tensor | Int8Weight | OnednnWeight
 
 # float32 F.linear goes to MKL, which on AMD processors runs at less than half of oneDNN's speed
 # (100 against 230 GFLOP/s on one core of an AVX-512 EPYC). This operator, which torch.compile emits
@@ -43,11 +44,11 @@ def linear(
     y: torch.Tensor
     if _takes_onednn(x):
         name, algorithm = (activation and activation.fused) or ("none", "")
-        y = _onednn(x, weight, bias, name, [], algorithm)
+        y = _onednn(x, _tensor(weight), bias, name, [], algorithm)
         if activation is None or activation.fused is not None:
             return y
     else:
-        y = F.linear(x, weight, bias)
+        y = F.linear(x, _tensor(weight), bias)
     return y if activation is None else activation.function(y)
 
 
@@ -58,9 +59,9 @@ def linear_add(
     if isinstance(weight, Int8Weight):
         return int8_linear(x, weight.packed, weight.scale, bias, added=residual)
     if _takes_onednn(x):
-        y: torch.Tensor = _onednn.binary(x, residual, weight, bias, "add")
+        y: torch.Tensor = _onednn.binary(x, residual, _tensor(weight), bias, "add")
         return y
-    return F.linear(x, weight, bias).add_(residual)
+    return F.linear(x, _tensor(weight), bias).add_(residual)
 
 
 def linear_mul(
@@ -70,10 +71,14 @@ def linear_mul(
     if isinstance(weight, Int8Weight):
         return int8_linear(x, weight.packed, weight.scale, bias, factor=factor)
     if _takes_onednn(x):
-        y: torch.Tensor = _onednn.binary(x, factor, weight, bias, "mul")
+        y: torch.Tensor = _onednn.binary(x, factor, _tensor(weight), bias, "mul")
         return y
-    return F.linear(x, weight, bias).mul_(factor)
+    return F.linear(x, _tensor(weight), bias).mul_(factor)
 
 
 def _takes_onednn(x: torch.Tensor) -> bool:
     return _onednn is not None and x.dtype in _ONEDNN_DTYPES and x.device.type == "cpu"
+
+
+def _tensor(weight: torch.Tensor | OnednnWeight) -> torch.Tensor:
+    return weight.packed if isinstance(weight, OnednnWeight) else weight

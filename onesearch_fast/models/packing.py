@@ -10,8 +10,9 @@ import torch
 from onesearch_fast.errors import invalid
 from onesearch_fast.models.checkpoint import Checkpoint
 from onesearch_fast.models.int8_weight import Int8Weight
+from onesearch_fast.models.onednn_weight import OnednnWeight
 
-Packed = torch.Tensor | Int8Weight
+Packed = torch.Tensor | Int8Weight | OnednnWeight
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Slot:
     Attributes:
         shape: the checkpoint tensor's shape.
         folded: the shape it is seen in to be copied to `view`; missing leading axes are repeated.
-        view: a view of packed memory, or a weight in 8 bits.
+        view: a view of packed memory, or a weight in a form of its own.
         optional: whether zeros take the place of a tensor that is not there.
     """
 
@@ -47,7 +48,7 @@ class Slot:
         return cls(vector, vector, packed)
 
     def zero(self) -> None:
-        """For an optional tensor, which is never in 8 bits."""
+        """For an optional tensor, which is no weight of a product."""
         assert isinstance(self.view, torch.Tensor)
         self.view.zero_()
 

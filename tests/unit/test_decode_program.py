@@ -458,7 +458,8 @@ def test_a_run_stays_on_the_device(
 ) -> None:
     nothing = Implementation("none", ("meta",), (), lambda: None, lambda *arguments: None)
     for name in ("add_norm", "beam_attention", "log_sum_exp", "rms_norm", "rotary", "swiglu"):
-        monkeypatch.setitem(registry._chosen, (name, None, "meta", torch.bfloat16), nothing)
+        for dtype in (torch.bfloat16, torch.float32):
+            monkeypatch.setitem(registry._chosen, (name, None, "meta", dtype), nothing)
     monkeypatch.setattr(BeamStepResult, "__post_init__", lambda self: None)
     monkeypatch.setattr(BeamStepOptions, "__post_init__", lambda self: None)
     host = make_engine(model_type, trie)._space
