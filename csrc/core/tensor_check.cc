@@ -1,5 +1,7 @@
 #include "core/tensor_check.h"
 
+#include <cmath>
+
 #include "core/error.h"
 
 namespace onesearch {
@@ -78,6 +80,11 @@ void TensorCheck::one_device(std::initializer_list<Named> arguments) const {
     refuse(one.argument, "a tensor on the device of " + std::string(first.argument),
            "one on another device", "move it with .to(device)");
   }
+}
+
+void TensorCheck::eps(float eps) const {
+  if (std::isfinite(eps) && eps >= 0.0f) return;
+  refuse("eps", "a finite number of at least 0", std::to_string(eps));
 }
 
 void TensorCheck::on_cpu(const TensorView& tensor, const char* argument) const {

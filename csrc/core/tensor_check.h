@@ -48,6 +48,9 @@ class TensorCheck {
   // For entries that compute on the CPU.
   void on_cpu(const TensorView& tensor, const char* argument) const;
 
+  // What a norm adds to a mean of squares: finite and at least 0.
+  void eps(float eps) const;
+
   [[noreturn]] void refuse(const char* argument, const std::string& expected,
                            const std::string& got, const std::string& remedy = "") const;
 

@@ -52,9 +52,7 @@ AttendTile kernel(DType dtype) {
 #if defined(__x86_64__)
   if (dtype == DType::kBFloat16 && has_bf16_products()) return avx512_bf16::attend_bfloat16;
 #endif
-  const AttentionKernels& kernels = attention_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
+  return attention_kernels().of(dtype);
 }
 
 // A tile but for its keys and values.
@@ -124,7 +122,7 @@ void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys) 
   const AttendTile attend_tile = kernel(queries.query.dtype);
   const int64_t tiles = (s.rows() + kTileRows - 1) / kTileRows;  // of a kv head
   const int64_t products = 2 * kTileRows * s.head_dim * (s.num_keys + s.num_steps);
-  const int64_t grain = std::max<int64_t>(1, kWorkPerTask / std::max<int64_t>(1, products));
+  const int64_t grain = grain_of(kWorkPerTask, products);
   parallel_for(s.batch * s.kv_heads * tiles, grain, [&](int64_t begin, int64_t end) {
     float* memory = workspace(attention_workspace(s.head_dim, s.num_steps));
     for (int64_t number = begin; number < end; ++number) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -53,12 +54,7 @@ inline int64_t attention_workspace(int64_t head_dim, int64_t num_steps) {
 
 using AttendTile = void (*)(const AttentionTile& tile, float* workspace);
 
-struct AttentionKernels {
-  AttendTile float32;
-  AttendTile bfloat16;
-  AttendTile float16;
-};
-ONESEARCH_TIER_TABLE(AttentionKernels, attention_kernels)
+ONESEARCH_TIER_TABLE(FloatKernels<AttendTile>, attention_kernels)
 
 #if defined(__x86_64__)
 namespace avx512_bf16 {

@@ -2,6 +2,7 @@
 // hangs after fork.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 
@@ -14,6 +15,11 @@ using LoopBody = std::function<void(int64_t begin, int64_t end)>;
 // part. A call from inside a body, or while another thread's loop runs, runs inline. What a body
 // throws is thrown here, once.
 void parallel_for(int64_t n, int64_t grain, const LoopBody& body);
+
+// How many pieces of this much work each fill a task: at least one.
+inline int64_t grain_of(int64_t work_of_task, int64_t work_of_piece) {
+  return std::max<int64_t>(1, work_of_task / std::max<int64_t>(1, work_of_piece));
+}
 
 // While one lives, loops of this thread run inline: work in the background leaves the other
 // processors to searches.

@@ -1,9 +1,5 @@
 #include "ops/add_norm/add_norm.h"
 
-#include <algorithm>
-#include <cmath>
-#include <string>
-
 #include "core/tensor_check.h"
 #include "cpu/thread_pool.h"
 #include "ops/add_norm/add_norm_kernels.h"
@@ -14,12 +10,6 @@ namespace {
 const TensorCheck kCheck("add_norm", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 15;
-
-AddAndNormRow kernel(DType dtype) {
-  const AddNormKernels& kernels = add_norm_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
-}
 
 void check_rows(const TensorView& tensor, const char* argument, const TensorView& x) {
   kCheck.tensor(tensor, argument, x.dtype, {{"row", x.shape[0]}, {"hidden", x.shape[1]}});
@@ -50,18 +40,16 @@ void check_add_norm(const AddNormInput& input, const AddNormOutput& out) {
                      {input.bias, "bias"},
                      {&out.sum, "out.sum"},
                      {&out.normed, "out.normed"}});
-  if (!(std::isfinite(input.eps) && input.eps >= 0.0f)) {
-    kCheck.refuse("eps", "a finite number of at least 0", std::to_string(input.eps));
-  }
+  kCheck.eps(input.eps);
 }
 
 void add_norm(const AddNormInput& input, const AddNormOutput& out) {
   check_add_norm(input, out);
   kCheck.on_cpu(input.x, "x");
-  const AddAndNormRow add_and_norm_row = kernel(input.x.dtype);
+  const AddAndNormRow add_and_norm_row = add_norm_kernels().of(input.x.dtype);
   const int64_t hidden = input.x.shape[1];
   const void* bias = input.bias == nullptr ? nullptr : input.bias->data;
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, hidden));
+  const int64_t grain = grain_of(kElementsPerTask, hidden);
   parallel_for(input.x.shape[0], grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       add_and_norm_row({input.x.element({i}), input.residual.element({i}), input.weight.data, bias,

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -21,12 +22,6 @@ struct AddNormRow {
 
 using AddAndNormRow = void (*)(const AddNormRow& row);
 
-struct AddNormKernels {
-  AddAndNormRow float32;
-  AddAndNormRow bfloat16;
-  AddAndNormRow float16;
-};
-
-ONESEARCH_TIER_TABLE(AddNormKernels, add_norm_kernels)
+ONESEARCH_TIER_TABLE(FloatKernels<AddAndNormRow>, add_norm_kernels)
 
 }  // namespace onesearch

@@ -61,7 +61,7 @@ void add_and_norm_row(const AddNormRow& row) {
 
 }  // namespace
 
-extern const AddNormKernels add_norm_kernels{&add_and_norm_row<float>, &add_and_norm_row<BFloat16>,
-                                             &add_and_norm_row<Float16>};
+extern const FloatKernels<AddAndNormRow> add_norm_kernels{
+    &add_and_norm_row<float>, &add_and_norm_row<BFloat16>, &add_and_norm_row<Float16>};
 
 }  // namespace onesearch::ONESEARCH_TIER

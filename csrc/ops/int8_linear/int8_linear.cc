@@ -21,40 +21,23 @@ constexpr int64_t kTaskRows = 16 * kTileRows;
 // Sums of so many products of 127 * 127 still fit into 32 bits.
 constexpr int64_t kMaxIn = 1 << 17;
 
-struct Kernels {
-  QuantizeRow quantize_row;
-  MultiplyTile multiply_tile;
-};
-
 bool has_vnni() {
 #if defined(__x86_64__)
   static const bool present = [] {
     const std::vector<std::string> features = cpu_features();
     return std::find(features.begin(), features.end(), "avx512_vnni") != features.end();
   }();
-  return present && avx512_vnni::multiply_float32 != nullptr && isa_tier() == IsaTier::kAvx512;
+  return present && avx512_vnni::multiply.float32 != nullptr && isa_tier() == IsaTier::kAvx512;
 #else
   return false;
 #endif
 }
 
-Kernels plain_kernels(DType dtype) {
-  const Int8LinearKernels& all = int8_linear_kernels();
-  if (dtype == DType::kBFloat16) return {all.quantize_bfloat16, all.bfloat16};
-  if (dtype == DType::kFloat16) return {all.quantize_float16, all.float16};
-  return {all.quantize_float32, all.float32};
-}
-
-Kernels kernels(DType dtype) {
-  Kernels chosen = plain_kernels(dtype);
+MultiplyTile multiply_kernel(DType dtype) {
 #if defined(__x86_64__)
-  if (has_vnni()) {
-    chosen.multiply_tile = dtype == DType::kBFloat16  ? avx512_vnni::multiply_bfloat16
-                           : dtype == DType::kFloat16 ? avx512_vnni::multiply_float16
-                                                      : avx512_vnni::multiply_float32;
-  }
+  if (has_vnni()) return avx512_vnni::multiply.of(dtype);
 #endif
-  return chosen;
+  return int8_linear_kernels().multiply.of(dtype);
 }
 
 unsigned char* at_offset(const TensorView& tensor, int64_t elements) {
@@ -74,9 +57,10 @@ Workspace& workspace(int64_t rows, int64_t in) {
   return memory;
 }
 
-void quantize(const TensorView& x, QuantizeRow quantize_row, Workspace& memory) {
+void quantize(const TensorView& x, Workspace& memory) {
+  const QuantizeRow quantize_row = int8_linear_kernels().quantize.of(x.dtype);
   const int64_t in = x.shape[1];
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, in));
+  const int64_t grain = grain_of(kElementsPerTask, in);
   parallel_for(x.shape[0], grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       memory.row[i] = quantize_row(at_offset(x, i * x.strides[0]), in, memory.q.data() + i * in);
@@ -171,18 +155,17 @@ void int8_linear(const Int8LinearInput& input, const TensorView& out) {
   const int64_t rows = input.x.shape[0];
   const int64_t in = input.x.shape[1];
   const int64_t panels = (input.weight.shape[0] + kTileBlocks - 1) / kTileBlocks;
-  const Kernels chosen = kernels(input.x.dtype);
+  const MultiplyTile multiply_tile = multiply_kernel(input.x.dtype);
   Workspace& memory = workspace(rows, in);
-  quantize(input.x, chosen.quantize_row, memory);
-  const int64_t products = kTaskRows * kTileBlocks * kBlockOutputs * std::max<int64_t>(1, in);
-  const int64_t grain = std::max<int64_t>(1, kProductsPerTask / products);
+  quantize(input.x, memory);
+  const int64_t grain = grain_of(kProductsPerTask, kTaskRows * kTileBlocks * kBlockOutputs * in);
   const int64_t chunks = (rows + kTaskRows - 1) / kTaskRows;
   parallel_for(panels * chunks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task % chunks * kTaskRows;
       const int64_t block = task / chunks * kTileBlocks;
       for (int64_t row = first; row < std::min(first + kTaskRows, rows); row += kTileRows) {
-        chosen.multiply_tile(make_tile(input, out, memory, row, block));
+        multiply_tile(make_tile(input, out, memory, row, block));
       }
     }
   });

@@ -17,9 +17,9 @@ struct VnniDot {
 
 }  // namespace
 
-const MultiplyTile multiply_float32 = &multiply_tile<float, VnniDot, kTileRows>;
-const MultiplyTile multiply_bfloat16 = &multiply_tile<BFloat16, VnniDot, kTileRows>;
-const MultiplyTile multiply_float16 = &multiply_tile<Float16, VnniDot, kTileRows>;
+const FloatKernels<MultiplyTile> multiply{&multiply_tile<float, VnniDot, kTileRows>,
+                                          &multiply_tile<BFloat16, VnniDot, kTileRows>,
+                                          &multiply_tile<Float16, VnniDot, kTileRows>};
 
 }  // namespace onesearch::ONESEARCH_TIER
 
@@ -27,9 +27,7 @@ const MultiplyTile multiply_float16 = &multiply_tile<Float16, VnniDot, kTileRows
 
 namespace onesearch::avx512_vnni {
 
-const MultiplyTile multiply_float32 = nullptr;
-const MultiplyTile multiply_bfloat16 = nullptr;
-const MultiplyTile multiply_float16 = nullptr;
+const FloatKernels<MultiplyTile> multiply{};
 
 }  // namespace onesearch::avx512_vnni
 

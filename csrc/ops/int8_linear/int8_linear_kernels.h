@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 #include "ops/int8_linear/int8_linear.h"
 
@@ -41,8 +42,8 @@ struct Int8Tile {
 using MultiplyTile = void (*)(const Int8Tile& tile);
 
 struct Int8LinearKernels {
-  QuantizeRow quantize_float32, quantize_bfloat16, quantize_float16;
-  MultiplyTile float32, bfloat16, float16;
+  FloatKernels<QuantizeRow> quantize;
+  FloatKernels<MultiplyTile> multiply;
 };
 
 ONESEARCH_TIER_TABLE(Int8LinearKernels, int8_linear_kernels)
@@ -50,9 +51,7 @@ ONESEARCH_TIER_TABLE(Int8LinearKernels, int8_linear_kernels)
 #if defined(__x86_64__)
 // With the instructions that multiply and add bytes; null where the compiler does not know them.
 namespace avx512_vnni {
-extern const MultiplyTile multiply_float32;
-extern const MultiplyTile multiply_bfloat16;
-extern const MultiplyTile multiply_float16;
+extern const FloatKernels<MultiplyTile> multiply;
 }  // namespace avx512_vnni
 #endif
 

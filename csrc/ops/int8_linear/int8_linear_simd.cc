@@ -69,11 +69,9 @@ QuantizedRow quantize_row(const void* x, int64_t n, int8_t* q) {
 
 }  // namespace
 
-extern const Int8LinearKernels int8_linear_kernels{&quantize_row<float>,
-                                                   &quantize_row<BFloat16>,
-                                                   &quantize_row<Float16>,
-                                                   &multiply_tile<float, PlainDot, 1>,
-                                                   &multiply_tile<BFloat16, PlainDot, 1>,
-                                                   &multiply_tile<Float16, PlainDot, 1>};
+extern const Int8LinearKernels int8_linear_kernels{
+    {&quantize_row<float>, &quantize_row<BFloat16>, &quantize_row<Float16>},
+    {&multiply_tile<float, PlainDot, 1>, &multiply_tile<BFloat16, PlainDot, 1>,
+     &multiply_tile<Float16, PlainDot, 1>}};
 
 }  // namespace onesearch::ONESEARCH_TIER

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/tensor_check.h"
+#include "cpu/float_kernels.h"
 #include "cpu/log_sum_exp.h"
 #include "cpu/thread_pool.h"
 
@@ -26,7 +27,7 @@ float of_row(const T* row, int64_t n, const T* next) {
 template <class T>
 void of_rows(const TensorView& x, const TensorView& out) {
   const int64_t n = x.shape[1];
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, n));
+  const int64_t grain = grain_of(kElementsPerTask, n);
   parallel_for(x.shape[0], grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T* next = i + 1 < end ? x.at<T>(i + 1) : nullptr;
@@ -48,13 +49,9 @@ void check_log_sum_exp(const TensorView& x, const TensorView& out) {
 void log_sum_exp(const TensorView& x, const TensorView& out) {
   check_log_sum_exp(x, out);
   kCheck.on_cpu(x, "x");
-  if (x.dtype == DType::kBFloat16) {
-    of_rows<BFloat16>(x, out);
-  } else if (x.dtype == DType::kFloat16) {
-    of_rows<Float16>(x, out);
-  } else {
-    of_rows<float>(x, out);
-  }
+  using OfRows = void (*)(const TensorView& x, const TensorView& out);
+  constexpr FloatKernels<OfRows> kOfRows{&of_rows<float>, &of_rows<BFloat16>, &of_rows<Float16>};
+  kOfRows.of(x.dtype)(x, out);
 }
 
 }  // namespace onesearch

@@ -1,9 +1,5 @@
 #include "ops/rms_norm/rms_norm.h"
 
-#include <algorithm>
-#include <cmath>
-#include <string>
-
 #include "core/tensor_check.h"
 #include "cpu/thread_pool.h"
 #include "ops/rms_norm/rms_norm_kernels.h"
@@ -14,12 +10,6 @@ namespace {
 const TensorCheck kCheck("rms_norm", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 16;
-
-NormRow kernel(DType dtype) {
-  const RmsNormKernels& kernels = rms_norm_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
-}
 
 }  // namespace
 
@@ -34,21 +24,19 @@ void check_rms_norm(const RmsNormInput& input, const TensorView& out) {
   kCheck.contiguous_rows(out, "out");
   kCheck.writable(out, "out");
   kCheck.one_device({{&input.x, "x"}, {&input.weight, "weight"}, {&out, "out"}});
-  if (!(std::isfinite(input.eps) && input.eps >= 0.0f)) {
-    kCheck.refuse("eps", "a finite number of at least 0", std::to_string(input.eps));
-  }
+  kCheck.eps(input.eps);
 }
 
 void rms_norm(const RmsNormInput& input, const TensorView& out) {
   check_rms_norm(input, out);
   kCheck.on_cpu(input.x, "x");
-  const NormRow norm_row = kernel(input.x.dtype);
+  const NormRow norm_row = rms_norm_kernels().of(input.x.dtype);
   const int64_t hidden = input.x.shape[1];
   const int64_t bytes = dtype_bytes(input.x.dtype);
   const auto row = [bytes](const TensorView& tensor, int64_t i) {
     return static_cast<unsigned char*>(tensor.data) + i * tensor.strides[0] * bytes;
   };
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, hidden));
+  const int64_t grain = grain_of(kElementsPerTask, hidden);
   parallel_for(input.x.shape[0], grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       norm_row(row(input.x, i), input.weight.data, row(out, i), hidden, input.eps);

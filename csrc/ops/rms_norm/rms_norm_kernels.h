@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -10,12 +11,6 @@ namespace onesearch {
 // x, weight, out: n elements of the type; out may be x.
 using NormRow = void (*)(const void* x, const void* weight, void* out, int64_t n, float eps);
 
-struct RmsNormKernels {
-  NormRow float32;
-  NormRow bfloat16;
-  NormRow float16;
-};
-
-ONESEARCH_TIER_TABLE(RmsNormKernels, rms_norm_kernels)
+ONESEARCH_TIER_TABLE(FloatKernels<NormRow>, rms_norm_kernels)
 
 }  // namespace onesearch

@@ -21,7 +21,7 @@ void norm_row(const void* x, const void* weight, void* out, int64_t n, float eps
 
 }  // namespace
 
-extern const RmsNormKernels rms_norm_kernels{&norm_row<float>, &norm_row<BFloat16>,
-                                             &norm_row<Float16>};
+extern const FloatKernels<NormRow> rms_norm_kernels{&norm_row<float>, &norm_row<BFloat16>,
+                                                    &norm_row<Float16>};
 
 }  // namespace onesearch::ONESEARCH_TIER

@@ -1,7 +1,5 @@
 #include "ops/rotary/rotary.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <string>
 
@@ -16,16 +14,10 @@ const TensorCheck kCheck("rotary", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 16;
 
-RotateHead kernel(DType dtype) {
-  const RotaryKernels& kernels = rotary_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
-}
-
 // Rotates the heads of one token from the input's `first` on, as many as `out` has.
 void rotate_heads(const RotaryInput& input, int64_t first, const TensorView& out, int64_t request,
                   int64_t token) {
-  const RotateHead rotate_head = kernel(input.x.dtype);
+  const RotateHead rotate_head = rotary_kernels().of(input.x.dtype);
   const float* rotation = input.rotation.at<float>(request, token);
   const TensorView* weight = input.norm_weight;
   for (int64_t head = 0; head < out.shape[2]; ++head) {
@@ -88,17 +80,14 @@ void check_rotary(const RotaryInput& input, const RotaryOutput& out) {
                      {&out.query, "out.query"},
                      {&out.key, "out.key"},
                      {&out.value, "out.value"}});
-  if (!(std::isfinite(input.eps) && input.eps >= 0.0f)) {
-    kCheck.refuse("eps", "a finite number of at least 0", std::to_string(input.eps));
-  }
+  kCheck.eps(input.eps);
 }
 
 void rotary(const RotaryInput& input, const RotaryOutput& out) {
   check_rotary(input, out);
   kCheck.on_cpu(input.x, "x");
   const int64_t tokens = input.x.shape[1];
-  const int64_t elements = std::max<int64_t>(1, input.x.shape[2] * input.x.shape[3]);
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / elements);
+  const int64_t grain = grain_of(kElementsPerTask, input.x.shape[2] * input.x.shape[3]);
   const int64_t heads = out.query.shape[2];
   const int64_t rotated = heads + out.key.shape[2];
   parallel_for(input.x.shape[0] * tokens, grain, [&](int64_t begin, int64_t end) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -11,12 +12,6 @@ namespace onesearch {
 using RotateHead = void (*)(const void* x, const float* rotation, const void* norm_weight,
                             float eps, void* out, int64_t head_dim);
 
-struct RotaryKernels {
-  RotateHead float32;
-  RotateHead bfloat16;
-  RotateHead float16;
-};
-
-ONESEARCH_TIER_TABLE(RotaryKernels, rotary_kernels)
+ONESEARCH_TIER_TABLE(FloatKernels<RotateHead>, rotary_kernels)
 
 }  // namespace onesearch

@@ -40,7 +40,7 @@ void rotate_head(const void* x, const float* rotation, const void* norm_weight, 
 
 }  // namespace
 
-extern const RotaryKernels rotary_kernels{&rotate_head<float>, &rotate_head<BFloat16>,
-                                          &rotate_head<Float16>};
+extern const FloatKernels<RotateHead> rotary_kernels{&rotate_head<float>, &rotate_head<BFloat16>,
+                                                     &rotate_head<Float16>};
 
 }  // namespace onesearch::ONESEARCH_TIER

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -32,6 +33,15 @@ struct Sums {
   bool fresh;  // they begin at zero, whatever is there
 };
 
+// One function per element type of a table.
+template <class Function>
+struct TableKernels {
+  FloatKernels<Function> floats;
+  Function int8;
+
+  Function of(DType dtype) const { return dtype == DType::kInt8 ? int8 : floats.of(dtype); }
+};
+
 struct RowKernels {
   // sums[i][c] += sum over terms of list i, in order, of weight * scale * table[row][c]
   using Gather = void (*)(const Columns& table, const Lists& lists, const Sums& sums);
@@ -40,24 +50,9 @@ struct RowKernels {
   // out[c] = scale * sums[c]
   using Store = void (*)(const float* sums, float scale, int64_t width, void* out);
 
-  Gather gather_f32, gather_bf16, gather_f16, gather_i8;
-  Pack pack_f32, pack_bf16, pack_f16, pack_i8;
-  Store store_f32, store_bf16, store_f16;
-
-  Gather gather(DType dtype) const {
-    if (dtype == DType::kInt8) return gather_i8;
-    if (dtype == DType::kFloat16) return gather_f16;
-    return dtype == DType::kBFloat16 ? gather_bf16 : gather_f32;
-  }
-  Pack pack(DType dtype) const {
-    if (dtype == DType::kInt8) return pack_i8;
-    if (dtype == DType::kFloat16) return pack_f16;
-    return dtype == DType::kBFloat16 ? pack_bf16 : pack_f32;
-  }
-  Store store(DType dtype) const {
-    if (dtype == DType::kFloat16) return store_f16;
-    return dtype == DType::kBFloat16 ? store_bf16 : store_f32;
-  }
+  TableKernels<Gather> gather;
+  TableKernels<Pack> pack;
+  FloatKernels<Store> store;
 };
 
 ONESEARCH_TIER_TABLE(RowKernels, row_kernels)

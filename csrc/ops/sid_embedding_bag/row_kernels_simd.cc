@@ -153,9 +153,9 @@ void store(const float* sums, float scale, int64_t width, void* out) {
 
 }  // namespace
 
-extern const RowKernels row_kernels{&gather<float>,   &gather<BFloat16>, &gather<Float16>,
-                                    &gather<int8_t>,  &pack<float>,      &pack<BFloat16>,
-                                    &pack<Float16>,   &pack<int8_t>,     &store<float>,
-                                    &store<BFloat16>, &store<Float16>};
+extern const RowKernels row_kernels{
+    {{&gather<float>, &gather<BFloat16>, &gather<Float16>}, &gather<int8_t>},
+    {{&pack<float>, &pack<BFloat16>, &pack<Float16>}, &pack<int8_t>},
+    {&store<float>, &store<BFloat16>, &store<Float16>}};
 
 }  // namespace onesearch::ONESEARCH_TIER

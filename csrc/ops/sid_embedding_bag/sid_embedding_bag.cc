@@ -76,8 +76,9 @@ struct TiledLevel {
     for (int64_t tile = 0; tile < tiles(); ++tile) {
       const int64_t first = tile * kTileRows;
       const int64_t count = std::min<int64_t>(kTileRows, level.size - first);
-      row_kernels().pack(dtype)(table, level.base + first, count, rows);
-      row_kernels().gather_f32(packed, terms.lists(tile * num_bags, num_bags), sums);
+      row_kernels().pack.of(dtype)(table, level.base + first, count, rows);
+      row_kernels().gather.of(DType::kFloat32)(packed, terms.lists(tile * num_bags, num_bags),
+                                               sums);
     }
   }
 };
@@ -112,7 +113,7 @@ class GroupTerms {
 
   // Of one bag of the group.
   void add_direct(const Columns& table, DType dtype, int64_t bag, const Sums& sum) const {
-    row_kernels().gather(dtype)(table, direct_.lists(bag, 1), sum);
+    row_kernels().gather.of(dtype)(table, direct_.lists(bag, 1), sum);
   }
 
   // Of all bags.
@@ -179,8 +180,8 @@ class Group {
                     const TensorView& out) {
     const float scale = bags.bag_scales == nullptr ? 1.0f : *bags.bag_scales->at<const float>(bag);
     const int64_t at = (bag * out.strides[0] + block.begin) * dtype_bytes(out.dtype);
-    row_kernels().store(out.dtype)(sum, scale, block.width,
-                                   static_cast<unsigned char*>(out.data) + at);
+    row_kernels().store.of(out.dtype)(sum, scale, block.width,
+                                      static_cast<unsigned char*>(out.data) + at);
   }
 
   int64_t first_ = 0;
@@ -223,7 +224,7 @@ AlignedFloats packed_gradient(const ItemBags& bags, const TensorView& grad_out) 
       const Block block = block_of(number, dim);
       const Columns columns = columns_of(grad_out, bags.bag_scales, block);
       float* to = packed.data() + block.begin * bags.size();
-      row_kernels().pack(grad_out.dtype)(columns, 0, bags.size(), to);
+      row_kernels().pack.of(grad_out.dtype)(columns, 0, bags.size(), to);
     }
   });
   return packed;
@@ -274,7 +275,7 @@ void sid_embedding_bag_backward(const ItemBags& bags, const ItemRows& items,
       const int64_t first = task % parts * kRowsPerTask;
       const int64_t count = std::min(kRowsPerTask, num_rows - first);
       const float* gradient = packed.data() + block.begin * bags.size();
-      row_kernels().gather_f32(
+      row_kernels().gather.of(DType::kFloat32)(
           {gradient, block.width, nullptr, block.width, true}, terms.lists(first, count),
           {grad_table.at<float>(first) + block.begin, grad_table.strides[0], true});
     }

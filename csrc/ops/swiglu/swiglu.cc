@@ -1,6 +1,5 @@
 #include "ops/swiglu/swiglu.h"
 
-#include <algorithm>
 #include <string>
 
 #include "core/tensor_check.h"
@@ -13,12 +12,6 @@ namespace {
 const TensorCheck kCheck("swiglu", TensorCheck::kAnyDevice);
 // Elements that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kElementsPerTask = 1 << 14;
-
-GateRow kernel(DType dtype) {
-  const SwigluKernels& kernels = swiglu_kernels();
-  if (dtype == DType::kBFloat16) return kernels.bfloat16;
-  return dtype == DType::kFloat16 ? kernels.float16 : kernels.float32;
-}
 
 }  // namespace
 
@@ -38,9 +31,9 @@ void check_swiglu(const SwigluInput& input, const TensorView& out) {
 void swiglu(const SwigluInput& input, const TensorView& out) {
   check_swiglu(input, out);
   kCheck.on_cpu(input.x, "x");
-  const GateRow gate_row = kernel(input.x.dtype);
+  const GateRow gate_row = swiglu_kernels().of(input.x.dtype);
   const int64_t hidden = out.shape[1];
-  const int64_t grain = std::max<int64_t>(1, kElementsPerTask / std::max<int64_t>(1, hidden));
+  const int64_t grain = grain_of(kElementsPerTask, hidden);
   parallel_for(out.shape[0], grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       auto* gate = static_cast<unsigned char*>(input.x.element({i}));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/float_kernels.h"
 #include "cpu/isa.h"
 
 namespace onesearch {
@@ -10,12 +11,6 @@ namespace onesearch {
 // gate, up, out: n elements of the type; out may be gate or up.
 using GateRow = void (*)(const void* gate, const void* up, void* out, int64_t n);
 
-struct SwigluKernels {
-  GateRow float32;
-  GateRow bfloat16;
-  GateRow float16;
-};
-
-ONESEARCH_TIER_TABLE(SwigluKernels, swiglu_kernels)
+ONESEARCH_TIER_TABLE(FloatKernels<GateRow>, swiglu_kernels)
 
 }  // namespace onesearch

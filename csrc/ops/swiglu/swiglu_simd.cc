@@ -19,7 +19,7 @@ void gate_row(const void* gate, const void* up, void* out, int64_t n) {
 
 }  // namespace
 
-extern const SwigluKernels swiglu_kernels{&gate_row<float>, &gate_row<BFloat16>,
-                                          &gate_row<Float16>};
+extern const FloatKernels<GateRow> swiglu_kernels{&gate_row<float>, &gate_row<BFloat16>,
+                                                  &gate_row<Float16>};
 
 }  // namespace onesearch::ONESEARCH_TIER
