@@ -162,10 +162,6 @@ def named_backend() -> str | None:
     return _named.get()
 
 
-_Key = tuple[str, str | None, str, torch.dtype]
-_chosen: dict[_Key, Implementation] = {}
-
-
 def select(
     operator: Operator, device_type: str, dtype: torch.dtype, backend: str | None = None
 ) -> Implementation:
@@ -176,16 +172,6 @@ def select(
             says why.
     """
     named = named_backend() if backend is None else backend
-    key = (operator.name, named, device_type, dtype)
-    chosen = _chosen.get(key)
-    if chosen is None:
-        chosen = _chosen[key] = _choose(operator, device_type, dtype, named)
-    return chosen
-
-
-def _choose(
-    operator: Operator, device_type: str, dtype: torch.dtype, named: str | None
-) -> Implementation:
     candidates = _ORDER.get(device_type, ()) if named is None else (named,)
     reasons = {name: why_not(operator, name, device_type, dtype) for name in candidates}
     for name, reason in reasons.items():

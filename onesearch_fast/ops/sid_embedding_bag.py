@@ -10,10 +10,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.ops._arguments import check_main
+from onesearch_fast.ops._arguments import check_main, choose
 from onesearch_fast.ops._bags import as_codes, as_offsets, bag_of_item, mean_scales
 from onesearch_fast.ops.sid_embedding_bag_backward import sid_embedding_bag_backward
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="sid_embedding_bag",
@@ -58,7 +58,7 @@ class _Items:
         side_table: torch.Tensor | None,
         out: torch.Tensor,
     ) -> torch.Tensor:
-        select(OPERATOR, table.device.type, table.dtype, self.backend).function(
+        choose(OPERATOR, "table", table, self.backend)(
             self.codes,
             table,
             self.level_sizes,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from onesearch_fast.ops._arguments import check_main
+from onesearch_fast.ops._arguments import choose
 from onesearch_fast.ops._bags import as_codes, as_offsets
-from onesearch_fast.registry import Operator, Tolerance, select
+from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
     name="sid_embedding_bag_backward",
@@ -57,12 +57,10 @@ def sid_embedding_bag_backward(
     one backend. Cost: a counting sort of the codes, then grad_out is read from cache once a code,
     and every row of `out` is written once.
     """
-    check_main(OPERATOR, "grad_out", grad_out)
+    compute = choose(OPERATOR, "grad_out", grad_out, backend)
     codes = as_codes(OPERATOR, "codes", codes)
     sizes = tuple(int(size) for size in level_sizes)
     if out is None:
         out = torch.empty(sum(sizes), grad_out.shape[1], device=grad_out.device)
-    select(OPERATOR, grad_out.device.type, grad_out.dtype, backend).function(
-        grad_out, codes, sizes, as_offsets(OPERATOR, offsets, codes), weights, bag_scales, out
-    )
+    compute(grad_out, codes, sizes, as_offsets(OPERATOR, offsets, codes), weights, bag_scales, out)
     return out

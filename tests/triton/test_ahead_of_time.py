@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from onesearch_fast import registry
+from onesearch_fast.ops import _arguments
 from onesearch_fast.registry import Operator, backends_of, operators
 
 triton = pytest.importorskip("triton", reason="triton is missing: `make triton` installs it")
@@ -86,10 +87,10 @@ def launches(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> set[Launch]
         found.add(Launch.of(kernel, values, named))
 
     monkeypatch.setattr(JITFunction, "run", record)
+    # As if it took the cases' tensors, which lie on the CPU.
+    monkeypatch.setattr(_arguments, "_chosen", {})
+    monkeypatch.setattr(_arguments, "select", lambda *_: registry.load(operator, "triton"))
     for dtype in operator.dtypes:
-        # As if it took the cases' tensors, which lie on the CPU.
-        choice = (operator.name, "triton", "cpu", dtype)
-        monkeypatch.setitem(registry._chosen, choice, registry.load(operator, "triton"))
         for case in operator.cases.CASES:
             operator.function(**case.build(dtype), backend="triton")
     return found

@@ -23,7 +23,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import onesearch_fast as osf
-from onesearch_fast import registry
 from onesearch_fast.engine import decode_graphs
 from onesearch_fast.engine.decode_graphs import DecodeGraphs, GraphMaker, RecordingError
 from onesearch_fast.engine.decode_program import Bucket, DecodedBeams, DecodeProgram
@@ -33,6 +32,7 @@ from onesearch_fast.errors import BackendUnavailable
 from onesearch_fast.index.item_filter import Searched
 from onesearch_fast.models import read_checkpoint
 from onesearch_fast.models.layers import New
+from onesearch_fast.ops import _arguments
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
@@ -457,9 +457,8 @@ def test_a_run_stays_on_the_device(
     model_type: str, normalizer: str, trie: osf.SidTrie, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Implementation("none", ("meta",), (), lambda: None, lambda *arguments: None)
-    for name in ("add_norm", "beam_attention", "log_sum_exp", "rms_norm", "rotary", "swiglu"):
-        for dtype in (torch.bfloat16, torch.float32):
-            monkeypatch.setitem(registry._chosen, (name, None, "meta", dtype), nothing)
+    monkeypatch.setattr(_arguments, "_chosen", {})
+    monkeypatch.setattr(_arguments, "select", lambda *_: nothing)
     monkeypatch.setattr(BeamStepResult, "__post_init__", lambda self: None)
     monkeypatch.setattr(BeamStepOptions, "__post_init__", lambda self: None)
     host = make_engine(model_type, trie)._space

@@ -9,6 +9,8 @@ import torch
 
 from onesearch_fast import registry
 from onesearch_fast.errors import BackendUnavailable
+from onesearch_fast.ops import _arguments
+from onesearch_fast.ops._arguments import choose
 from onesearch_fast.registry import (
     Implementation,
     Operator,
@@ -106,7 +108,6 @@ def test_a_backend_that_cannot_run_says_why(
         raise ImportError("No module named 'abacus'")
 
     monkeypatch.setattr(registry, "load", broken)
-    monkeypatch.setattr(registry, "_chosen", {})
     assert why_not(operator, "cpu") == "the moon is full"
     assert why_not(operator, "torch") == "No module named 'abacus'"
     with pytest.raises(BackendUnavailable, match=r"\(none\).*cpu: the moon is full; torch: No mod"):
@@ -114,9 +115,30 @@ def test_a_backend_that_cannot_run_says_why(
 
 
 def test_the_choice_is_made_once(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = select(operator, "cpu", torch.float32)
-    monkeypatch.setattr(registry, "_choose", None)
-    assert select(operator, "cpu", torch.float32) is first
+    logits = torch.zeros(1, 1, 4)
+    first = choose(operator, "logits", logits, "cpu")
+    monkeypatch.setattr(_arguments, "select", None)
+    assert choose(operator, "logits", logits.clone(), "cpu") is first
+    with use_backend("cpu"):
+        assert choose(operator, "logits", logits, None) is first
+
+
+@pytest.mark.parametrize(
+    ("logits", "error", "message"),
+    [
+        ([[[0.0]]], TypeError, r"logits.*torch\.Tensor.*list"),
+        (torch.zeros(1, 1, 4).double(), TypeError, r"logits.*torch\.float32.*torch\.float64"),
+        (torch.zeros(1, 4), ValueError, r"logits.*\[batch, beam_in, code\].*\(1, 4\)"),
+        (torch.zeros(1, 1, 4, device="meta"), BackendUnavailable, "meta tensors"),
+    ],
+)
+def test_no_choice_for_what_the_operator_does_not_take(
+    operator: Operator, logits: object, error: type[Exception], message: str
+) -> None:
+    choose(operator, "logits", torch.zeros(1, 1, 4), None)
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            choose(operator, "logits", logits, None)  # type: ignore[arg-type]
 
 
 def test_an_operator_without_files_is_reported() -> None:
