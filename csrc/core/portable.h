@@ -13,6 +13,13 @@
 #define ONESEARCH_HD inline __attribute__((always_inline))
 #endif
 
+// Before a loop of few rounds, whose arrays then stay in registers.
+#if defined(__CUDACC__)
+#define ONESEARCH_UNROLL _Pragma("unroll")
+#else
+#define ONESEARCH_UNROLL
+#endif
+
 namespace onesearch {
 
 ONESEARCH_HD int popcount(uint64_t word) {

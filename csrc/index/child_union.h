@@ -25,17 +25,26 @@ struct ChildUnion {
   // Numbers go below this; some may be of no child.
   ONESEARCH_HD uint32_t size() const { return base.size() + overlay.size(); }
 
+  // The token of number `i`, which may be of no child.
+  ONESEARCH_HD uint32_t token(uint32_t i) const {
+    const SidTrieView& trie = i < base.size() ? catalogue->base : catalogue->overlay;
+    return trie.token(level, edge(i));
+  }
+
   // The token and the node of child `i`; false where there is none: a child that both tries have is
   // the overlay's, and tokens past the level's size, as in a file that is not sound, lead nowhere.
-  ONESEARCH_HD bool child(uint32_t i, uint32_t* token, uint32_t* node) const {
+  ONESEARCH_HD bool child(uint32_t i, uint32_t* own_token, uint32_t* node) const {
     const bool in_base = i < base.size();
-    const uint32_t edge = in_base ? base.begin + i : overlay.begin + (i - base.size());
-    const SidTrieView& trie = in_base ? catalogue->base : catalogue->overlay;
-    *token = trie.token(level, edge);
-    *node = in_base ? edge : catalogue->base.num_nodes[level + 1] + edge;
-    if (*token >= catalogue->base.level_sizes[level]) return false;
+    *own_token = token(i);
+    *node = edge(i) + (in_base ? 0 : catalogue->base.num_nodes[level + 1]);
+    if (*own_token >= catalogue->base.level_sizes[level]) return false;
     return !in_base || overlay_node < 0 ||
-           catalogue->overlay.child(level, overlay_node, *token) < 0;
+           catalogue->overlay.child(level, overlay_node, *own_token) < 0;
+  }
+
+ private:
+  ONESEARCH_HD uint32_t edge(uint32_t i) const {
+    return i < base.size() ? base.begin + i : overlay.begin + (i - base.size());
   }
 };
 

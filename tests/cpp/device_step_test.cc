@@ -22,13 +22,14 @@ using namespace onesearch::testing;
 namespace {
 
 constexpr uint32_t kThreads = 3;
-constexpr uint32_t kShares = 2;
+constexpr uint32_t kShares = 3;
+constexpr uint32_t kOffered = 36;  // twelve of a warp: more than it reads at once, and a rest
 
 // Memory of a block, with as little room as there may be, so that every look cuts.
 class BlockMemory {
  public:
   explicit BlockMemory(uint32_t limit)
-      : capacity_(limit + std::max(limit, kThreads * kStepChunk)),
+      : capacity_(limit + std::max(limit, kOffered)),
         limit_(limit),
         memory_(BlockCandidates::bytes(capacity_, limit) / 8 + 1) {}
 
@@ -59,11 +60,7 @@ void merge(const DeviceBeamStep& step, uint32_t request) {
   HostBlock::run(kThreads, [&](const HostBlock& block) {
     BlockSelect<HostBlock> best(block, memory.candidates());
     const BlockStep<HostBlock, float> merged(block, step, request);
-    for (uint32_t share = 0; share < step.shares; ++share) {
-      const int64_t list = int64_t{request} * step.shares + share;
-      merged.merge(step.lists.key + list * step.limit(), step.lists.node + list * step.limit(),
-                   step.lists.size[list], &best);
-    }
+    merged.merge(0, [&](uint32_t share) { return step.list(request, share); }, &best);
     merged.write(&best);
   });
 }
@@ -96,6 +93,7 @@ void run_on_device(Step* step, const CatalogueFilterView& filter) {
   const Uploaded uploaded(step->catalogue, filter);
   const std::vector<BeamStepSlot> slots(static_cast<size_t>(step->batch), uploaded.slot);
   DeviceBeamStep device = device_step(step->input, step->output, slots.data());
+  device.offered = kOffered;
   device.shares = kShares;
   std::vector<uint64_t> lists(list_bytes(device) / 8 + 1);
   place_lists(lists.data(), &device);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,25 @@ def test_a_stream_of_the_caller_is_used(backend: str) -> None:
         assert not stream.query()  # enqueued behind the sleep, not on another stream
     stream.synchronize()
     assert_same(got, want)
+
+
+def test_threads_take_no_shared_memory_from_each_other() -> None:
+    trie = random_trie(20000, (64, 300, 8))
+    cases = [
+        on_device(random_step(torch.bfloat16, trie, beam_in=256, num_beams=num_beams), "cuda")
+        for num_beams in (8, 4096)
+    ]
+    want = [constrained_beam_step(**arguments, backend="cuda") for arguments in cases]
+
+    def search(number: int) -> bool:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            got = constrained_beam_step(**cases[number % 2], backend="cuda")
+            torch.cuda.current_stream().synchronize()
+        return torch.equal(got.scores, want[number % 2].scores)
+
+    torch.cuda.synchronize()
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(search, range(400)))
 
 
 def test_ten_thousand_filters_leave_no_memory_behind() -> None:

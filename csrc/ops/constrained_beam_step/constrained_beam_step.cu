@@ -45,11 +45,8 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   cudaGridDependencySynchronize();
 #endif
   const BlockStep<CudaBlock, float> request(block, step, blockIdx.x);
-  for (uint32_t share = 0; share < step.shares; ++share) {
-    const int64_t list = int64_t{blockIdx.x} * step.shares + share;
-    request.merge(step.lists.key + list * step.limit(), step.lists.node + list * step.limit(),
-                  step.lists.size[list], &best);
-  }
+  const auto list_of = [&step](uint32_t share) { return step.list(blockIdx.x, share); };
+  request.merge(0, list_of, &best);
   request.write(&best);
 }
 
@@ -71,28 +68,36 @@ __global__ void __launch_bounds__(kStepThreads, 1)
   best.finish();
   cluster.sync();
   if (cluster.block_rank() == 0) {
-    const BlockCandidates& own = best.all();
-    for (uint32_t share = 1; share < step.shares; ++share) {
+    const auto list_of = [&](uint32_t share) {
+      const BlockCandidates& own = best.all();
       const uint32_t* scalar = cluster.map_shared_rank(own.scalar, share);
-      request.merge(cluster.map_shared_rank(own.key, share),
-                    cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize],
-                    &best);
-    }
+      return ShareList{cluster.map_shared_rank(own.key, share),
+                       cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize]};
+    };
+    request.merge(1, list_of, &best);
     request.write(&best);
   }
   cluster.sync();  // shared memory goes with its block
 #endif
 }
 
+// Where steps run.
+struct Place {
+  cudaStream_t stream;
+  int major;        // compute capability
+  int most_shared;  // bytes of a block
+};
+
 struct Launch {
   cudaLaunchConfig_t config{};
   cudaLaunchAttribute attribute{};
+  int most_shared;
 
-  Launch(dim3 grid, size_t shared_bytes, void* stream) {
+  Launch(dim3 grid, size_t shared_bytes, const Place& place) : most_shared(place.most_shared) {
     config.gridDim = grid;
     config.blockDim = kStepThreads;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = static_cast<cudaStream_t>(stream);
+    config.stream = place.stream;
   }
 
   cudaLaunchAttribute& add(cudaLaunchAttributeID id) {
@@ -106,27 +111,27 @@ struct Launch {
 template <class Kernel>
 cudaError_t launch(const Launch& how, Kernel kernel, const DeviceBeamStep& step,
                    uint32_t capacity) {
+  // All that the device has: the limit is the kernel's, and of two threads that set what each needs
+  // one would take it from the other.
   const cudaError_t status =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(how.config.dynamicSmemBytes));
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, how.most_shared);
   return status != cudaSuccess ? status : cudaLaunchKernelEx(&how.config, kernel, step, capacity);
 }
 
 template <class T>
-cudaError_t run(const DeviceBeamStep& step, bool dependent_launch, void* stream) {
-  const uint32_t offered = max(kStepThreads, kStepThreads / 32 * kStepChunk);
-  const uint32_t capacity = step_capacity(step.limit(), offered);
+cudaError_t run(const DeviceBeamStep& step, const Place& place) {
+  const uint32_t capacity = step_capacity(step.limit(), step.offered);
   const size_t bytes = BlockCandidates::bytes(capacity, step.limit());
   // Requests along x, the one axis of a grid that goes beyond 65,535.
-  Launch walk(dim3(step.batch, step.shares), bytes, stream);
+  Launch walk(dim3(step.batch, step.shares), bytes, place);
   if (step.cluster) {
     walk.add(cudaLaunchAttributeClusterDimension).val.clusterDim = {1, step.shares, 1};
     return launch(walk, constrained_beam_step_cluster_kernel<T>, step, capacity);
   }
   const cudaError_t status = launch(walk, constrained_beam_step_walk_kernel<T>, step, capacity);
   if (status != cudaSuccess) return status;
-  Launch merge(dim3(step.batch), bytes, stream);
-  if (dependent_launch) {
+  Launch merge(dim3(step.batch), bytes, place);
+  if (place.major >= 9) {
     merge.add(cudaLaunchAttributeProgrammaticStreamSerialization)
         .val.programmaticStreamSerializationAllowed = 1;
   }
@@ -142,14 +147,14 @@ ONESEARCH_EXPORT int onesearch_cuda_constrained_beam_step(const void* device_ste
   const auto& step = *static_cast<const DeviceBeamStep*>(device_step);
   const OnDevice current(device);
   if (current.status != cudaSuccess) return record(current.status);
-  int major = 0;
-  const cudaError_t status =
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  Place place{static_cast<cudaStream_t>(stream), 0, 0};
+  cudaError_t status =
+      cudaDeviceGetAttribute(&place.major, cudaDevAttrComputeCapabilityMajor, device);
   if (status != cudaSuccess) return record(status);
-  const bool dependent_launch = major >= 9;
-  if (step.dtype == DType::kFloat32) return record(run<float>(step, dependent_launch, stream));
-  if (step.dtype == DType::kBFloat16) {
-    return record(run<BFloat16>(step, dependent_launch, stream));
-  }
-  return record(run<Float16>(step, dependent_launch, stream));
+  status =
+      cudaDeviceGetAttribute(&place.most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (status != cudaSuccess) return record(status);
+  if (step.dtype == DType::kFloat32) return record(run<float>(step, place));
+  if (step.dtype == DType::kBFloat16) return record(run<BFloat16>(step, place));
+  return record(run<Float16>(step, place));
 }

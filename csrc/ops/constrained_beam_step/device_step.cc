@@ -51,6 +51,7 @@ DeviceBeamStep device_step(const BeamStepInput& input, const BeamStepOutput& out
   step.beams = static_cast<uint32_t>(input.logits.shape[1]);
   step.codes = static_cast<uint32_t>(input.logits.shape[2]);
   step.num_beams = static_cast<uint32_t>(input.num_beams);
+  step.offered = step_offered(step.limit());
   step.level = input.level;
   step.normalizer = input.normalizer;
   step.scores = matrix_of<float>(output.scores);

@@ -42,6 +42,16 @@ struct ShareLists {
   uint32_t* size = nullptr;  // [batch, shares]
 };
 
+// One of them, wherever it lies.
+struct ShareList {
+  const uint64_t* key;
+  const uint32_t* node;
+  uint32_t size;
+
+  // 0, which is no key, past the end.
+  ONESEARCH_HD uint64_t key_at(uint32_t i) const { return i < size ? key[i] : 0; }
+};
+
 struct DeviceBeamStep {
   static constexpr uint32_t kMostBeams = 4096;  // what shared memory holds
 
@@ -60,6 +70,7 @@ struct DeviceBeamStep {
   uint32_t num_beams = 0;
   int level = 0;
   Normalizer normalizer = Normalizer::kLevel;
+  uint32_t offered = 0;  // candidates of a block between two looks whether it must cut
   uint32_t shares = 1;
   bool cluster = false;  // the shares of a request are one cluster of blocks; no lists in memory
   ShareLists lists;      // without clusters
@@ -75,6 +86,11 @@ struct DeviceBeamStep {
 
   // One more than survive: the best that does not is part of the answer.
   ONESEARCH_HD uint32_t limit() const { return num_beams + 1; }
+
+  ONESEARCH_HD ShareList list(uint32_t request, uint32_t share) const {
+    const int64_t at = int64_t{request} * shares + share;
+    return {lists.key + at * limit(), lists.node + at * limit(), lists.size[at]};
+  }
 };
 
 // Everything but shares and lists. Throws InvalidArgument for what a GPU does not compute; the rest
@@ -91,13 +107,19 @@ void plan_shares(uint32_t num_sms, bool has_clusters, DeviceBeamStep* step);
 uint64_t list_bytes(const DeviceBeamStep& step);
 void place_lists(void* memory, DeviceBeamStep* step);
 
-// Threads of a block, and children that a warp offers before the block looks whether it must cut.
 constexpr uint32_t kStepThreads = 512;
-constexpr uint32_t kStepChunk = 64;
+// Reads of a thread that are under way together: a look costs three barriers and two or three waits
+// for memory, so a block offers as much as its shared memory takes.
+constexpr uint32_t kStepReads = 8;
 
-// Candidates that a block has room for; `offered` between two looks.
+// Candidates that a block of a GPU offers between two looks: fewer where it keeps many.
+ONESEARCH_HD uint32_t step_offered(uint32_t limit) {
+  return limit <= 1536 ? kStepThreads * kStepReads : 2 * kStepThreads;
+}
+
+// Candidates that a block has room for: twice what it keeps, so that it seldom cuts, and the next.
 ONESEARCH_HD uint32_t step_capacity(uint32_t limit, uint32_t offered) {
-  return limit + (limit > 2 * offered ? limit : 2 * offered);
+  return limit + (limit > 1024 ? limit : 1024) + offered;
 }
 
 // Sixteen bytes of a row.
@@ -157,31 +179,48 @@ class BlockStep {
   ONESEARCH_HD void walk(uint32_t share, BlockSelect<Block>* best) const {
     const uint32_t rows = (step_.beams + step_.shares - 1 - share) / step_.shares;
     const uint32_t ways = rows == 0 || rows > block_.warps() ? 1 : block_.warps() / rows;
-    const uint32_t begin = block_.warp() % ways * kStepChunk;
+    const uint32_t chunk = step_.offered / block_.warps();
+    const uint32_t begin = block_.warp() % ways * chunk;
     uint32_t beam = share + block_.warp() / ways * step_.shares;
     Row row = read(beam);
     uint32_t offered = begin;
     bool busy = true;
     while (block_.any(busy)) {
-      best->make_room(block_.warps() * kStepChunk);
+      best->make_room(step_.offered);
       while (offered >= row.size && beam < step_.beams) {
         beam += block_.warps() / ways * step_.shares;
         row = read(beam);
         offered = begin;
       }
-      offer(row, beam, offered, best);
-      offered += ways * kStepChunk;
+      offer(row, beam, offered, chunk, best);
+      offered += ways * chunk;
       busy = offered < row.size || beam < step_.beams;
     }
   }
 
-  // Adds a list of another share.
-  ONESEARCH_HD void merge(const uint64_t* key, const uint32_t* node, uint32_t size,
-                          BlockSelect<Block>* best) const {
-    for (uint32_t begin = 0; begin < size; begin += block_.threads()) {
-      best->make_room(block_.threads());
-      const uint32_t i = begin + block_.thread();
-      if (i < size && key[i] > best->floor()) best->add(key[i], node[i]);
+  // Adds the lists of shares first, first + 1, ... : list_of(share) is its keys, nodes and size.
+  template <class ListOf>
+  ONESEARCH_HD void merge(uint32_t first, const ListOf& list_of, BlockSelect<Block>* best) const {
+    const uint32_t limit = step_.limit();
+    const uint32_t total = (step_.shares - first) * limit;
+    for (uint32_t begin = 0; begin < total; begin += step_.offered) {
+      best->make_room(step_.offered);
+      const uint32_t left = total - begin;
+      const uint32_t end = begin + (left < step_.offered ? left : step_.offered);
+      for (uint32_t i = begin + block_.thread(); i < end; i += kStepReads * block_.threads()) {
+        uint64_t key[kStepReads];
+        ONESEARCH_UNROLL
+        for (uint32_t read = 0; read < kStepReads; ++read) {
+          const uint32_t at = i + read * block_.threads();
+          key[read] = at < end ? list_of(first + at / limit).key_at(at % limit) : 0;
+        }
+        ONESEARCH_UNROLL
+        for (uint32_t read = 0; read < kStepReads; ++read) {
+          const uint32_t at = i + read * block_.threads();
+          if (key[read] <= best->floor()) continue;
+          best->add(key[read], list_of(first + at / limit).node[at % limit]);
+        }
+      }
     }
   }
 
@@ -295,19 +334,53 @@ class BlockStep {
     return sum.of_warp(block_);
   }
 
-  ONESEARCH_HD void offer(const Row& row, uint32_t beam, uint32_t first,
+  // `chunk` children from `first` on.
+  ONESEARCH_HD void offer(const Row& row, uint32_t beam, uint32_t first, uint32_t chunk,
                           BlockSelect<Block>* best) const {
-    const uint32_t last = first + kStepChunk < row.size ? first + kStepChunk : row.size;
-    for (uint32_t i = first + block_.lane(); i < last; i += block_.lanes()) {
-      uint32_t token, node;
-      if (!row.children.child(i, &token, &node)) continue;
-      const float score = row.beam_score + (logit(row.logits, token) - row.normalizer);
-      if (!is_finite(score)) continue;
-      const uint64_t key = candidate_key(score, beam, token);
-      if (key <= best->floor()) continue;
-      if (!allowed_.is_everything() && !allowed_.any(step_.level + 1, node)) continue;
-      best->add(key, node);
+    const uint32_t last = first + chunk < row.size ? first + chunk : row.size;
+    for (uint32_t i = first + block_.lane(); i < last; i += kStepReads * block_.lanes()) {
+      for (uint32_t left = promising(row, i, last, best->floor()); left != 0; left &= left - 1) {
+        offer(row, beam, i + lowest_bit(left) * block_.lanes(), best);
+      }
     }
+  }
+
+  // Which of a lane's children i, i + lanes, ... below `last` may be above the floor, as bits. All
+  // reads are under way together; the few that it names are then read again.
+  ONESEARCH_HD uint32_t promising(const Row& row, uint32_t i, uint32_t last, uint64_t floor) const {
+    uint32_t token[kStepReads];
+    T logits[kStepReads];
+    ONESEARCH_UNROLL
+    for (uint32_t read = 0; read < kStepReads; ++read) {
+      const uint32_t at = i + read * block_.lanes();
+      token[read] = row.children.token(at < last ? at : i);
+    }
+    ONESEARCH_UNROLL
+    for (uint32_t read = 0; read < kStepReads; ++read) {
+      const bool sound = token[read] < step_.codes;
+      logits[read] = row.logits[(sound ? token[read] : 0) * step_.logits_strides[2]];
+    }
+    const float least = score_of(floor);  // NaN, which is above nothing, before the first cut
+    uint32_t found = 0;
+    ONESEARCH_UNROLL
+    for (uint32_t read = 0; read < kStepReads; ++read) {
+      const float score = row.beam_score + (to_float(logits[read]) - row.normalizer);
+      const bool exists = i + read * block_.lanes() < last;
+      found |= exists && !(score < least) ? 1u << read : 0;
+    }
+    return found;
+  }
+
+  ONESEARCH_HD void offer(const Row& row, uint32_t beam, uint32_t i,
+                          BlockSelect<Block>* best) const {
+    uint32_t token, node;
+    if (!row.children.child(i, &token, &node)) return;
+    const float score = row.beam_score + (logit(row.logits, token) - row.normalizer);
+    if (!is_finite(score)) return;
+    const uint64_t key = candidate_key(score, beam, token);
+    if (key <= best->floor()) return;
+    if (!allowed_.is_everything() && !allowed_.any(step_.level + 1, node)) return;
+    best->add(key, node);
   }
 
   const Block& block_;
