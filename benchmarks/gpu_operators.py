@@ -1,15 +1,22 @@
-"""Every operator that has a kernel for a GPU, on its `SERVED` cases; attention beside torch's."""
+"""Every operator that has a kernel for a GPU, on its `SERVED` cases; attention beside torch's.
+
+And what its tiles, and the parts that a vocabulary is multiplied in, are to be tuned by.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from gpu_timing import Target
+from gpu_timing import Target, compiled_variants
 
+from onesearch_fast.engine import decoding
 from onesearch_fast.ops import beam_attention
 from onesearch_fast.registry import REFERENCE, Operator, backends_of, operators, why_not
 from onesearch_fast.testing.cases import Case
@@ -27,12 +34,24 @@ ATTENTIONS = (
     (8, 256, 1000, 12, 12, 64),
 )
 OWN_STEPS = 3
+TUNED = (*ATTENTIONS[:2], ATTENTIONS[3])
+# rows, keys, warps and stages of a tile; then the most programs of a request whose context is cut,
+# and the keys of a chunk. The first are what stands.
+TILES = (
+    *((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 4, 2)),
+    *((128, 64, 8, 2), (128, 64, 8, 3), (128, 128, 8, 2)),
+)
+SPLITS = ((16, 256), (64, 256), (64, 512), (64, 128))
+# Logits of a vocabulary at a time, beams, hidden size and vocabulary.
+CHUNKS = tuple(1 << power for power in (20, 22, 24, 26))
+VOCABULARY = (256, 2048, 150_000)
 # Results of some 1 / sqrt(prompt), so 0.03 to 0.1, rounded to 8 bits; weights were rounded before.
 ATTENTION_TOLERANCE = {"rtol": 1e-2, "atol": 1e-3}
 
 
 def measure(target: Target) -> Rows:
     """What the machine itself does, each operator, and attention against its rivals."""
+    yield {"operator": "nothing"}, partial(nothing, target)
     yield {"operator": "copy"}, partial(copy, target)
     yield {"operator": "matmul"}, partial(matmul, target)
     for shape in ATTENTIONS[-1:] if target.dry else ATTENTIONS:
@@ -44,6 +63,10 @@ def measure(target: Target) -> Rows:
         for case in operator.cases.CASES[:1] if target.dry else served(operator):
             label = {"operator": operator.name, "case": case.name}
             yield label, partial(time_case, target, operator, case)
+    for shape in () if target.dry else TUNED:
+        yield {"operator": "beam_attention", "tuned": shape}, partial(tune, target, shape)
+    yield {"operator": "vocab_log_normalizer"}, partial(tune_vocabulary, target)
+    yield {"operator": "compiled variants"}, compiled_variants
 
 
 def with_gpu_kernels() -> list[Operator]:
@@ -75,6 +98,12 @@ def time_case(target: Target, operator: Operator, case: Case) -> Row:
         # The reference may ask the host, which no graph can hold.
         row[backend] = target.microseconds(work if backend == REFERENCE else target.graphed(work))
     return row
+
+
+def nothing(target: Target) -> Row:
+    """One launch that does next to nothing: what the others cannot go below."""
+    one = torch.ones(1, device=target.device)
+    return target.microseconds(target.graphed(lambda: one.add_(1)))
 
 
 def copy(target: Target) -> Row:
@@ -172,4 +201,46 @@ def race_attention(target: Target, shape: Sequence[int]) -> Row:
         want = case.in_float32()
         torch.testing.assert_close(function().float(), want, **ATTENTION_TOLERANCE)
         row[name] = target.microseconds(target.graphed(function))
+    return row
+
+
+def tune(target: Target, shape: Sequence[int]) -> Row:
+    """Every tile and every split, beside what stands."""
+    kernels = importlib.import_module("onesearch_fast.kernels.triton.beam_attention")
+    case = AttentionCase.random(shape, target.device)
+    want, standing = case.in_float32(), kernels.tile_options
+    row: Row = {}
+    for tile, split in (
+        *((tile, SPLITS[0]) for tile in TILES),
+        *((TILES[0], s) for s in SPLITS[1:]),
+    ):
+        sizes = dict(zip(("BLOCK_ROW", "BLOCK_KEY", "num_warps", "num_stages"), tile, strict=True))
+        changes = {
+            "tile_options": lambda query, sizes=sizes: standing(query) | sizes,
+            "_FEW_PROGRAMS": split[0],
+            "_CHUNK_KEYS": split[1],
+        }
+        with patch.multiple(kernels, **changes):
+            torch.testing.assert_close(case.ours().float(), want, **ATTENTION_TOLERANCE)
+            row[f"{tile} {split}"] = target.microseconds(target.graphed(case.ours), repeats=50)
+    return row
+
+
+def tune_vocabulary(target: Target) -> Row:
+    """`vocab_log_normalizer` by the logits that exist at a time."""
+    beams, hidden, vocab = (3, 16, 5000) if target.dry else VOCABULARY
+    weight = torch.randn(vocab, hidden, device=target.device).bfloat16() / hidden**0.5
+    states = torch.randn(1, beams, hidden, device=target.device).bfloat16()
+    model: Any = SimpleNamespace(
+        logits=lambda states, begin, end: states @ weight[begin:end].T,
+        shape=SimpleNamespace(vocab_size=vocab),
+    )
+    known = model.logits(states, 0, 2048)
+    want = (states @ weight.T).float().logsumexp(-1)
+    work = partial(decoding.vocab_log_normalizer, model, states, known, 0)
+    row: Row = {"product alone": target.microseconds(target.graphed(lambda: states @ weight.T))}
+    for logits in CHUNKS:
+        with patch.object(decoding, "CHUNK_LOGITS", logits):
+            torch.testing.assert_close(work(), want, rtol=1e-3, atol=1e-2)
+            row[f"{logits} at a time"] = target.microseconds(target.graphed(work), repeats=20)
     return row

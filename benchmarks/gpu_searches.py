@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from engine_setup import Setup, trie
 from gpu_operators import Row, Rows
-from gpu_timing import Target, Work
+from gpu_timing import Target, Work, compiled_variants
 
 import onesearch_fast as osf
 from onesearch_fast.integrations.transformers import TrieLogitsProcessor
@@ -56,6 +56,7 @@ def measure(target: Target) -> Rows:
     searches = [shrunk(one) for one in SEARCHES[:3]] if target.dry else SEARCHES
     for search in searches:
         yield label_of(search), partial(time_search, target, search)
+    yield {"model": "compiled variants"}, compiled_variants
     for search in searches:
         if search.raced:
             label = label_of(search) | {"rival": "transformers generate"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu_operators import Row, Rows
+from gpu_operators import Row, Rows, with_gpu_kernels
 from gpu_timing import Target, Work
 from static_reference import StaticIndex
 
@@ -20,6 +20,7 @@ from onesearch_fast import _C
 from onesearch_fast.index import SidTrie
 from onesearch_fast.kernels.cuda._device import slots_on
 from onesearch_fast.ops import BeamStepResult, constrained_beam_step
+from onesearch_fast.registry import why_not
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.cases.constrained_beam_step import random_step, random_trie
 from onesearch_fast.testing.devices import on_device
@@ -28,7 +29,7 @@ LEVEL_SIZES = (2048,) * 4
 # batch, num_beams of the whole step on codes of 2048
 STEPS = ((8, 256), (1, 256), (1, 1024), (64, 256))
 # shares and whether they are a cluster
-CUTS = ((1, True), (2, True), (4, True), (8, True), (8, False), (16, False))
+CUTS = ((1, True), (2, True), (4, True), (8, True), (8, False), (16, False), (32, False))
 
 
 def measure(target: Target) -> Rows:
@@ -145,7 +146,7 @@ def times(target: Target, rivals: dict[str, Work], want: torch.Tensor) -> Row:
     row: Row = {}
     for name, step in rivals.items():
         torch.testing.assert_close(step(), want, rtol=1e-4, atol=1e-4)
-        row[f"{name}, eager"] = target.microseconds(step)
+        row[f"{name}, eager"] = target.microseconds(step, ahead=False)
         row[f"{name}, graphed"] = target.microseconds(target.graphed(step))
     return row
 
@@ -185,7 +186,13 @@ def planned(
 
 
 def small_case(target: Target) -> None:
-    """Steps of both designs, for compute-sanitizer."""
+    """Steps of both designs, and a case of every operator, for compute-sanitizer."""
+    for operator in with_gpu_kernels():
+        dtype = torch.bfloat16 if torch.bfloat16 in operator.dtypes else operator.dtypes[0]
+        for backend in target.backends:
+            if why_not(operator, backend, target.device, dtype) is None:
+                arguments = on_device(operator.cases.CASES[0].build(dtype), target.device)
+                operator.function(**arguments, backend=backend)
     small = random_trie()
     for beams, num_beams in ((8, 8), (40, 300)):
         arguments = random_step(torch.bfloat16, small, beam_in=beams, num_beams=num_beams)

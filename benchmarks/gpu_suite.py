@@ -5,9 +5,10 @@
 Every stage is a process of its own, which ends by a given time, and writes each row when it has it:
 what fails, hangs or breaks the device takes nothing from the rows before it and the stages behind
 it. What a stage had no time for stands under `cut`. What the processes print is in OUT.log. The
-JSON is written after every stage. Times are medians of CUDA events over replays of a graph unless
-said otherwise, and every rival's answer is compared with ours before it is timed. Without a GPU it
-says so and exits with 2; with a failed row it exits with 1.
+JSON is written after every stage, and a line for every row is printed last. Times are medians of
+CUDA events over replays of a graph unless said otherwise, and every rival's answer is compared with
+ours before it is timed. Without a GPU it says so and exits with 2; with a failed row it exits with
+1.
 
 `--dry-run` takes the same way on the CPU, with tiny sizes, to test the script; its times say
 nothing. `--only STAGE ...` runs some stages.
@@ -26,25 +27,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).parent.parent
-# Seconds after the start by which each stage ends; 8 minutes in all.
+# Seconds after the start by which each stage ends; 8 minutes in all. Those that time nothing run
+# together.
 ENDS = {
     "build": 110,
     "tests": 215,
-    "sanitizer": 250,
-    "operators": 295,
+    "sanitizer": 215,
+    "leaks": 215,
+    "operators": 285,
     "steps": 370,
-    "index": 385,
-    "searches": 455,
-    "leaks": 475,
+    "searches": 460,
+    "index": 475,
 }
+TOGETHER = ("tests", "sanitizer", "leaks")
 # A program that is stopped a little before its stage can still tell how far it came.
-_LAST_WORDS = 2.0
+_LAST_WORDS = 6.0
+# Where a toolkit stands that is not on PATH.
+_TOOLKIT = "/usr/local/cuda/bin"
 
 Row = dict[str, Any]
 # What a row says of itself, and the function that measures the rest of it.
@@ -78,24 +84,28 @@ def run_program(run: Run, *command: str) -> Row:
     """Runs a program from the repository's root; its last lines, and how long it took."""
     started = time.time()
     with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            done = subprocess.run(
-                command,
-                cwd=ROOT,
-                timeout=max(run.left - _LAST_WORDS, 0),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            outcome = f"exit {done.returncode}"
+            outcome = f"exit {process.wait(max(run.left - _LAST_WORDS, 0))}"
         except subprocess.TimeoutExpired:
             outcome = "timed out"
+            _interrupt(process)
         output.seek(0)
         text = output.read()
     print(text, flush=True)
     if outcome != "exit 0":
         raise RuntimeError(f"{' '.join(command)}: {outcome}\n{text[-4000:]}")
     return {"seconds": time.time() - started, "last_line": text.rstrip().rpartition("\n")[2]}
+
+
+def _interrupt(process: subprocess.Popen[Any]) -> None:
+    """As from the keyboard, which has pytest tell what failed so far; then for good."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_LAST_WORDS / 2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def build(run: Run) -> Rows:
@@ -127,8 +137,9 @@ def run_sanitizer(run: Run) -> Rows:
     """Programs of its own: a sanitizer slows all that runs under it."""
     case = (sys.executable, __file__, "--small-case", *(["--dry-run"] if run.dry else []))
     for tool in ("memcheck", "racecheck"):
-        checked = ("compute-sanitizer", "--tool", tool, "--error-exitcode", "9")
-        command = case if run.dry else (*checked, *case)
+        # An allocation of its own for every tensor, so that what lies past its end is found.
+        checked = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", "compute-sanitizer", "--tool", tool)
+        command = case if run.dry else (*checked, "--error-exitcode", "9", *case)
         yield {"tool": tool}, partial(run_program, run, *command)
 
 
@@ -146,11 +157,11 @@ STAGES: dict[str, Stage] = {
     "build": build,
     "tests": run_tests,
     "sanitizer": run_sanitizer,
+    "leaks": run_leak_tests,
     "operators": partial(measured_by, "gpu_operators"),
     "steps": partial(measured_by, "gpu_steps"),
-    "index": partial(measured_by, "gpu_index"),
     "searches": partial(measured_by, "gpu_searches"),
-    "leaks": run_leak_tests,
+    "index": partial(measured_by, "gpu_index"),
 }
 
 
@@ -222,15 +233,43 @@ def run_all(names: list[str], dry: bool, path: Path) -> int:
     report = described(dry)
     options = ["--dry-run"] if dry else []
     with path.with_suffix(".log").open("w", encoding="utf-8") as log:
-        for name in names:
-            print(f"== {name}", flush=True)
-            started = time.time()
-            run_stage(report, name, begin + ENDS[name], log, *options)
-            print(json.dumps(report.stages.get(name))[:2000])
-            print(f"== {name}: {time.time() - started:.0f} s", flush=True)
+        for group in groups(names):
+            print("==", *group, f"from {time.time() - begin:.0f} s", flush=True)
+            with ThreadPoolExecutor(len(group)) as threads:
+                for name in group:
+                    threads.submit(run_stage, report, name, begin + ENDS[name], log, *options)
             path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    print(f"== done after {time.time() - begin:.0f} s", *summary(report), sep="\n")
     print("failed:", *report.failed, "cut:", *report.cut, sep="\n  ")
     return 1 if report.failed else 0
+
+
+def groups(names: list[str]) -> list[list[str]]:
+    """Stages that run at the same time, in their order."""
+    found: list[list[str]] = []
+    for name in names:
+        if found and name in TOGETHER and found[-1][0] in TOGETHER:
+            found[-1].append(name)
+        else:
+            found.append([name])
+    return found
+
+
+def summary(report: Report) -> list[str]:
+    """A line for each row: times as medians."""
+    lines = [report.device + " " + json.dumps(report.versions)]
+    for name, rows in report.stages.items():
+        lines += [f"{name}: " + " ".join(map(_told, row.items())) for row in rows]
+    return lines
+
+
+def _told(entry: tuple[str, Any]) -> str:
+    key, value = entry
+    if isinstance(value, dict) and "median_us" in value:
+        return f"{key} {value['median_us']:.1f} us;"
+    if key == "error":
+        return f"ERROR {value[-400:]}"
+    return f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
 
 
 def no_gpu() -> bool:
@@ -251,6 +290,7 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--small-case", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    os.environ["PATH"] += os.pathsep + _TOOLKIT
     if given.stage is not None:
         with given.rows.open("w", encoding="utf-8") as out:
             write_rows(STAGES[given.stage], Run(given.dry_run, given.end), out)

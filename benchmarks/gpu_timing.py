@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from typing import Any
 import torch
 
 Work = Callable[[], Any]
+
+# Calls that the host makes while the device is held up for so many cycles, a millisecond: it would
+# else wait for the host between the first event and the work, which is shorter than a launch.
+_CALLS_AHEAD, _HELD_CYCLES = 25, 2_000_000
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,12 @@ class Target:
             work()
         return graph.replay
 
-    def microseconds(self, work: Work, repeats: int = 200) -> dict[str, float]:
-        """Median and 99th percentile of the time between two events around a call."""
+    def microseconds(self, work: Work, repeats: int = 200, ahead: bool = True) -> dict[str, float]:
+        """Median and 99th percentile of the time between two events around a call.
+
+        ahead: of the device alone, all launches being there when it begins; else with the host's
+        part in it, as of a caller who waits for every answer.
+        """
         if self.dry:
             return self._host_times(work, 1)
         for _ in range(min(20, repeats)):
@@ -55,10 +64,14 @@ class Target:
             (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             for _ in range(repeats)
         ]
-        for begin, end in events:
+        for number, (begin, end) in enumerate(events):
+            if ahead and number % _CALLS_AHEAD == 0:
+                torch.cuda._sleep(_HELD_CYCLES)
             begin.record()
             work()
             end.record()
+            if not ahead:
+                torch.cuda.synchronize()
         torch.cuda.synchronize()
         return _summary([1e3 * begin.elapsed_time(end) for begin, end in events])
 
@@ -78,6 +91,22 @@ class Target:
             self.wait()
             times.append(1e6 * (time.perf_counter() - started))
         return _summary(times)
+
+
+def compiled_variants() -> dict[str, int]:
+    """How often Triton has compiled each kernel of ours in this process."""
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith("onesearch_fast.kernels.triton.")
+    ]
+    found = [one for module in modules for one in vars(module).items()]
+    counts = {
+        name: sum(len(cache[0]) for cache in kernel.device_caches.values())
+        for name, kernel in found
+        if hasattr(kernel, "device_caches")
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _summary(times: list[float]) -> dict[str, float]:

@@ -73,9 +73,10 @@ def test_a_program_is_stopped_before_the_end_of_its_stage(suite: ModuleType) -> 
         yield {}, lambda: suite.run_program(run, sys.executable, "-c", code)
 
     started = time.time()
-    (row,) = rows_of(suite, stage, seconds=5)
+    (row,) = rows_of(suite, stage, seconds=9)
     assert time.time() - started < 30
     assert "timed out\nso far" in row["error"]
+    assert "KeyboardInterrupt" in row["error"]  # so it could tell what it knew
 
 
 def test_a_row_that_fails_takes_no_other_with_it(suite: ModuleType) -> None:
@@ -115,6 +116,17 @@ def test_a_process_that_hangs_leaves_the_rows_before_it(
     assert report.stages == {"steps": [{"us": 1}]}
     assert report.failed == ["steps: stopped at the end of its time"]
     assert report.cut == ["leaks"]
+
+
+def test_only_stages_that_time_nothing_run_together(suite: ModuleType) -> None:
+    assert suite.groups([*suite.STAGES])[:3] == [["build"], [*suite.TOGETHER], ["operators"]]
+    assert suite.groups(["steps", "leaks"]) == [["steps"], ["leaks"]]
+
+
+def test_every_row_is_told_in_a_line(suite: ModuleType) -> None:
+    rows = [{"batch": 8, "ours": {"median_us": 9.87, "p99_us": 12.0}}, {"error": "no\nmemory"}]
+    lines = suite.summary(suite.Report("H100", {}, {"steps": rows}))
+    assert lines[1:] == ["steps: batch=8 ours 9.9 us;", "steps: ERROR no\nmemory"]
 
 
 def test_attention_is_compared_with_the_formula(benchmarks: Any) -> None:
