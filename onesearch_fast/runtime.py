@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from onesearch_fast import _C, registry
@@ -12,8 +13,9 @@ from onesearch_fast.errors import invalid
 def set_num_threads(count: int) -> None:
     """Sets how many threads the native core may use, the calling one included: 1 to 1024.
 
-    The default is ONESEARCH_NUM_THREADS, else the processors this process may run on. torch's own
-    threads are apart: `torch.set_num_threads`.
+    The default is ONESEARCH_NUM_THREADS, else the processors this process may run on. While it is
+    the number of `torch.set_num_threads` as well, operators run on torch's threads, which spin on
+    the processors between its products; searches are fastest then.
     """
     if not isinstance(count, int):
         raise invalid("set_num_threads", "count", "an integer", type(count), kind=TypeError)
@@ -23,6 +25,12 @@ def set_num_threads(count: int) -> None:
 def get_num_threads() -> int:
     """How many threads the native core may use, the calling one included."""
     return _C.get_num_threads()
+
+
+def shares_threads_with_torch() -> bool:
+    """Whether the native core runs on torch's threads when it is called from this one."""
+    import_module("onesearch_fast.kernels.cpu")
+    return _C.uses_borrowed_threads()
 
 
 @dataclass(frozen=True)

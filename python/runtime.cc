@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "cpu/cpuid.h"
 #include "cpu/isa.h"
+#include "cpu/openmp.h"
 #include "cpu/thread_pool.h"
 #include "cuda/cuda_library.h"
 
@@ -61,6 +62,8 @@ void bind(py::module_& module) {
   module.def("cuda_info", &cuda_info_dict);
   module.def("usable_isa_tiers", &usable_isa_tiers);
   module.def("set_isa_tier", &set_isa_tier_by_name, py::arg("name"));
+  module.def("borrow_threads", [] { borrow_threads(loaded_openmp()); });
+  module.def("uses_borrowed_threads", &uses_borrowed_threads);
   module.def("get_num_threads", &num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("count"),
              py::call_guard<py::gil_scoped_release>());

@@ -82,6 +82,16 @@ class ThreadPool {
 
   int num_threads() const { return num_threads_; }
 
+  void borrow(const OpenMp& openmp) {
+    const std::lock_guard<std::mutex> turn(turn_);
+    openmp_ = openmp;
+  }
+
+  bool uses_borrowed() {
+    const std::lock_guard<std::mutex> turn(turn_);
+    return has_borrowed();
+  }
+
   void resize(int threads) {
     const std::lock_guard<std::mutex> turn(turn_);
     {
@@ -99,6 +109,24 @@ class ThreadPool {
   bool run(Loop& loop) {
     const std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
     if (!turn.owns_lock()) return false;
+    if (has_borrowed()) {
+      run_on_borrowed(loop);
+    } else {
+      run_on_workers(loop);
+    }
+    return true;
+  }
+
+ private:
+  // As many as loops may use: a run time that is asked for another number makes its threads anew.
+  bool has_borrowed() const { return openmp_ && openmp_.max_threads() == num_threads_; }
+
+  void run_on_borrowed(Loop& loop) {
+    const auto take_part = [](void* data) { static_cast<Loop*>(data)->take_part(); };
+    openmp_.parallel(take_part, &loop, static_cast<unsigned>(num_threads_), 0);
+  }
+
+  void run_on_workers(Loop& loop) {
     start_workers();
     publish(&loop);
     wake_.notify_all();
@@ -108,10 +136,8 @@ class ThreadPool {
     for (int spin = 0; spin < kSpins && joined_ != 0; ++spin) pause_briefly();
     std::unique_lock<std::mutex> lock(mutex_);
     left_.wait(lock, [this] { return joined_ == 0; });
-    return true;
   }
 
- private:
   void start_workers() {
     while (static_cast<int>(workers_.size()) + 1 < num_threads_) {
       workers_.emplace_back([this] { work(); });
@@ -148,6 +174,7 @@ class ThreadPool {
   std::condition_variable left_;
   std::vector<std::thread> workers_;
   std::atomic<int> num_threads_;
+  OpenMp openmp_;
   std::atomic<uint64_t> generation_{0};
   std::atomic<int> joined_{0};
   std::atomic<bool> stop_{false};
@@ -188,6 +215,10 @@ void parallel_for(int64_t n, int64_t grain, const LoopBody& body) {
   }
   if (loop.error) std::rethrow_exception(loop.error);
 }
+
+void borrow_threads(const OpenMp& openmp) { pool().borrow(openmp); }
+
+bool uses_borrowed_threads() { return pool().uses_borrowed(); }
 
 InlineLoops::InlineLoops() : before_(std::exchange(inside_loop, true)) {}
 

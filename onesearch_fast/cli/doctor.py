@@ -50,6 +50,7 @@ class Diagnosis:
     torch: str
     numpy: str
     threads: int
+    shares_threads_with_torch: bool
     cpu: CpuInfo
     gpu_why_not: str | None
     cuda: CudaInfo
@@ -72,6 +73,7 @@ def diagnose() -> Diagnosis:
         torch=str(installed_version("torch")),
         numpy=str(installed_version("numpy")),
         threads=runtime.get_num_threads(),
+        shares_threads_with_torch=runtime.shares_threads_with_torch(),
         cpu=runtime.cpu_info(),
         gpu_why_not=runtime.gpu_why_not(),
         cuda=runtime.cuda_info(),
@@ -84,10 +86,11 @@ def diagnose() -> Diagnosis:
 
 def as_text(found: Diagnosis) -> str:
     features = " ".join(found.cpu.features)
+    whose = "torch's" if found.shares_threads_with_torch else "apart from torch's"
     lines = [
         f"onesearch_fast {found.version}, Python {found.python}, {found.system}",
         f"torch {found.torch}, numpy {found.numpy}",
-        f"CPU  {found.cpu.kernels} kernels, threads: {found.threads}",
+        f"CPU  {found.cpu.kernels} kernels, threads: {found.threads}, {whose}",
         f"     {found.cpu.architecture}: {features}",
         f"GPU  {found.gpu_why_not or 'ready'}",
         f"     native CUDA library: {found.cuda.why_not or ', '.join(found.cuda.devices)}",

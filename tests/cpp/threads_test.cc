@@ -97,6 +97,61 @@ TEST(a_thread_that_keeps_to_itself_runs_its_loops_whole) {
   CHECK_EQUAL(calls.load(), 1000);
 }
 
+namespace {
+
+std::atomic<int> lent_regions{0};
+std::atomic<int> lendable_threads{3};
+
+// An OpenMP run time of std::thread.
+const OpenMp kLender{[](void (*body)(void*), void* data, unsigned count, unsigned) {
+                       ++lent_regions;
+                       std::vector<std::thread> others;
+                       for (unsigned i = 1; i < count; ++i) others.emplace_back(body, data);
+                       body(data);
+                       for (std::thread& other : others) other.join();
+                     },
+                     [] { return lendable_threads.load(); }};
+
+struct Borrowed {
+  Borrowed() { borrow_threads(kLender); }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  ~Borrowed() { borrow_threads({}); }
+};
+
+}  // namespace
+
+TEST(loops_run_on_borrowed_threads_where_there_are_as_many) {
+  const Borrowed borrowed;
+  for (const int threads : {1, 2, 3, 4}) {
+    set_num_threads(threads);
+    CHECK_EQUAL(uses_borrowed_threads(), threads == 3);
+    lent_regions = 0;
+    CHECK(covers(1000, 10));
+    CHECK_EQUAL(lent_regions.load(), threads == 3 ? 1 : 0);
+  }
+}
+
+TEST(borrowed_threads_keep_the_rules_of_loops) {
+  const Borrowed borrowed;
+  set_num_threads(3);
+  lent_regions = 0;
+  parallel_for(20, 1, [](int64_t, int64_t) { CHECK(covers(50, 3)); });
+  CHECK_EQUAL(lent_regions.load(), 1);
+  CHECK_THROWS(std::runtime_error, "from the body", parallel_for(100, 1, [](int64_t at, int64_t) {
+                 if (at == 57) throw std::runtime_error("from the body");
+               }));
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (int caller = 0; caller < 4; ++caller) {
+    callers.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) wrong += !covers(40, 3);
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  CHECK_EQUAL(wrong.load(), 0);
+}
+
 #if !defined(__SANITIZE_THREAD__)  // TSan does not follow threads through fork
 TEST(a_forked_child_has_threads_of_its_own) {
   set_num_threads(3);
@@ -107,6 +162,17 @@ TEST(a_forked_child_has_threads_of_its_own) {
   waitpid(child, &status, 0);
   CHECK_EQUAL(status, 0);
   CHECK(covers(100, 1));
+}
+
+TEST(a_forked_child_borrows_nothing) {
+  const Borrowed borrowed;
+  set_num_threads(3);
+  const pid_t child = fork();
+  if (child == 0) _exit(uses_borrowed_threads() || !covers(100, 1) ? 1 : 0);
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK_EQUAL(status, 0);
+  CHECK(uses_borrowed_threads());
 }
 #endif
 
