@@ -28,7 +28,15 @@ _FEW_PROGRAMS = 16
 _CHUNK_KEYS = 256
 
 
-@triton.jit
+# What differs between the levels and prompts of a search, and never lets a read be wider: else each
+# value that is 1 or turns divisible by 16 would have the kernel compiled anew.
+_NOT_SPECIALIZED = (
+    *("rows", "prompt", "steps"),
+    *("stride_ancestry_batch", "stride_ancestry_beam", "stride_ancestry_step"),
+)
+
+
+@triton.jit(do_not_specialize=_NOT_SPECIALIZED)
 def _beam_attention_kernel(
     query_ptr,
     context_key_ptr,

@@ -12,7 +12,7 @@ from onesearch_fast.kernels.triton._support import DEVICE_TYPES, DTYPES, why_not
 from onesearch_fast.registry import Implementation
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("tokens", "prompt"))
 def _causal_attention_kernel(
     query_ptr,
     key_ptr,

@@ -77,7 +77,8 @@ def _log_sum_exp_of_edges(row_ptr, token_ptr, first, last, stride, BLOCK: tl.con
     return top + tl.log(tl.sum(total * tl.exp(maximum - shift), axis=0))
 
 
-@triton.jit
+# Sizes that differ between levels and catalogues and widen no read compile nothing anew.
+@triton.jit(do_not_specialize=("beams", "num_nodes", "fan_out", "stride_key_batch"))
 def _constrained_beam_step_kernel(
     logits_ptr,
     node_ptr,
@@ -89,6 +90,7 @@ def _constrained_beam_step_kernel(
     allowed_ptr,
     key_ptr,
     node_of_key_ptr,
+    beams,
     num_nodes,
     codes,
     fan_out,
@@ -106,8 +108,9 @@ def _constrained_beam_step_kernel(
     BLOCK: tl.constexpr,
 ):
     """Writes the keys of a beam's candidates, and the nodes they lead to, to its own slots."""
-    request = tl.program_id(0).to(tl.int64)
-    beam = tl.program_id(1).to(tl.int64)
+    # One axis, the only one of a grid that goes beyond 65,535.
+    request = (tl.program_id(0) // beams).to(tl.int64)
+    beam = (tl.program_id(0) % beams).to(tl.int64)
     node = tl.load(node_ptr + request * stride_node_batch + beam * stride_node_beam)
     exists = (node >= 0) & (node < num_nodes)
     node = tl.where(exists, node, 0)
@@ -150,7 +153,13 @@ def _constrained_beam_step_kernel(
         tl.store(node_of_key_ptr + slot + edge, child, mask=kept)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=(
+        *("num_beams", "stride_key_batch", "stride_node_of_key_batch"),
+        *("stride_scores_batch", "stride_parent_beam_batch"),
+        *("stride_tokens_batch", "stride_node_batch"),
+    )
+)
 def _unpack_beams_kernel(
     key_ptr,
     slot_ptr,
@@ -248,7 +257,7 @@ def constrained_beam_step(
         part = slice(first, first + 1 + len(others))
         of_level, own_filter = levels[first], filters[first]
         own_normalizer = None if log_normalizer is None else log_normalizer[part]
-        _constrained_beam_step_kernel[(part.stop - part.start, beams)](
+        _constrained_beam_step_kernel[((part.stop - part.start) * beams,)](
             logits[part],
             node[part],
             beam_scores[part],
@@ -259,6 +268,7 @@ def constrained_beam_step(
             None if own_filter is None else allowed_on(own_filter, level + 1, logits.device),
             keys[part],
             nodes[part],
+            beams,
             len(of_level.first_edge) - 1,
             codes,
             fan_out,
