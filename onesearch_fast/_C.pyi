@@ -384,7 +384,7 @@ def beam_attention(
     own_key: object | None,
     own_value: object | None,
     ancestry: object | None,
-    scale: float,
+    scale: float | None,
     out: object,
 ) -> None: ...
 def check_beam_attention(
@@ -395,9 +395,9 @@ def check_beam_attention(
     own_key: object | None,
     own_value: object | None,
     ancestry: object | None,
-    scale: float,
+    scale: float | None,
     out: object,
-) -> None: ...
+) -> float: ...
 def sid_embedding_bag(
     codes: object,
     table: object,
@@ -441,11 +441,11 @@ def check_sid_embedding_bag_backward(
     out: object,
 ) -> None: ...
 def causal_attention(
-    query: object, key: object, value: object, scale: float, out: object
+    query: object, key: object, value: object, scale: float | None, out: object
 ) -> None: ...
 def check_causal_attention(
-    query: object, key: object, value: object, scale: float, out: object
-) -> None: ...
+    query: object, key: object, value: object, scale: float | None, out: object
+) -> float: ...
 
 class _CpuInfo(TypedDict):
     architecture: str

@@ -15,7 +15,6 @@ namespace onesearch {
 namespace {
 
 constexpr int64_t kMaxHeadDim = 512;
-constexpr int64_t kHeadDimAlignment = 8;
 // Multiply-adds that make a task worth handing to another thread: some 10 us.
 constexpr int64_t kWorkPerTask = 1 << 20;
 
@@ -75,16 +74,21 @@ AttentionTile tile_of(const AttentionQueries& queries, int64_t request, int64_t 
 
 }  // namespace
 
-void AttentionCheck::query(const TensorView& query, float scale) const {
+void AttentionCheck::query(const TensorView& query) const {
   floats(query, "query", 4);
   contiguous_rows(query, "query");
   const int64_t head_dim = query.shape[3];
   if (head_dim < 1 || head_dim > kMaxHeadDim) {
     refuse("query", "head_dim from 1 to 512", std::to_string(head_dim));
   }
-  if (!(std::isfinite(scale) && scale > 0.0f)) {
-    refuse("scale", "a finite number above 0", std::to_string(scale));
+}
+
+float AttentionCheck::scale(std::optional<float> given, int64_t head_dim) const {
+  if (!given) return static_cast<float>(std::pow(static_cast<double>(head_dim), -0.5));
+  if (!(std::isfinite(*given) && *given > 0.0f)) {
+    refuse("scale", "a finite number above 0", std::to_string(*given));
   }
+  return *given;
 }
 
 void AttentionCheck::heads(const AttentionSizes& s) const {
@@ -108,13 +112,6 @@ void AttentionCheck::out(const TensorView& out, DType dtype, const AttentionSize
          {{"batch", s.batch}, {token_axis_, s.tokens}, {"head * head_dim", s.heads * s.head_dim}});
   contiguous_rows(out, "out");
   writable(out, "out");
-}
-
-void AttentionCheck::computable(const TensorView& query) const {
-  on_cpu(query, "query");
-  if (query.shape[3] % kHeadDimAlignment == 0) return;
-  refuse("query", "head_dim a multiple of 8", std::to_string(query.shape[3]),
-         "pad all tensors with zeros");
 }
 
 void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys) {

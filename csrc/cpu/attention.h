@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 
 #include "core/tensor_check.h"
 #include "cpu/attention_tile.h"
@@ -30,8 +31,10 @@ class AttentionCheck : public TensorCheck {
   AttentionCheck(const char* where, const char* token_axis)
       : TensorCheck(where, kAnyDevice), token_axis_(token_axis) {}
 
-  // [batch, token, head, head_dim] with head_dim from 1 to 512; a finite scale above 0.
-  void query(const TensorView& query, float scale) const;
+  // [batch, token, head, head_dim] with head_dim from 1 to 512.
+  void query(const TensorView& query) const;
+  // The one given, finite and above 0, else head_dim ** -0.5.
+  float scale(std::optional<float> given, int64_t head_dim) const;
   // Heads are a multiple of kv heads.
   void heads(const AttentionSizes& sizes) const;
   // Keys or values [batch, kv_head, prompt, head_dim].
@@ -39,8 +42,6 @@ class AttentionCheck : public TensorCheck {
                const AttentionSizes& sizes) const;
   // [batch, token, head * head_dim], writable.
   void out(const TensorView& out, DType dtype, const AttentionSizes& sizes) const;
-  // On the CPU, with a head_dim that the kernels take.
-  void computable(const TensorView& query) const;
 
  private:
   const char* token_axis_;
@@ -57,6 +58,7 @@ struct AttentionQueries {
 using DescribeKeys =
     std::function<void(int64_t request, int64_t kv_head, int64_t first_row, AttentionTile* tile)>;
 
+// Of heads that are multiples of kHeadAlignment.
 void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys);
 
 }  // namespace onesearch

@@ -97,8 +97,6 @@ def beam_attention(
     if out is None:
         batch, beams, heads, head_dim = query.shape
         out = query.new_empty(batch, beams, heads * head_dim)
-    if scale is None:
-        scale = (query.shape[3] or 1) ** -0.5
     compute(
         query, context_key, context_value, context_length, own_key, own_value, ancestry, scale, out
     )

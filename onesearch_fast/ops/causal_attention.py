@@ -77,8 +77,6 @@ def causal_attention(
     if out is None:
         batch, tokens, heads, head_dim = query.shape
         out = query.new_empty(batch, tokens, heads * head_dim)
-    if scale is None:
-        scale = (query.shape[3] or 1) ** -0.5
     compute(query, key, value, scale, out)
     return out
 

@@ -1,5 +1,9 @@
 #include "ops/beam_attention/beam_attention.h"
 
+#include <pybind11/stl.h>
+
+#include <optional>
+
 #include "bindings.h"
 #include "tensors.h"
 
@@ -10,10 +14,10 @@ namespace {
 
 constexpr char kWhere[] = "beam_attention";
 
-template <void (*function)(const BeamAttentionInput&, const TensorView&)>
-void call(py::handle query, py::handle context_key, py::handle context_value,
+template <auto function>
+auto call(py::handle query, py::handle context_key, py::handle context_value,
           py::handle context_length, py::handle own_key, py::handle own_value, py::handle ancestry,
-          float scale, py::handle out) {
+          std::optional<float> scale, py::handle out) {
   const BorrowedTensor borrowed[] = {borrow_tensor(query, kWhere, "query"),
                                      borrow_tensor(out, kWhere, "out")};
   const auto optional = [](py::handle tensor, const char* argument) {
@@ -30,10 +34,10 @@ void call(py::handle query, py::handle context_key, py::handle context_value,
                                  {view_of(own[0]), view_of(own[1]), view_of(own[2])},
                                  scale};
   const py::gil_scoped_release release;
-  function(input, borrowed[1].view);
+  return function(input, borrowed[1].view);
 }
 
-template <void (*function)(const BeamAttentionInput&, const TensorView&)>
+template <auto function>
 void define(py::module_& module, const char* name) {
   module.def(name, &call<function>, py::arg("query"), py::arg("context_key"),
              py::arg("context_value"), py::arg("context_length"), py::arg("own_key"),

@@ -1,5 +1,9 @@
 #include "ops/causal_attention/causal_attention.h"
 
+#include <pybind11/stl.h>
+
+#include <optional>
+
 #include "bindings.h"
 #include "tensors.h"
 
@@ -10,17 +14,18 @@ namespace {
 
 constexpr char kWhere[] = "causal_attention";
 
-template <void (*function)(const CausalAttentionInput&, const TensorView&)>
-void call(py::handle query, py::handle key, py::handle value, float scale, py::handle out) {
+template <auto function>
+auto call(py::handle query, py::handle key, py::handle value, std::optional<float> scale,
+          py::handle out) {
   const BorrowedTensor borrowed[] = {
       borrow_tensor(query, kWhere, "query"), borrow_tensor(key, kWhere, "key"),
       borrow_tensor(value, kWhere, "value"), borrow_tensor(out, kWhere, "out")};
   const CausalAttentionInput input{borrowed[0].view, borrowed[1].view, borrowed[2].view, scale};
   const py::gil_scoped_release release;
-  function(input, borrowed[3].view);
+  return function(input, borrowed[3].view);
 }
 
-template <void (*function)(const CausalAttentionInput&, const TensorView&)>
+template <auto function>
 void define(py::module_& module, const char* name) {
   module.def(name, &call<function>, py::arg("query"), py::arg("key"), py::arg("value"),
              py::arg("scale"), py::arg("out"));

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "cpu/attention.h"
+#include "cpu/padded_heads.h"
 
 namespace onesearch {
 namespace {
@@ -106,7 +107,7 @@ void check_devices(const BeamAttentionInput& input, const TensorView& out) {
 
 // Values of lengths and ancestors are looked at where that takes no transfer: on the CPU.
 AttentionSizes check(const BeamAttentionInput& input, const TensorView& out) {
-  kCheck.query(input.query, input.scale);
+  kCheck.query(input.query);
   check_presence(input);
   check_devices(input, out);
   const AttentionSizes sizes = sizes_of(input);
@@ -138,15 +139,31 @@ void describe_own(const BeamAttentionInput::Own& own, int64_t request, int64_t k
   }
 }
 
+void attend_padded(const BeamAttentionInput& input, float scale, const TensorView& out) {
+  const TensorView heads = split_heads(out, input.query.shape[3]);
+  const PaddedHeads query(&input.query), mixed(&heads);
+  const PaddedHeads key(input.context.key), value(input.context.value);
+  const PaddedHeads own_key(input.own.key), own_value(input.own.value);
+  beam_attention({*query.view(),
+                  {key.view(), value.view(), input.context.length},
+                  {own_key.view(), own_value.view(), input.own.ancestry},
+                  scale},
+                 joined_heads(*mixed.view()));
+  copy_heads(*mixed.view(), heads);
+}
+
 }  // namespace
 
-void check_beam_attention(const BeamAttentionInput& input, const TensorView& out) {
+float check_beam_attention(const BeamAttentionInput& input, const TensorView& out) {
   check(input, out);
+  return kCheck.scale(input.scale, input.query.shape[3]);
 }
 
 void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
   const AttentionSizes s = check(input, out);
-  kCheck.computable(input.query);
+  kCheck.on_cpu(input.query, "query");
+  const float scale = kCheck.scale(input.scale, s.head_dim);
+  if (s.head_dim % kHeadAlignment != 0) return attend_padded(input, scale, out);
   const auto context_and_own = [&](int64_t request, int64_t kv_head, int64_t first_row,
                                    AttentionTile* tile) {
     tile->num_keys = s.num_keys;
@@ -155,7 +172,7 @@ void beam_attention(const BeamAttentionInput& input, const TensorView& out) {
     if (s.num_steps == 0) return;
     describe_own(input.own, request, kv_head, first_row, s.group(), tile);
   };
-  attend({input.query, out, input.scale, s}, context_and_own);
+  attend({input.query, out, scale, s}, context_and_own);
 }
 
 }  // namespace onesearch

@@ -6,6 +6,8 @@
 // in float32, with a running maximum and sum: scores exist for one block of keys at a time.
 #pragma once
 
+#include <optional>
+
 #include "core/tensor_view.h"
 
 namespace onesearch {
@@ -28,16 +30,16 @@ struct BeamAttentionInput {
   TensorView query;  // [batch, beam, head, head_dim]; head_dim at most 512
   Context context;
   Own own;
-  float scale = 1.0f;  // finite, above 0
+  std::optional<float> scale;  // finite, above 0; head_dim ** -0.5 where none is given
 };
 
 // Throws InvalidArgument or TypeMismatch unless `input` and `out` [batch, beam, head * head_dim]
-// keep to what is said above.
-void check_beam_attention(const BeamAttentionInput& input, const TensorView& out);
+// keep to what is said above. Returns the scale.
+float check_beam_attention(const BeamAttentionInput& input, const TensorView& out);
 
-// Checks, then fills `out`; here head_dim must be a multiple of 8. The same bits for a request,
-// whatever its neighbours in the batch and the number of threads. Cost: 4 batch * beam * head *
-// (context_length + step) * head_dim flops.
+// Checks, then fills `out`. The same bits for a request, whatever its neighbours in the batch and
+// the number of threads. Cost: 4 batch * beam * head * (context_length + step) * head_dim flops,
+// and a copy of everything unless head_dim is a multiple of 8.
 void beam_attention(const BeamAttentionInput& input, const TensorView& out);
 
 }  // namespace onesearch

@@ -16,11 +16,11 @@ def beam_attention(
     own_key: torch.Tensor | None,
     own_value: torch.Tensor | None,
     ancestry: torch.Tensor | None,
-    scale: float,
+    scale: float | None,
     out: torch.Tensor,
 ) -> None:
     """Writes softmax(scale * query keys^T) values of every beam and head into `out`."""
-    _C.check_beam_attention(
+    scale = _C.check_beam_attention(
         query,
         context_key,
         context_value,

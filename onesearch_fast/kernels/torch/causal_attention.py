@@ -11,10 +11,14 @@ from onesearch_fast.registry import Implementation
 
 
 def causal_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, out: torch.Tensor
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float | None,
+    out: torch.Tensor,
 ) -> None:
     """Writes what each token mixes of the values up to itself into `out`."""
-    _C.check_causal_attention(query, key, value, scale, out)
+    scale = _C.check_causal_attention(query, key, value, scale, out)
     tokens, heads = query.shape[1:3]
     group = heads // key.shape[1]
     keys, values = (one.double().repeat_interleave(group, dim=1) for one in (key, value))

@@ -182,13 +182,13 @@ def beam_attention(
     own_key: torch.Tensor | None,
     own_value: torch.Tensor | None,
     ancestry: torch.Tensor | None,
-    scale: float,
+    scale: float | None,
     out: torch.Tensor,
 ) -> None:
     """Writes softmax(scale * query keys^T) values of every beam and head into `out`."""
     context = (context_key, context_value, context_length)
     own = (own_key, own_value, ancestry)
-    _C.check_beam_attention(query, *context, *own, scale, out)
+    scale = _C.check_beam_attention(query, *context, *own, scale, out)
     if query.numel() == 0:
         return
     batch, beams, heads, head_dim = query.shape

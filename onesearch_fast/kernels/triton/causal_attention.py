@@ -78,10 +78,14 @@ def _causal_attention_kernel(
 
 
 def causal_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, out: torch.Tensor
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float | None,
+    out: torch.Tensor,
 ) -> None:
     """Writes what each token mixes of the values up to itself into `out`."""
-    _C.check_causal_attention(query, key, value, scale, out)
+    scale = _C.check_causal_attention(query, key, value, scale, out)
     if query.numel() == 0:
         return
     batch, tokens, heads, head_dim = query.shape
