@@ -87,25 +87,38 @@ TensorView view_of(const dlpack::Tensor& tensor, const char* where, const char* 
   return view;
 }
 
-// The exchange table of a type, or null; looked up once per type, which is then kept alive.
-const dlpack::ExchangeApi* exchange_api(PyTypeObject* type) {
-  static auto* known = new std::unordered_map<PyTypeObject*, const dlpack::ExchangeApi*>();
+// How tensors of a type are read.
+struct TensorType {
+  const dlpack::ExchangeApi* exchange;  // null where there is none
+  const PyGetSetDef* requires_grad;     // the attribute, where it is one of C
+};
+
+const dlpack::ExchangeApi* find_exchange(py::handle type) {
+  const py::object table = py::getattr(type, "__dlpack_c_exchange_api__", py::none());
+  if (!py::isinstance<py::capsule>(table)) return nullptr;
+  const auto* header = static_cast<const dlpack::ExchangeApiHeader*>(
+      PyCapsule_GetPointer(table.ptr(), "dlpack_exchange_api"));
+  if (header == nullptr) throw py::error_already_set();
+  while (header != nullptr && header->version.major != 1) header = header->previous;
+  return reinterpret_cast<const dlpack::ExchangeApi*>(header);
+}
+
+const PyGetSetDef* find_requires_grad(py::handle type) {
+  const py::object attribute = py::getattr(type, "requires_grad", py::none());
+  if (Py_TYPE(attribute.ptr()) != &PyGetSetDescr_Type) return nullptr;
+  return reinterpret_cast<PyGetSetDescrObject*>(attribute.ptr())->d_getset;
+}
+
+// Looked up once per type, which is then kept alive.
+const TensorType& tensor_type(py::handle object) {
+  static auto* known = new std::unordered_map<PyTypeObject*, TensorType>();
+  PyTypeObject* const type = Py_TYPE(object.ptr());
   const auto found = known->find(type);
   if (found != known->end()) return found->second;
-
-  const dlpack::ExchangeApi* api = nullptr;
-  const py::handle owner(reinterpret_cast<PyObject*>(type));
-  const py::object table = py::getattr(owner, "__dlpack_c_exchange_api__", py::none());
-  if (py::isinstance<py::capsule>(table)) {
-    const auto* header = static_cast<const dlpack::ExchangeApiHeader*>(
-        PyCapsule_GetPointer(table.ptr(), "dlpack_exchange_api"));
-    if (header == nullptr) throw py::error_already_set();
-    while (header != nullptr && header->version.major != 1) header = header->previous;
-    api = reinterpret_cast<const dlpack::ExchangeApi*>(header);
-  }
+  const auto owner = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(type));
+  const TensorType read{find_exchange(owner), find_requires_grad(owner)};
   owner.inc_ref();
-  known->emplace(type, api);
-  return api;
+  return known->emplace(type, read).first->second;
 }
 
 // Tensors of devices without memory, sparse ones, and whatever else torch cannot hand over.
@@ -141,10 +154,12 @@ BorrowedTensor from_capsule(py::handle object, const char* where, const char* ar
   return {view_of(managed->tensor, where, argument), std::move(capsule)};
 }
 
-BorrowedTensor borrow_memory(py::handle object, const char* where, const char* argument) {
-  if (const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()))) {
+BorrowedTensor borrow_memory(py::handle object, const TensorType& type, const char* where,
+                             const char* argument) {
+  if (type.exchange != nullptr) {
     dlpack::Tensor tensor;
-    if (api->tensor_from_py_object(object.ptr(), &tensor) != 0) refuse_raised(where, argument);
+    if (type.exchange->tensor_from_py_object(object.ptr(), &tensor) != 0)
+      refuse_raised(where, argument);
     return {view_of(tensor, where, argument), py::none()};
   }
   if (py::isinstance<py::array>(object)) {
@@ -175,9 +190,17 @@ bool is_negated(py::handle object) {
   return is_true(py::reinterpret_steal<py::object>(PyObject_CallMethodNoArgs(object.ptr(), name)));
 }
 
-bool loses_gradient(py::handle object) {
+// Without the search for the attribute, half of what reading it takes.
+py::object requires_grad(py::handle object, const TensorType& type) {
   static PyObject* const name = PyUnicode_InternFromString("requires_grad");
-  return is_true(py::reinterpret_steal<py::object>(PyObject_GetAttr(object.ptr(), name))) &&
+  const PyGetSetDef* known = type.requires_grad;
+  return py::reinterpret_steal<py::object>(known != nullptr
+                                               ? known->get(object.ptr(), known->closure)
+                                               : PyObject_GetAttr(object.ptr(), name));
+}
+
+bool loses_gradient(py::handle object, const TensorType& type) {
+  return is_true(requires_grad(object, type)) &&
          py::module_::import("torch").attr("is_grad_enabled")().cast<bool>();
 }
 
@@ -189,14 +212,16 @@ bool is_float(DType dtype) {
 }  // namespace
 
 BorrowedTensor borrow_tensor(py::handle object, const char* where, const char* argument) {
-  BorrowedTensor borrowed = borrow_memory(object, where, argument);
-  if (!is_float(borrowed.view.dtype) || py::isinstance<py::array>(object)) return borrowed;
+  const TensorType& type = tensor_type(object);
+  BorrowedTensor borrowed = borrow_memory(object, type, where, argument);
+  if (!is_float(borrowed.view.dtype)) return borrowed;
+  if (type.exchange == nullptr && py::isinstance<py::array>(object)) return borrowed;
   if (may_be_negated(borrowed.view) && is_negated(object)) {
     throw InvalidArgument(complaint(where, argument, "a tensor as it lies in memory",
                                     "a negated view",
                                     "pass " + std::string(argument) + ".resolve_neg()"));
   }
-  if (loses_gradient(object)) {
+  if (loses_gradient(object, type)) {
     throw InvalidArgument(
         complaint(where, argument, "a tensor that does not require grad", "one that does",
                   "pass " + std::string(argument) + ".detach(), or call it under torch.no_grad()"));
@@ -212,7 +237,7 @@ std::optional<BorrowedTensor> borrow_optional(py::handle object, const char* whe
 
 void* current_stream(py::handle object, const TensorView& view) {
   if (view.device != Device::kCuda) return nullptr;
-  if (const dlpack::ExchangeApi* api = exchange_api(Py_TYPE(object.ptr()))) {
+  if (const dlpack::ExchangeApi* api = tensor_type(object).exchange) {
     void* stream = nullptr;
     if (api->current_work_stream(dlpack::kCuda, view.device_index, &stream) == 0) return stream;
     throw py::error_already_set();

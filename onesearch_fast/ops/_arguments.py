@@ -57,13 +57,12 @@ def check_tensor(operator: Operator, argument: str, tensor: object) -> None:
         raise _no_tensor(operator, argument, tensor)
 
 
-def check_result(operator: Operator, out: object, kind: type) -> None:
-    """Memory for several outputs, each of which the native side checks."""
-    if not isinstance(out, kind):
-        raise invalid(operator.name, "out", kind.__name__, type(out), kind=TypeError)
+def no_result(operator: Operator, out: object, kind: type) -> TypeError:
+    """Of memory that is not for several outputs; each of those the native side checks."""
+    return invalid(operator.name, "out", kind.__name__, type(out), kind=TypeError)
 
 
-def _no_tensor(operator: Operator, argument: str, got: object) -> Exception:
+def _no_tensor(operator: Operator, argument: str, got: object) -> TypeError:
     remedy = "use torch.as_tensor"
     return invalid(operator.name, argument, "a torch.Tensor", type(got), remedy, TypeError)
 

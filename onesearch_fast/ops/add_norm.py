@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_result, choose
+from onesearch_fast.ops._arguments import choose, no_result
 from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
@@ -90,7 +90,8 @@ def add_norm(
     compute = choose(OPERATOR, "x", x, backend)
     if out is None:
         out = AddNormResult.like(x)
-    check_result(OPERATOR, out, AddNormResult)
+    elif not isinstance(out, AddNormResult):
+        raise no_result(OPERATOR, out, AddNormResult)
     compute(x, residual, weight, bias, eps, *out)
     return out
 

@@ -255,17 +255,31 @@ def constrained_beam_step(
     selection is ours.
     """
     compute = choose(OPERATOR, "logits", logits, backend)
-    arguments = (
-        *(logits, node, beam_scores, trie, num_beams, level),
-        *(normalizer, log_normalizer, filter, options),
-    )
     if out is None:
-        if not (type(num_beams) is int and 1 <= num_beams <= MAX_BEAMS):
-            _C.check_constrained_beam_step(*arguments, None)  # before memory is asked for
-        noisy = options is not None and options.gumbel is not None
-        out = BeamStepResult.empty(logits.shape[0], num_beams, logits.device, perturbed=noisy)
-    compute(*arguments, out)
+        out = _new_result(logits, num_beams, options)
+    compute(
+        logits,
+        node,
+        beam_scores,
+        trie,
+        num_beams,
+        level,
+        normalizer,
+        log_normalizer,
+        filter,
+        options,
+        out,
+    )
     return out
+
+
+def _new_result(
+    logits: torch.Tensor, num_beams: int, options: BeamStepOptions | None
+) -> BeamStepResult:
+    # What is no number of beams is refused later; memory for it must not be asked for.
+    beams = min(max(num_beams, 1), MAX_BEAMS) if hasattr(num_beams, "__index__") else 1
+    noisy = options is not None and options.gumbel is not None
+    return BeamStepResult.empty(logits.shape[0], beams, logits.device, perturbed=noisy)
 
 
 _bad = partial(invalid, OPERATOR.name)

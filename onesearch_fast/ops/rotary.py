@@ -8,7 +8,7 @@ import torch
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.ops import _library
-from onesearch_fast.ops._arguments import check_result, choose
+from onesearch_fast.ops._arguments import choose, no_result
 from onesearch_fast.registry import Operator, Tolerance
 
 OPERATOR = Operator(
@@ -99,18 +99,15 @@ def rotary(
         arguments = (x, rotation, norm_weight, eps, kv_heads, backend)
         return QueryKeyValue(*torch.ops.onesearch.rotary(*arguments))
     compute = choose(OPERATOR, "x", x, backend)
-    _check_kv_heads(x, kv_heads)
-    if out is None:
-        out = QueryKeyValue.like(x, kv_heads)
-    check_result(OPERATOR, out, QueryKeyValue)
-    compute(x, rotation, norm_weight, eps, *out)
-    return out
-
-
-def _check_kv_heads(x: torch.Tensor, kv_heads: int) -> None:
     if not (isinstance(kv_heads, int) and 0 <= 2 * kv_heads <= x.shape[2]):
         expected = f"an integer from 0 to {x.shape[2] // 2}, half of the heads of x"
         raise invalid(OPERATOR.name, "kv_heads", expected, kv_heads)
+    if out is None:
+        out = QueryKeyValue.like(x, kv_heads)
+    elif not isinstance(out, QueryKeyValue):
+        raise no_result(OPERATOR, out, QueryKeyValue)
+    compute(x, rotation, norm_weight, eps, *out)
+    return out
 
 
 _library.define(

@@ -110,7 +110,8 @@ bool is_sequence(py::handle object) {
 template <class Native>
 const Native& native(py::handle handle, py::handle given, const char* argument,
                      const char* expected) {
-  if (py::isinstance<Native>(handle)) return handle.cast<const Native&>();
+  py::detail::make_caster<Native> caster;
+  if (caster.load(handle, /*convert=*/false)) return caster;
   const auto got = py::str(py::type::of(given)).cast<std::string>();
   throw TypeMismatch(complaint(kWhere, argument, expected, got));
 }
