@@ -42,6 +42,8 @@ TILES = (
     *((128, 64, 8, 2), (128, 64, 8, 3), (128, 128, 8, 2)),
 )
 SPLITS = ((16, 256), (64, 256), (64, 512), (64, 128))
+# Rows at once, how often before a wait, columns and warps of a sum of rows.
+SUMS = ((8, 4, 256, 1), (8, 8, 256, 1), (8, 4, 128, 1), (16, 2, 256, 2), (16, 1, 128, 4))
 # Logits of a vocabulary at a time, beams, hidden size and vocabulary.
 CHUNKS = tuple(1 << power for power in (20, 22, 24, 26))
 VOCABULARY = (256, 2048, 150_000)
@@ -65,6 +67,8 @@ def measure(target: Target) -> Rows:
             yield label, partial(time_case, target, operator, case)
     for shape in () if target.dry else TUNED:
         yield {"operator": "beam_attention", "tuned": shape}, partial(tune, target, shape)
+    for name in () if target.dry else ("sid_embedding_bag", "sid_embedding_bag_backward"):
+        yield {"operator": name, "tuned": True}, partial(tune_sums, target, name)
     yield {"operator": "vocab_log_normalizer"}, partial(tune_vocabulary, target)
     yield {"operator": "compiled variants"}, compiled_variants
 
@@ -223,6 +227,23 @@ def tune(target: Target, shape: Sequence[int]) -> Row:
         with patch.multiple(kernels, **changes):
             torch.testing.assert_close(case.ours().float(), want, **ATTENTION_TOLERANCE)
             row[f"{tile} {split}"] = target.microseconds(target.graphed(case.ours), repeats=50)
+    return row
+
+
+def tune_sums(target: Target, name: str) -> Row:
+    """Sums of table rows by every tile, each checked."""
+    sums = importlib.import_module("onesearch_fast.kernels.triton._sums_of_rows")
+    (operator,) = (one for one in operators() if one.name == name)
+    row: Row = {}
+    for case in operator.cases.SERVED:
+        given = case.build(torch.bfloat16)
+        work = partial(operator.function, **on_device(given, target.device), backend="triton")
+        for tile in SUMS:
+            names = ("_BLOCK_TERMS", "_UNROLLED", "_WIDE_BLOCK", "_WARPS")
+            with patch.multiple(sums, **dict(zip(names, tile, strict=True))):
+                tolerance = operator.tolerance[torch.bfloat16]
+                operator.cases.check(given, on_device(work(), "cpu"), tolerance)
+                row[f"{case.name} {tile}"] = target.microseconds(target.graphed(work), repeats=50)
     return row
 
 

@@ -11,9 +11,12 @@ import torch
 import triton
 import triton.language as tl
 
-# Rows that a program reads at once, and columns of them: two widths, each of which is compiled.
-_BLOCK_TERMS = 16
-_NARROW_BLOCK, _WIDE_BLOCK = 32, 128
+# Rows that a program adds at once, as many as an item has levels at most, and how often it does so
+# before it waits; columns of them, in two widths, each of which is compiled; and its warps, one of
+# which reads 16 bytes a lane.
+_BLOCK_TERMS, _UNROLLED = 8, 4
+_NARROW_BLOCK, _WIDE_BLOCK = 32, 256
+_WARPS = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ def _sums_of_rows_kernel(
     stride_out_row,
     BLOCK_TERMS: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
+    UNROLLED: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * BLOCK_DIM + tl.arange(0, BLOCK_DIM)
@@ -55,7 +59,7 @@ def _sums_of_rows_kernel(
         total += tl.load(initial_ptr + row * dim + column, mask=inside, other=0.0)
     begin = tl.load(begin_ptr + row)
     end = tl.load(begin_ptr + row + 1)
-    for first in range(begin, end, BLOCK_TERMS):
+    for first in tl.range(begin, end, BLOCK_TERMS, loop_unroll_factor=UNROLLED):
         term = first + tl.arange(0, BLOCK_TERMS)
         index = tl.load(index_ptr + term, mask=term < end, other=-1).to(tl.int64)
         present = index >= 0
@@ -104,6 +108,8 @@ def sum_rows(
         out.stride(0),
         BLOCK_TERMS=_BLOCK_TERMS,
         BLOCK_DIM=block,
+        UNROLLED=_UNROLLED,
+        num_warps=_WARPS,
     )
 
 

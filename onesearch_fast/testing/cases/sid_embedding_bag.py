@@ -135,13 +135,11 @@ CASES = (
 )
 
 
-# 64 histories of 200 items, and one.
-SERVED = tuple(
-    Case(
-        f"{bags}x200",
-        _plain(items_of=(200,) * bags, level_sizes=(4096, 1024, 512, 256, 256), dim=768),
-    )
-    for bags in (64, 1)
+# 64 histories of 200 items, and one; and the items of 64 histories, each by itself.
+_SERVED_SIZES = {"level_sizes": (4096, 1024, 512, 256, 256), "dim": 768}
+SERVED = (
+    *(Case(f"{bags}x200", _plain(items_of=(200,) * bags, **_SERVED_SIZES)) for bags in (64, 1)),
+    Case("12800_items", _altered(_make_items_bags, items_of=(12800,), **_SERVED_SIZES)),
 )
 
 
