@@ -451,6 +451,7 @@ class _CpuInfo(TypedDict):
     architecture: str
     features: list[str]
     kernels: str
+    bfloat16_attention: str
 
 class _CudaDevice(TypedDict):
     name: str

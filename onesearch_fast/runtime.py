@@ -41,17 +41,25 @@ class CpuInfo:
         architecture: "x86_64", "aarch64", ...
         features: instruction set extensions that may be used here, oldest first.
         kernels: the level of instruction sets that the native kernels were chosen for.
+        bfloat16_attention: what multiplies bfloat16 in attention: "amx_bf16" (unless
+            ONESEARCH_CPU_AMX is 0), "avx512_bf16", or `kernels` where the processor has neither.
     """
 
     architecture: str
     features: tuple[str, ...]
     kernels: str
+    bfloat16_attention: str
 
 
 def cpu_info() -> CpuInfo:
     """The processor and the kernels chosen for it."""
     info: dict[str, Any] = dict(_C.cpu_info())
-    return CpuInfo(info["architecture"], tuple(info["features"]), info["kernels"])
+    return CpuInfo(
+        info["architecture"],
+        tuple(info["features"]),
+        info["kernels"],
+        info["bfloat16_attention"],
+    )
 
 
 def gpu_why_not() -> str | None:

@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "core/error.h"
+#include "cpu/attention.h"
 #include "cpu/cpuid.h"
 #include "cpu/isa.h"
 #include "cpu/openmp.h"
@@ -20,6 +21,7 @@ py::dict cpu_info() {
   info["architecture"] = cpu_architecture();
   info["features"] = cpu_features();
   info["kernels"] = isa_tier_name(isa_tier());
+  info["bfloat16_attention"] = bfloat16_attention();
   return info;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/amx.h"
 #include "cpu/cpuid.h"
 #include "cpu/thread_pool.h"
 
@@ -49,7 +50,9 @@ bool has_bf16_products() {
 
 AttendTile kernel(DType dtype) {
 #if defined(__x86_64__)
-  if (dtype == DType::kBFloat16 && has_bf16_products()) return avx512_bf16::attend_bfloat16;
+  if (dtype == DType::kBFloat16 && has_bf16_products()) {
+    return amx_bf16_usable() ? amx_bf16::attend_bfloat16 : avx512_bf16::attend_bfloat16;
+  }
 #endif
   return attention_kernels().of(dtype);
 }
@@ -73,6 +76,11 @@ AttentionTile tile_of(const AttentionQueries& queries, int64_t request, int64_t 
 }
 
 }  // namespace
+
+const char* bfloat16_attention() {
+  if (!has_bf16_products()) return isa_tier_name(isa_tier());
+  return amx_bf16_usable() ? "amx_bf16" : "avx512_bf16";
+}
 
 void AttentionCheck::query(const TensorView& query) const {
   floats(query, "query", 4);

@@ -61,4 +61,7 @@ using DescribeKeys =
 // Of heads that are multiples of kHeadAlignment.
 void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys);
 
+// What multiplies bfloat16 here: "amx_bf16", "avx512_bf16", or the name of the tier.
+const char* bfloat16_attention();
+
 }  // namespace onesearch

@@ -1,5 +1,5 @@
-// The kernel of attention, written once for all tiers and kinds of products. For *_simd.cc and
-// *_avx512_bf16.cc only.
+// The kernel of attention, written once for all tiers and kinds of products. For *_simd.cc,
+// *_avx512_bf16.cc and *_amx_bf16.cc only.
 //
 // Queries, scores and results of a tile are held transposed, kTileRows to a row, so a lane is a
 // query: maxima and sums need no reduction across lanes, keys and values are broadcast from where
@@ -15,6 +15,7 @@
 //     keys(tile, first, n, work)     keys of a block as words along head_dim
 //     values(tile, first, n, work)   values of a block as words along the keys
 //     weigh(scores, n, ...)          scores of sixteen queries, in place, to weights along the keys
+//     score<C>, mix<C>               products of a block: those of LaneProducts, or its own
 #pragma once
 
 #if defined(__x86_64__)
@@ -207,6 +208,11 @@ struct KeyBlock {
   int64_t num_keys;
 };
 
+template <class Product>
+ONESEARCH_INLINE int64_t key_words(const KeyBlock<Product>& block) {
+  return (block.num_keys + Product::kElements - 1) / Product::kElements;
+}
+
 // Takes the keys that come after a query out of its scores; returns the maximum of the others.
 ONESEARCH_INLINE F32x16 hide_later_keys(const AttentionTile& tile, int64_t first, int64_t n,
                                         int64_t column, float* scores) {
@@ -222,43 +228,57 @@ ONESEARCH_INLINE F32x16 hide_later_keys(const AttentionTile& tile, int64_t first
   return best;
 }
 
+// The products of a block with sums in registers of lanes; a Product may bring its own.
+template <class Product>
+struct LaneProducts {
+  // Scores of a block's keys for C vectors of queries, and their maxima.
+  template <int C>
+  static ONESEARCH_INLINE void score(const KeyBlock<Product>& block, const float* query,
+                                     int64_t head_dim, float* scores, F32x16 (&best)[C]) {
+    constexpr int R = rows_at_once<C>();
+    const int64_t n = block.num_keys;
+    const int64_t words = head_dim / Product::kElements;
+    auto keys = block.keys;
+    int64_t key = 0;
+    for (; key + R <= n; key += R, keys.data += R * keys.row) {
+      score_keys<Product, R, C>(keys, query, words, scores + key * kTileRows, best);
+    }
+    for (; key < n; ++key, keys.data += keys.row) {
+      score_keys<Product, 1, C>(keys, query, words, scores + key * kTileRows, best);
+    }
+  }
+
+  // mixed = mixed * rescale + V^T weights.
+  template <int C>
+  static ONESEARCH_INLINE void mix(const KeyBlock<Product>& block, const float* weights,
+                                   int64_t head_dim, const F32x16 (&rescale)[C], float* mixed) {
+    constexpr int R = rows_at_once<C>();
+    const int64_t words = key_words(block);
+    auto values = block.values;
+    for (int64_t i = 0; i < head_dim; i += R, values.data += R * values.row) {
+      mix_values<Product, R, C>(values, weights, words, rescale, mixed + i * kTileRows);
+    }
+  }
+};
+
 // One block of keys for C vectors of queries from `column` on.
 template <class Product, int C>
 void attend_block(const KeyBlock<Product>& block, const AttentionTile& tile, const Workspace& work,
                   int64_t column) {
-  using Unit = typename Product::Unit;
-  constexpr int R = rows_at_once<C>();
   const int64_t n = block.num_keys;
-  const int64_t words = tile.head_dim / Product::kElements;
-  const float* query = work.query + column;
   float* scores = work.scores + column;
   F32x16 best[C];
   for (F32x16& lanes : best) lanes = F32x16::broadcast(-__builtin_inff());
-
-  Operand<Unit> keys = block.keys;
-  int64_t key = 0;
-  for (; key + R <= n; key += R, keys.data += R * keys.row) {
-    score_keys<Product, R, C>(keys, query, words, scores + key * kTileRows, best);
-  }
-  for (; key < n; ++key, keys.data += keys.row) {
-    score_keys<Product, 1, C>(keys, query, words, scores + key * kTileRows, best);
-  }
+  Product::template score<C>(block, work.query + column, tile.head_dim, scores, best);
 
   F32x16 rescale[C];
   const bool hides = tile.causal && block.first + n > tile.visible[0];
   for (int c = 0; c < C; ++c) {
     const int64_t at = column + c * kLanes;
     if (hides) best[c] = hide_later_keys(tile, block.first, n, at, work.scores + at);
-    rescale[c] =
-        take_scores<Product>(scores + c * kLanes, n, best[c], tile, work, column + c * kLanes);
+    rescale[c] = take_scores<Product>(work.scores + at, n, best[c], tile, work, at);
   }
-
-  Operand<Unit> values = block.values;
-  const int64_t key_words = (n + Product::kElements - 1) / Product::kElements;
-  for (int64_t i = 0; i < tile.head_dim; i += R, values.data += R * values.row) {
-    mix_values<Product, R, C>(values, scores, key_words, rescale,
-                              work.mixed + i * kTileRows + column);
-  }
+  Product::template mix<C>(block, scores, tile.head_dim, rescale, work.mixed + column);
 }
 
 template <class Product>
@@ -293,7 +313,7 @@ void attend_context(const AttentionTile& tile, const Workspace& work) {
 
 // Multiply-adds of float32; elements of half width are widened, a block at a time.
 template <class T>
-struct Float32Product {
+struct Float32Product : LaneProducts<Float32Product<T>> {
   using Element = T;
   using Unit = float;
   using Lanes = F32x16;

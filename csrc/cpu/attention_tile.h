@@ -61,6 +61,10 @@ namespace avx512_bf16 {
 // Products of bfloat16 pairs; for processors that have them (cpu_features).
 extern const AttendTile attend_bfloat16;
 }  // namespace avx512_bf16
+namespace amx_bf16 {
+// The same by tiles of AMX; for processors that have both (amx_bf16_usable).
+extern const AttendTile attend_bfloat16;
+}  // namespace amx_bf16
 #endif
 
 }  // namespace onesearch

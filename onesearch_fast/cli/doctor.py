@@ -91,6 +91,7 @@ def as_text(found: Diagnosis) -> str:
         f"onesearch_fast {found.version}, Python {found.python}, {found.system}",
         f"torch {found.torch}, numpy {found.numpy}",
         f"CPU  {found.cpu.kernels} kernels, threads: {found.threads}, {whose}",
+        f"     bfloat16 attention: {found.cpu.bfloat16_attention}",
         f"     {found.cpu.architecture}: {features}",
         f"GPU  {found.gpu_why_not or 'ready'}",
         f"     native CUDA library: {found.cuda.why_not or ', '.join(found.cuda.devices)}",
