@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.add_norm import AddNormResult, add_norm
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import (
+    INF,
+    NAN,
+    Arguments,
+    Build,
+    Case,
+    altered,
+    plain,
+    spread_rows,
+)
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_sum(
@@ -33,19 +38,8 @@ def random_sum(
     }
 
 
-def _plain(**sizes: Any) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_sum(dtype, **sizes)
-
-
-def _altered(
-    alter: Callable[[Arguments], None], **sizes: Any
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_sum(dtype, **sizes)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_sum)
+_altered = partial(altered, random_sum)
 
 
 def _poison(arguments: Arguments) -> None:
@@ -65,14 +59,6 @@ def _even(arguments: Arguments) -> None:
     arguments["residual"].fill_(2.0)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    for name in ("x", "residual"):
-        x = arguments[name]
-        room = torch.full((2 * len(x), x.shape[1] + 3), NAN, dtype=x.dtype)
-        room[::2, 2:-1] = x
-        arguments[name] = room[::2, 2:-1]
-
-
 _SIZES = (1, 7, 16, 63, 64, 65, 512, 1000)
 
 CASES = (
@@ -83,7 +69,7 @@ CASES = (
     Case("poisoned", _altered(_poison)),
     Case("cancelled", _altered(_cancel)),
     Case("even", _altered(_even)),
-    Case("odd_strides", _altered(_widen_strides)),
+    Case("odd_strides", _altered(spread_rows("x", "residual"))),
     Case("rms", _plain(has_bias=False)),
     Case("rms-many_rows", _plain(rows=17, hidden=2048, has_bias=False)),
     Case("rms-poisoned", _altered(_poison, has_bias=False)),
@@ -91,7 +77,7 @@ CASES = (
 )
 
 
-def _hidden_states(rows: int, hidden: int, has_bias: bool) -> Callable[[torch.dtype], Arguments]:
+def _hidden_states(rows: int, hidden: int, has_bias: bool) -> Build:
     def build(dtype: torch.dtype) -> Arguments:
         generator = torch.Generator().manual_seed(rows)
         x, residual = torch.randn(2, rows, hidden, generator=generator).to(dtype)

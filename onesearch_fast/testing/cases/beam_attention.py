@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.beam_attention import beam_attention
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import (
+    INF,
+    NAN,
+    Alter,
+    Arguments,
+    Case,
+    altered,
+    cut_from_larger,
+    plain,
+)
 from onesearch_fast.testing.closeness import assert_close
 
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 CONTEXT = ("context_key", "context_value", "context_length")
 OWN = ("own_key", "own_value", "ancestry")
 
@@ -50,22 +56,11 @@ def random_attention(
     }
 
 
-def _plain(**choices: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_attention(dtype, **choices)
+_plain = partial(plain, random_attention)
+_altered = partial(altered, random_attention)
 
 
-def _altered(
-    alter: Callable[[Arguments], None], **choices: int
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_attention(dtype, **choices)
-        alter(arguments)
-        return arguments
-
-    return build
-
-
-def _leave_out(*names: str) -> Callable[[Arguments], None]:
+def _leave_out(*names: str) -> Alter:
     def alter(arguments: Arguments) -> None:
         for name in names:
             arguments[name] = None
@@ -126,13 +121,7 @@ def _scale_by_one(arguments: Arguments) -> None:
 
 
 def _widen_strides(arguments: Arguments) -> None:
-    """Every axis but the last is a cut from something larger, at odd offsets."""
-    for name in ("query", "context_key", "context_value", "own_key", "own_value"):
-        tensor = arguments[name]
-        room = torch.full([size + 3 for size in tensor.shape], NAN, dtype=tensor.dtype)
-        cut = room[tuple(slice(1, size + 1) for size in tensor.shape)]
-        cut.copy_(tensor)
-        arguments[name] = cut
+    cut_from_larger("query", *CONTEXT[:2], *OWN[:2])(arguments)
     arguments["ancestry"] = arguments["ancestry"].mT.contiguous().mT
     arguments["context_length"] = arguments["context_length"].repeat_interleave(2)[::2]
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.causal_attention import causal_attention
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import NAN, Arguments, Case, altered, cut_from_larger, plain
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-NAN = float("nan")
 
 
 def random_causal(
@@ -39,19 +35,8 @@ def random_causal(
     }
 
 
-def _plain(**choices: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_causal(dtype, **choices)
-
-
-def _altered(
-    alter: Callable[[Arguments], None], **choices: int
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_causal(dtype, **choices)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_causal)
+_altered = partial(altered, random_causal)
 
 
 def _raise_later_scores(arguments: Arguments) -> None:
@@ -72,15 +57,6 @@ def _tie_all(arguments: Arguments) -> None:
 
 def _scale_by_one(arguments: Arguments) -> None:
     arguments["scale"] = 1.0
-
-
-def _widen_strides(arguments: Arguments) -> None:
-    """Every axis but the last is a cut from something larger, at odd offsets."""
-    for name, tensor in arguments.items():
-        room = torch.full([size + 3 for size in tensor.shape], NAN, dtype=tensor.dtype)
-        cut = room[tuple(slice(1, size + 1) for size in tensor.shape)]
-        cut.copy_(tensor)
-        arguments[name] = cut
 
 
 def _cut_from_one_product(arguments: Arguments) -> None:
@@ -107,7 +83,7 @@ CASES = (
     Case("poisoned_query", _altered(_poison_one_query)),
     Case("ties_everywhere", _altered(_tie_all, tokens=140)),
     Case("scale-1", _altered(_scale_by_one)),
-    Case("odd_strides", _altered(_widen_strides, tokens=30, prompt=130)),
+    Case("odd_strides", _altered(cut_from_larger("query", "key", "value"), tokens=30, prompt=130)),
     Case("cut_from_one_product", _altered(_cut_from_one_product)),
 )
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.code_residual import code_residual
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_residuals(vectors: int = 9, codes: int = 5, dim: int = 21) -> Arguments:
@@ -27,46 +23,35 @@ def random_residuals(vectors: int = 9, codes: int = 5, dim: int = 21) -> Argumen
     return {"vectors": x, "centroids": centroids, "codes": of}
 
 
-def _with(**settings: Any) -> Callable[[torch.dtype], Arguments]:
-    sizes = {name: settings.pop(name) for name in ("vectors", "dim") if name in settings}
-    return lambda _: random_residuals(**sizes) | settings
+def _residuals(_: torch.dtype, vectors: int = 9, dim: int = 21, **settings: bool) -> Arguments:
+    return random_residuals(vectors, dim=dim) | settings
 
 
-def _poison(_: torch.dtype) -> Arguments:
-    arguments = random_residuals() | {"normalize": True}
+_plain = partial(plain, _residuals)
+_altered = partial(altered, _residuals)
+
+
+def _poison(arguments: Arguments) -> None:
     arguments["vectors"][2, 1] = NAN
     arguments["vectors"][3, 0] = INF
     arguments["centroids"][0] = 0.0
-    return arguments
 
 
-def _zeros(_: torch.dtype) -> Arguments:
-    arguments = random_residuals() | {"normalize": True, "project": True}
+def _zeros(arguments: Arguments) -> None:
     arguments["vectors"].zero_()
     arguments["centroids"][:2] = 0.0
-    return arguments
-
-
-def _widen_strides(_: torch.dtype) -> Arguments:
-    arguments = random_residuals()
-    for name in ("vectors", "centroids"):
-        values = arguments[name]
-        room = torch.full((2 * len(values), values.shape[1] + 3), NAN)
-        room[::2, 2:-1] = values
-        arguments[name] = room[::2, 2:-1]
-    return arguments
 
 
 CASES = (
-    Case("plain", _with()),
-    Case("normalize", _with(normalize=True)),
-    Case("project", _with(project=True)),
-    Case("project_normalize", _with(project=True, normalize=True)),
-    *(Case(f"dim-{n}", _with(dim=n, normalize=True)) for n in (1, 2, 16, 128, 300)),
-    *(Case(f"vectors-{n}", _with(vectors=n, normalize=True)) for n in (0, 1, 600)),
-    Case("poisoned", _poison),
-    Case("zeros", _zeros),
-    Case("odd_strides", _widen_strides),
+    Case("plain", _plain()),
+    Case("normalize", _plain(normalize=True)),
+    Case("project", _plain(project=True)),
+    Case("project_normalize", _plain(project=True, normalize=True)),
+    *(Case(f"dim-{n}", _plain(dim=n, normalize=True)) for n in (1, 2, 16, 128, 300)),
+    *(Case(f"vectors-{n}", _plain(vectors=n, normalize=True)) for n in (0, 1, 600)),
+    Case("poisoned", _altered(_poison, normalize=True)),
+    Case("zeros", _altered(_zeros, normalize=True, project=True)),
+    Case("odd_strides", _altered(spread_rows("vectors", "centroids"))),
 )
 
 

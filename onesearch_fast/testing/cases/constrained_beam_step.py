@@ -17,13 +17,11 @@ from onesearch_fast.ops.constrained_beam_step import (
     constrained_beam_step,
 )
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Alter, Arguments, Case, altered, plain
 from onesearch_fast.testing.closeness import assert_close
 from onesearch_fast.testing.tries import random_codes
 
-Arguments = dict[str, Any]
 LEVEL_SIZES = (24, 37, 16)
-INF, NAN = float("inf"), float("nan")
 
 
 @functools.cache
@@ -63,20 +61,14 @@ def random_step(
     return arguments
 
 
-def _plain(**choices: Any) -> Callable[[torch.dtype], Arguments]:
-    trie = choices.pop("trie", random_trie)
-    return lambda dtype: random_step(dtype, trie(), **choices)
+def _random_step(
+    dtype: torch.dtype, trie: Callable[[], SidTrie] = random_trie, **choices: Any
+) -> Arguments:
+    return random_step(dtype, trie(), **choices)
 
 
-def _altered(
-    alter: Callable[[Arguments], None], **choices: Any
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = _plain(**choices)(dtype)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = functools.partial(plain, _random_step)
+_altered = functools.partial(altered, _random_step)
 
 
 def _tie_all(arguments: Arguments) -> None:
@@ -168,7 +160,7 @@ def _share_one_row(arguments: Arguments) -> None:
     arguments["logits"] = arguments["logits"][:1, :1].expand_as(arguments["logits"])
 
 
-def _filter(make: Callable[[SidTrie], Any]) -> Callable[[Arguments], None]:
+def _filter(make: Callable[[SidTrie], Any]) -> Alter:
     def alter(arguments: Arguments) -> None:
         arguments["filter"] = make(arguments["trie"])
 
@@ -212,9 +204,7 @@ def _skewed() -> SidTrie:
     return random_trie(20000, (64, 300, 8), skew=1.2)
 
 
-def _of_normalizers(
-    name: str, alter: Callable[[Arguments], None], **choices: Any
-) -> tuple[Case, ...]:
+def _of_normalizers(name: str, alter: Alter, **choices: Any) -> tuple[Case, ...]:
     return tuple(
         Case(f"{name}-{normalizer}", _altered(alter, normalizer=normalizer, **choices))
         for normalizer in NORMALIZERS

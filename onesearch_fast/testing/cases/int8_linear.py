@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from onesearch_fast.ops.int8_linear import ACTIVATIONS, int8_linear, pack_int8_weight
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_product(
@@ -39,19 +36,8 @@ def random_product(
     return arguments
 
 
-def _plain(**options: Any) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_product(dtype, **options)
-
-
-def _altered(
-    alter: Callable[[Arguments], None], **options: Any
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_product(dtype, **options)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_product)
+_altered = partial(altered, random_product)
 
 
 def _drop_bias(arguments: Arguments) -> None:
@@ -72,14 +58,6 @@ def _extremes(arguments: Arguments) -> None:
     arguments["weight"].fill_(255)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    for name in ("x", "added"):
-        rows = arguments[name]
-        room = torch.full((2 * len(rows), rows.shape[1] + 3), NAN, dtype=rows.dtype)
-        room[::2, 2:-1] = rows
-        arguments[name] = room[::2, 2:-1]
-
-
 CASES = (
     Case("plain", _plain()),
     *(Case(f"rows-{rows}", _plain(rows=rows)) for rows in (0, 1, 2, 5, 6, 13, 101)),
@@ -91,7 +69,7 @@ CASES = (
     Case("no_bias", _altered(_drop_bias)),
     Case("poisoned", _altered(_poison)),
     Case("extremes", _altered(_extremes, inputs=4096)),
-    Case("odd_strides", _altered(_widen_strides, other="added")),
+    Case("odd_strides", _altered(spread_rows("x", "added"), other="added")),
 )
 
 

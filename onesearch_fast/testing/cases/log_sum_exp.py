@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.log_sum_exp import log_sum_exp
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_logits(dtype: torch.dtype, rows: int = 6, columns: int = 300) -> Arguments:
@@ -24,17 +20,8 @@ def random_logits(dtype: torch.dtype, rows: int = 6, columns: int = 300) -> Argu
     return {"x": x.to(dtype)}
 
 
-def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_logits(dtype, **sizes)
-
-
-def _altered(alter: Callable[[Arguments], None]) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_logits(dtype)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_logits)
+_altered = partial(altered, random_logits)
 
 
 def _poison(arguments: Arguments) -> None:
@@ -55,13 +42,6 @@ def _tie(arguments: Arguments) -> None:
     arguments["x"].fill_(-3.0)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    x = arguments["x"]
-    room = torch.full((2 * len(x), x.shape[1] + 3), NAN, dtype=x.dtype)
-    room[::2, 2:-1] = x
-    arguments["x"] = room[::2, 2:-1]
-
-
 CASES = (
     Case("plain", _plain()),
     *(Case(f"columns-{size}", _plain(columns=size)) for size in (1, 7, 16, 63, 64, 65, 4099)),
@@ -71,7 +51,7 @@ CASES = (
     Case("poisoned", _altered(_poison)),
     Case("large", _altered(_enlarge)),
     Case("ties", _altered(_tie)),
-    Case("odd_strides", _altered(_widen_strides)),
+    Case("odd_strides", _altered(spread_rows("x"))),
 )
 
 

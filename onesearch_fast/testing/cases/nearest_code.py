@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.nearest_code import nearest_code
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 
 
 def random_codes(vectors: int = 40, codes: int = 70, dim: int = 24) -> Arguments:
@@ -23,17 +19,12 @@ def random_codes(vectors: int = 40, codes: int = 70, dim: int = 24) -> Arguments
     return {"vectors": torch.randn(vectors, dim, generator=generator), "centroids": centroids}
 
 
-def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda _: random_codes(**sizes)
+def _random_codes(_: torch.dtype, **sizes: int) -> Arguments:
+    return random_codes(**sizes)
 
 
-def _altered(alter: Callable[[Arguments], None], **sizes: int) -> Callable[..., Arguments]:
-    def build(_: torch.dtype) -> Arguments:
-        arguments = random_codes(**sizes)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, _random_codes)
+_altered = partial(altered, _random_codes)
 
 
 def _doubles(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -82,14 +73,6 @@ def _far_from_the_origin(arguments: Arguments) -> None:
     arguments["centroids"].add_(300.0)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    for name in ("vectors", "centroids"):
-        values = arguments[name]
-        room = torch.full((2 * len(values), values.shape[1] + 3), NAN)
-        room[::2, 2:-1] = values
-        arguments[name] = room[::2, 2:-1]
-
-
 CASES = (
     Case("plain", _plain()),
     *(Case(f"vectors-{n}", _plain(vectors=n)) for n in (0, 1, 12, 16, 17, 97, 200)),
@@ -104,7 +87,7 @@ CASES = (
     Case("poisoned", _altered(_poison)),
     Case("overflow", _altered(_overflow)),
     Case("far_from_the_origin", _altered(_far_from_the_origin)),
-    Case("odd_strides", _altered(_widen_strides)),
+    Case("odd_strides", _altered(spread_rows("vectors", "centroids"))),
 )
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.rms_norm import rms_norm
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import (
+    INF,
+    NAN,
+    Arguments,
+    Build,
+    Case,
+    altered,
+    plain,
+    spread_rows,
+)
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_rows(dtype: torch.dtype, rows: int = 5, hidden: int = 48) -> Arguments:
@@ -24,17 +29,8 @@ def random_rows(dtype: torch.dtype, rows: int = 5, hidden: int = 48) -> Argument
     return {"x": x.to(dtype), "weight": weight.to(dtype), "eps": 1e-5}
 
 
-def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_rows(dtype, **sizes)
-
-
-def _altered(alter: Callable[[Arguments], None]) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_rows(dtype)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_rows)
+_altered = partial(altered, random_rows)
 
 
 def _poison(arguments: Arguments) -> None:
@@ -57,13 +53,6 @@ def _tiny(arguments: Arguments) -> None:
     arguments["x"].mul_(2.0**-12)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    x = arguments["x"]
-    room = torch.full((2 * len(x), x.shape[1] + 3), NAN, dtype=x.dtype)
-    room[::2, 2:-1] = x
-    arguments["x"] = room[::2, 2:-1]
-
-
 CASES = (
     Case("plain", _plain()),
     *(Case(f"hidden-{size}", _plain(hidden=size)) for size in (1, 7, 16, 63, 64, 65, 512, 1000)),
@@ -73,11 +62,11 @@ CASES = (
     Case("zeros", _altered(_zeros)),
     Case("zeros_without_eps", _altered(_zeros_without_eps)),
     Case("tiny", _altered(_tiny)),
-    Case("odd_strides", _altered(_widen_strides)),
+    Case("odd_strides", _altered(spread_rows("x"))),
 )
 
 
-def _hidden_states(rows: int, hidden: int) -> Callable[[torch.dtype], Arguments]:
+def _hidden_states(rows: int, hidden: int) -> Build:
     def build(dtype: torch.dtype) -> Arguments:
         generator = torch.Generator().manual_seed(rows)
         x = torch.randn(rows, hidden, generator=generator).to(dtype)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.rotary import QueryKeyValue, rotary
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_heads(
@@ -38,19 +34,8 @@ def random_heads(
     }
 
 
-def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_heads(dtype, **sizes)
-
-
-def _altered(
-    alter: Callable[[Arguments], None], **sizes: int
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_heads(dtype, **sizes)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_heads)
+_altered = partial(altered, random_heads)
 
 
 def _without_norm(arguments: Arguments) -> None:

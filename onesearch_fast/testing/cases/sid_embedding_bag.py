@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.sid_embedding_bag import sid_embedding_bag
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_table(
@@ -48,19 +44,8 @@ def random_bags(
     return arguments
 
 
-def _plain(**sizes: Any) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_bags(dtype, **sizes)
-
-
-def _altered(
-    alter: Callable[[Arguments], None], **sizes: Any
-) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_bags(dtype, **sizes)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_bags)
+_altered = partial(altered, random_bags)
 
 
 def _weigh(arguments: Arguments) -> None:
@@ -105,11 +90,8 @@ def _poison(arguments: Arguments) -> None:
 
 
 def _widen_strides(arguments: Arguments) -> None:
-    table, codes = arguments["table"], arguments["codes"]
-    room = torch.full((2 * len(table), table.shape[1] + 3), 77, dtype=table.dtype)
-    room[::2, 2:-1] = table
-    arguments["table"] = room[::2, 2:-1]
-    arguments["codes"] = codes.T.contiguous().T.long()
+    spread_rows("table")(arguments)
+    arguments["codes"] = arguments["codes"].T.contiguous().T.long()
 
 
 CASES = (

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from onesearch_fast.ops.sid_embedding_bag_backward import sid_embedding_bag_backward
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.cases.sid_embedding_bag import random_bags
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
 
 
 def random_gradient(dtype: torch.dtype, scaled: bool = False, **sizes: Any) -> Arguments:
@@ -29,22 +27,12 @@ def random_gradient(dtype: torch.dtype, scaled: bool = False, **sizes: Any) -> A
     return {"grad_out": gradient.to(dtype), **bags, **(scales if scaled else {})}
 
 
-def _plain(**sizes: Any) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_gradient(dtype, **sizes)
+_plain = partial(plain, random_gradient)
+_altered = partial(altered, random_gradient)
 
 
-def _widen_strides(dtype: torch.dtype) -> Arguments:
-    arguments = random_gradient(dtype)
-    gradient = arguments["grad_out"]
-    room = torch.full((2 * len(gradient), gradient.shape[1] + 3), float("nan"), dtype=dtype)
-    room[::2, 2:-1] = gradient
-    return arguments | {"grad_out": room[::2, 2:-1]}
-
-
-def _one_item(dtype: torch.dtype) -> Arguments:
-    arguments = random_gradient(dtype)
+def _repeat_one_item(arguments: Arguments) -> None:
     arguments["codes"][:] = arguments["codes"][2]
-    return arguments
 
 
 CASES = (
@@ -53,11 +41,11 @@ CASES = (
     Case("scaled", _plain(scaled=True)),
     Case("many_bags", _plain(items_of=(9,) * 70, level_sizes=(130, 64), dim=20)),
     Case("many_rows", _plain(items_of=(3,), level_sizes=(200, 100), dim=5)),
-    Case("one_item", _one_item),
+    Case("one_item", _altered(_repeat_one_item)),
     Case("no_items", _plain(items_of=(0, 0))),
     Case("no_bags", _plain(items_of=())),
     Case("no_columns", _plain(dim=0)),
-    Case("odd_strides", _widen_strides),
+    Case("odd_strides", _altered(spread_rows("grad_out"))),
 )
 
 

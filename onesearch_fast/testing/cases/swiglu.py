@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
 
 from onesearch_fast.ops.swiglu import swiglu
 from onesearch_fast.registry import REFERENCE, Tolerance
-from onesearch_fast.testing.cases import Case
+from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
-
-Arguments = dict[str, Any]
-INF, NAN = float("inf"), float("nan")
 
 
 def random_gates(dtype: torch.dtype, rows: int = 5, hidden: int = 48) -> Arguments:
@@ -22,17 +18,8 @@ def random_gates(dtype: torch.dtype, rows: int = 5, hidden: int = 48) -> Argumen
     return {"x": (4 * torch.randn(rows, 2 * hidden, generator=generator)).to(dtype)}
 
 
-def _plain(**sizes: int) -> Callable[[torch.dtype], Arguments]:
-    return lambda dtype: random_gates(dtype, **sizes)
-
-
-def _altered(alter: Callable[[Arguments], None]) -> Callable[[torch.dtype], Arguments]:
-    def build(dtype: torch.dtype) -> Arguments:
-        arguments = random_gates(dtype)
-        alter(arguments)
-        return arguments
-
-    return build
+_plain = partial(plain, random_gates)
+_altered = partial(altered, random_gates)
 
 
 def _poison(arguments: Arguments) -> None:
@@ -46,13 +33,6 @@ def _widen_gates(arguments: Arguments) -> None:
     arguments["x"][:, :48].mul_(50)
 
 
-def _widen_strides(arguments: Arguments) -> None:
-    x = arguments["x"]
-    room = torch.full((2 * len(x), x.shape[1] + 3), NAN, dtype=x.dtype)
-    room[::2, 2:-1] = x
-    arguments["x"] = room[::2, 2:-1]
-
-
 CASES = (
     Case("plain", _plain()),
     *(Case(f"hidden-{size}", _plain(hidden=size)) for size in (1, 7, 16, 63, 64, 65, 1023, 1025)),
@@ -61,7 +41,7 @@ CASES = (
     Case("no_columns", _plain(hidden=0)),
     Case("poisoned", _altered(_poison)),
     Case("wide_gates", _altered(_widen_gates)),
-    Case("odd_strides", _altered(_widen_strides)),
+    Case("odd_strides", _altered(spread_rows("x"))),
 )
 
 # Of 256 beams, of 8 x 256, and of a prompt.
