@@ -14,6 +14,7 @@ from onesearch_fast.engine.devices import current, wait_for
 from onesearch_fast.engine.locks import SharedLock
 from onesearch_fast.engine.memory import BatchLoads, Load, MemoryBudget
 from onesearch_fast.engine.search_batch import Rows, SearchBatch
+from onesearch_fast.errors import invalid
 from onesearch_fast.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Executor:
             for rows in parts:
                 part = batch.rows(rows)
                 with self._memory(loads.of(rows), part):
-                    results.append(work(part, rows))
+                    results.append(_refused_without_memory(work, part, rows))
         return Done(results, parts, version)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -116,6 +117,24 @@ class Executor:
 
     def _threads(self) -> AbstractContextManager[None]:
         return _one_thread() if self._deterministic else nullcontext()
+
+
+def _refused_without_memory(
+    work: Callable[[SearchBatch, Rows], T], part: SearchBatch, rows: Rows
+) -> T:
+    """`work(part, rows)`; a ValueError where the device has too little memory for it."""
+    try:
+        return work(part, rows)
+    except torch.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+    # Outside of the handler, whose exception keeps what the search had taken.
+    raise invalid(
+        "Engine",
+        "requests",
+        "what the device has memory for",
+        f"{len(rows)} at once ({reason})",
+        "search fewer requests or beams at a time, or set max_memory_bytes, which splits batches",
+    )
 
 
 @contextmanager

@@ -150,6 +150,20 @@ def test_many_requests_leave_no_memory_behind(trie: osf.SidTrie) -> None:
     assert search(9000) <= before
 
 
+def test_without_memory_a_request_is_refused_and_the_engine_lives(trie: osf.SidTrie) -> None:
+    gpu = make_engine("qwen3", trie)
+    want = gpu.generate(PROMPTS, num_beams=30)
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (8 << 20)) / total)
+    try:
+        with pytest.raises(ValueError, match="search fewer requests"):
+            gpu.generate([[7] * 100] * 4000, num_beams=9)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert torch.equal(gpu.generate(PROMPTS, num_beams=30).scores, want.scores)
+
+
 def test_graphs_give_way_when_their_memory_is_full(trie: osf.SidTrie) -> None:
     gpu = make_engine("qwen3", trie)
     gpu.generate(PROMPTS, num_beams=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +44,23 @@ def test_new_weights_are_whole_before_a_stream_reads_them(calls: list[str]) -> N
         executor.update_weights(None)  # type: ignore[arg-type]
     assert calls[3:] == ["wait cuda:0", "load", "wait cuda:0"]
     assert executor.weight_version == 2
+
+
+def test_a_search_without_memory_is_refused_and_keeps_none() -> None:
+    executor = make_executor(SimpleNamespace(device=torch.device("cpu")))
+    batch: Any = SimpleNamespace(by_deadline=lambda: [[0, 1]], rows=lambda rows: rows)
+    loads: Any = SimpleNamespace(of=lambda rows: None)
+    taken: list[weakref.ref[torch.Tensor]] = []
+
+    def search(*_: Any) -> None:
+        activations = torch.zeros(4)
+        taken.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB.")
+
+    with pytest.raises(ValueError, match=r"2 at once \(CUDA out of memory\); search fewer") as told:
+        executor.run(batch, loads, search)
+    assert taken[0]() is None, told
+    assert executor.run(batch, loads, lambda part, rows: rows).results == [[0, 1]]
 
 
 def test_devices_that_cannot_be_used_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
