@@ -129,7 +129,7 @@ class Searched {
   }
 
   PerRequest<CatalogueView> catalogues() const {
-    return {views_.data(), static_cast<int64_t>(views_.size())};
+    return {catalogues_.data(), static_cast<int64_t>(catalogues_.size())};
   }
   PerRequest<CatalogueFilterView> filters() const {
     return {filters_.data(), static_cast<int64_t>(filters_.size())};
@@ -146,8 +146,7 @@ class Searched {
     handles_.push_back(handle_of(given));
     const auto& catalogue =
         native<Catalogue>(handles_.back(), given, "trie", "a SidTrie or a Snapshot");
-    catalogues_.push_back(&catalogue);
-    views_.push_back(&catalogue.catalogue_view());
+    catalogues_.push_back(&catalogue.catalogue_view());
   }
 
   void add_filter(py::handle given) {
@@ -158,7 +157,7 @@ class Searched {
     const auto& filter = native<ItemFilter>(handles_.back(), given, "filter", "an ItemFilter");
     filter_views_.push_back(filter.view());
     filters_.back() = &filter_views_.back();
-    owners_.back() = &filter.catalogue();
+    owners_.back() = &filter.catalogue().catalogue_view();
   }
 
   // Wrong numbers of tries or filters are left to the operator's own check.
@@ -172,9 +171,8 @@ class Searched {
   }
 
   std::vector<py::object> handles_;
-  std::vector<const Catalogue*> catalogues_;
-  std::vector<const CatalogueView*> views_;
-  std::vector<const Catalogue*> owners_;  // of the filters
+  std::vector<const CatalogueView*> catalogues_;
+  std::vector<const CatalogueView*> owners_;  // of the filters
   std::vector<CatalogueFilterView> filter_views_;
   std::vector<const CatalogueFilterView*> filters_;
 };
