@@ -1,9 +1,7 @@
 #include "cpu/amx.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <string>
-#include <vector>
 
 #include "cpu/cpuid.h"
 
@@ -30,13 +28,7 @@ bool granted() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-bool supported() {
-  const std::vector<std::string> features = cpu_features();
-  const auto has = [&](const char* name) {
-    return std::find(features.begin(), features.end(), name) != features.end();
-  };
-  return has("amx_tile") && has("amx_bf16") && granted();
-}
+bool supported() { return cpu_has({"amx_tile", "amx_bf16"}) && granted(); }
 #else
 bool supported() { return false; }
 #endif

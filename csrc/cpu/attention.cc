@@ -6,7 +6,6 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <vector>
 
 #include "cpu/amx.h"
 #include "cpu/cpuid.h"
@@ -38,10 +37,7 @@ float* workspace(int64_t floats) {
 
 bool has_bf16_products() {
 #if defined(__x86_64__)
-  static const bool present = [] {
-    const std::vector<std::string> features = cpu_features();
-    return std::find(features.begin(), features.end(), "avx512_bf16") != features.end();
-  }();
+  static const bool present = cpu_has({"avx512_bf16"});
   return present && isa_tier() == IsaTier::kAvx512;
 #else
   return false;

@@ -4,6 +4,7 @@
 #include <cpuid.h>
 #endif
 
+#include <algorithm>
 #include <cstdint>
 
 namespace onesearch {
@@ -93,5 +94,12 @@ std::string cpu_architecture() {
 std::vector<std::string> cpu_features() { return {}; }
 
 #endif
+
+bool cpu_has(std::initializer_list<const char*> features) {
+  const std::vector<std::string> usable = cpu_features();
+  return std::all_of(features.begin(), features.end(), [&](const char* feature) {
+    return std::find(usable.begin(), usable.end(), feature) != usable.end();
+  });
+}
 
 }  // namespace onesearch

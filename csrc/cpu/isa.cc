@@ -1,10 +1,7 @@
 #include "cpu/isa.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstdlib>
-#include <initializer_list>
-#include <vector>
 
 #include "core/error.h"
 #include "cpu/cpuid.h"
@@ -15,16 +12,9 @@ namespace {
 constexpr const char* kNames[] = {"portable", "avx2", "avx512"};
 constexpr int kUnset = -1;
 
-bool has_all(std::initializer_list<const char*> wanted) {
-  const std::vector<std::string> features = cpu_features();
-  return std::all_of(wanted.begin(), wanted.end(), [&](const char* feature) {
-    return std::find(features.begin(), features.end(), feature) != features.end();
-  });
-}
-
 IsaTier best_tier() {
-  if (!has_all({"avx2", "fma", "f16c", "bmi2"})) return IsaTier::kPortable;
-  const bool wide = has_all({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"});
+  if (!cpu_has({"avx2", "fma", "f16c", "bmi2"})) return IsaTier::kPortable;
+  const bool wide = cpu_has({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512cd"});
   return wide ? IsaTier::kAvx512 : IsaTier::kAvx2;
 }
 

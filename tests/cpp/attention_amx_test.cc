@@ -18,10 +18,7 @@ using namespace onesearch::testing;
 
 namespace {
 
-bool can_run() {
-  const auto features = cpu_features();
-  return std::find(features.begin(), features.end(), "avx512_bf16") != features.end();
-}
+bool can_run() { return cpu_has({"avx512_bf16"}); }
 
 struct Sizes {
   int rows;

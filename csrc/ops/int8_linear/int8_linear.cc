@@ -23,10 +23,7 @@ constexpr int64_t kMaxIn = 1 << 17;
 
 bool has_vnni() {
 #if defined(__x86_64__)
-  static const bool present = [] {
-    const std::vector<std::string> features = cpu_features();
-    return std::find(features.begin(), features.end(), "avx512_vnni") != features.end();
-  }();
+  static const bool present = cpu_has({"avx512_vnni"});
   return present && avx512_vnni::multiply.float32 != nullptr && isa_tier() == IsaTier::kAvx512;
 #else
   return false;
