@@ -92,7 +92,7 @@ def add_norm(
         out = AddNormResult.like(x)
     elif not isinstance(out, AddNormResult):
         raise no_result(OPERATOR, out, AddNormResult)
-    compute(x, residual, weight, bias, eps, *out)
+    compute(x, residual, weight, bias, eps, out.sum, out.normed)
     return out
 
 

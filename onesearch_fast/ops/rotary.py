@@ -106,7 +106,7 @@ def rotary(
         out = QueryKeyValue.like(x, kv_heads)
     elif not isinstance(out, QueryKeyValue):
         raise no_result(OPERATOR, out, QueryKeyValue)
-    compute(x, rotation, norm_weight, eps, *out)
+    compute(x, rotation, norm_weight, eps, out.query, out.key, out.value)
     return out
 
 

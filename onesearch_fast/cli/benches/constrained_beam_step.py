@@ -11,12 +11,8 @@ from onesearch_fast.cli.bench import Row
 from onesearch_fast.ops.constrained_beam_step import OPERATOR, BeamStepResult, constrained_beam_step
 from onesearch_fast.registry import REFERENCE
 from onesearch_fast.testing import time_alternating
-from onesearch_fast.testing.cases.constrained_beam_step import (
-    Arguments,
-    check,
-    random_step,
-    random_trie,
-)
+from onesearch_fast.testing.cases import Arguments
+from onesearch_fast.testing.cases.constrained_beam_step import check, random_step, random_trie
 
 LEVEL_SIZES = (2048, 512, 256)
 
