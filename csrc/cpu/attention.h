@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 
+#include "core/function_ref.h"
 #include "core/tensor_check.h"
 #include "cpu/attention_tile.h"
 
@@ -56,7 +56,7 @@ struct AttentionQueries {
 
 // Fills in what a tile is to see of keys and values, its queries and outputs being there.
 using DescribeKeys =
-    std::function<void(int64_t request, int64_t kv_head, int64_t first_row, AttentionTile* tile)>;
+    FunctionRef<void(int64_t request, int64_t kv_head, int64_t first_row, AttentionTile* tile)>;
 
 // Of heads that are multiples of kHeadAlignment.
 void attend(const AttentionQueries& queries, const DescribeKeys& describe_keys);

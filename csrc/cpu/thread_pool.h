@@ -3,14 +3,14 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 
+#include "core/function_ref.h"
 #include "cpu/openmp.h"
 
 namespace onesearch {
 
 // Body of a parallel loop over [begin, end).
-using LoopBody = std::function<void(int64_t begin, int64_t end)>;
+using LoopBody = FunctionRef<void(int64_t begin, int64_t end)>;
 
 // Splits [0, n) into chunks of `grain` and runs `body` on all of them; the calling thread takes
 // part. A call from inside a body, or while another thread's loop runs, runs inline. What a body
