@@ -124,7 +124,8 @@ def test_search_against_ctranslate2(
         f"engine, {dtype}, unconstrained": searched(setup, dtype, num_beams, constrained=False)
         for dtype in ("bfloat16", "float32")
     }
-    race(rivals | {f"ctranslate2, {name}": run for name, run in theirs.items()}, assert_near, 3)
+    rivals |= {f"ctranslate2, {name}": run for name, run in theirs.items()}
+    race(rivals, assert_near, repeats=3, turn_seconds=0.5)
 
 
 @pytest.mark.parametrize("num_beams", [64, 256])
@@ -140,4 +141,4 @@ def test_constrained_search_of_the_same_model(
         "engine, bfloat16": searched(setup, "bfloat16", num_beams),
         "engine, float32": ours,
     }
-    race(rivals, assert_near)
+    race(rivals, assert_near, repeats=3, turn_seconds=0.5)

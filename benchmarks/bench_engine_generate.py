@@ -37,4 +37,4 @@ def test_generate_against_transformers(
             setup, torch.bfloat16, num_beams, by_dictionary=True
         ),
     }
-    race(rivals, assert_near, repeats=3)
+    race(rivals, assert_near, repeats=3, turn_seconds=0.5)

@@ -52,8 +52,13 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
 def race(benchmark: Any) -> Callable[..., None]:
     """Checks that all rivals agree, times them in turn; pytest-benchmark times the first."""
 
-    def run(rivals: Rivals, assert_equal: Callable[[Any, Any], None], repeats: int = 11) -> None:
-        timings = time_alternating(rivals, assert_equal, repeats)
+    def run(
+        rivals: Rivals,
+        assert_equal: Callable[[Any, Any], None],
+        repeats: int = 11,
+        turn_seconds: float = 0.0,
+    ) -> None:
+        timings = time_alternating(rivals, assert_equal, repeats, turn_seconds)
         benchmark.extra_info["rivals"] = {name: asdict(t) for name, t in timings.items()}
         benchmark(next(iter(rivals.values())))
 

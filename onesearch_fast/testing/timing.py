@@ -26,11 +26,14 @@ def time_alternating(
     rivals: Mapping[str, Callable[[], Result]],
     assert_equal: Callable[[Result, Result], None],
     repeats: int = 11,
+    turn_seconds: float = 0.0,
 ) -> dict[str, Timing]:
-    """Times each rival `repeats` times, in the order A B C A B C ..., so that load meets all alike.
+    """Gives each rival `repeats` turns, in the order A B C A B C ..., so that load meets all alike.
 
-    First (and as warm-up) each runs once, and `assert_equal(first rival's result, its result)` must
-    hold. Rivals that take `LONG_SECONDS` or more are timed once.
+    A turn is one call, or as many in a row as take `turn_seconds`, where a call is not to meet the
+    caches as another rival has left them. First (and as warm-up) each runs once, and
+    `assert_equal(first rival's result, its result)` must hold. Rivals that take `LONG_SECONDS` or
+    more have one turn.
     """
     results = [rival() for rival in rivals.values()]
     for result in results[1:]:
@@ -39,8 +42,15 @@ def time_alternating(
     for _ in range(repeats):
         for name, rival in rivals.items():
             if max(samples[name], default=0.0) < LONG_SECONDS * 1e6:
-                samples[name].append(_microseconds(rival))
+                samples[name] += _turn(rival, turn_seconds)
     return {name: Timing(min(us), statistics.median(us)) for name, us in samples.items()}
+
+
+def _turn(run: Callable[[], object], seconds: float) -> list[float]:
+    samples = [_microseconds(run)]
+    while sum(samples) < seconds * 1e6:
+        samples.append(_microseconds(run))
+    return samples
 
 
 def _microseconds(run: Callable[[], object]) -> float:

@@ -118,6 +118,14 @@ def test_rivals_run_in_turn_after_their_outputs_were_compared() -> None:
         time_alternating({"a": lambda: 1, "b": lambda: 2}, assert_equal)
 
 
+def test_a_turn_lasts_as_long_as_it_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    microseconds = {"short": 0.3e6, "long": 2e6}
+    monkeypatch.setattr(timing, "_microseconds", lambda run: microseconds[run()])
+    turns = {name: len(timing._turn(lambda name=name: name, 0.5)) for name in microseconds}
+    assert turns == {"short": 2, "long": 1}
+    assert timing._turn(lambda: "short", 0.0) == [0.3e6]
+
+
 def test_a_long_run_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[str] = []
     microseconds = {"short": 1.0, "long": 9e6}
