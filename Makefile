@@ -1,6 +1,6 @@
 # make demo   the whole job on the embedded catalogue: text -> semantic IDs -> training -> search, with a table
 # make test   every test
-# Both make the environment first: nothing but Python (>= 3.10), a C++17 compiler and make is needed.
+# Both make the environment first: nothing but Python (>= 3.10), a C++17 compiler (GCC 11, Clang 12) and make is needed.
 PYTHON ?= python3
 # The CPU build of torch is enough for everything here; on a GPU machine set TORCH=torch to take the default build.
 TORCH ?= torch==2.13.0
