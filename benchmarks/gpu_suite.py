@@ -85,7 +85,13 @@ def run_program(run: Run, *command: str) -> Row:
     """Runs a program from the repository's root; its last lines, and how long it took."""
     started = time.time()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_heed_interrupts,
+        )
         try:
             outcome = f"exit {process.wait(max(run.left - _LAST_WORDS, 0))}"
         except subprocess.TimeoutExpired:
@@ -97,6 +103,11 @@ def run_program(run: Run, *command: str) -> Row:
     if outcome != "exit 0":
         raise RuntimeError(f"{' '.join(command)}: {outcome}\n{text[-4000:]}")
     return {"seconds": time.time() - started, "last_line": text.rstrip().rpartition("\n")[2]}
+
+
+def _heed_interrupts() -> None:
+    """Which a shell has those ignore that it starts in the background, and all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _interrupt(process: subprocess.Popen[Any]) -> None:
