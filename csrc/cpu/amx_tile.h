@@ -8,8 +8,8 @@
 //                               A and B of bfloat16, S of float32
 //     release()                 no tile holds anything that a change of context must save
 //
-// With ONESEARCH_AMX_EMULATED they are computed as the manual defines them, roundings and limits
-// included, so tests need no processor that has them.
+// With ONESEARCH_AMX_EMULATED they are computed in plain C++, roundings and limits included, so
+// tests need no processor that has them; and none has confirmed yet that they agree.
 #pragma once
 
 #include "cpu/simd.h"
