@@ -1,6 +1,7 @@
 """Thin calls into the native core, `_C`."""
 
+import torch  # noqa: F401  before its threads are looked for
+
 from onesearch_fast import _C
 
-# Between the products of torch, which has been imported by whoever has tensors.
 _C.borrow_threads()
