@@ -14,7 +14,7 @@ if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
     _reorder = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 
 # Rows of the products that a weight is packed for. From 1 to 2,048 rows none was slower by it than
-# by a plain weight (3 % at most), nor, past the noise, than by one packed for 1 row.
+# by a plain weight, nor, past the noise, than by one packed for 1 row.
 _ROWS = 256
 
 
