@@ -66,7 +66,7 @@ $(TRITON_STAMP): $(ENV_STAMP)
 triton: triton-values triton-code
 
 triton-values: env $(TRITON_STAMP)
-	TRITON_INTERPRET=1 $(BIN)/pytest tests/parity/test_parity.py tests/triton -k "triton and not torch.float16"
+	TRITON_INTERPRET=1 $(BIN)/pytest tests/parity tests/triton -k "triton and not torch.float16"
 
 triton-code: env $(TRITON_STAMP)
 	$(BIN)/pytest tests/triton

@@ -27,11 +27,9 @@ from onesearch_fast.engine.search_options import NO_OPTIONS
 from onesearch_fast.engine.statistics import Stopwatch
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.models import DecoderModel
-from onesearch_fast.ops.constrained_beam_step import OPERATOR
+from onesearch_fast.ops.constrained_beam_step import MAX_CUDA_BEAMS, OPERATOR
 from onesearch_fast.registry import load, named_backend
 
-# What the CUDA kernel selects at most.
-MAX_BEAMS = 4096
 _LEAST_PROMPT_TOKENS = 64
 # Until a graph that found no memory is tried again: an attempt drops the others and takes seconds.
 _RETRY_SECONDS = 60.0
@@ -210,8 +208,8 @@ class DecodeGraphs:
     ) -> Beams | None:
         """`constrained_search`; None for what no graph can do, which is then done step by step.
 
-        That is: deadlines, which are looked at between levels; options, which the kernels of a GPU
-        do not take; more beams than they keep; kernels that the caller names. Where a graph should
+        That is: deadlines, which are looked at between levels; options, which the CUDA step does
+        not take; more beams than it keeps; kernels that the caller names. Where a graph should
         do and cannot, a warning says why.
         """
         if not _can_be_graphed(batch, settings):
@@ -282,7 +280,7 @@ class DecodeGraphs:
 
 def _can_be_graphed(batch: SearchBatch, settings: SearchSettings) -> bool:
     plain = settings.options == NO_OPTIONS and batch.seeds is None and named_backend() is None
-    return plain and not min(batch.deadlines).is_set and max(settings.widths) <= MAX_BEAMS
+    return plain and not min(batch.deadlines).is_set and max(settings.widths) <= MAX_CUDA_BEAMS
 
 
 def bucket_of(batch: SearchBatch, settings: SearchSettings) -> Bucket:

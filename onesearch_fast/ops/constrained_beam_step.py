@@ -13,10 +13,11 @@ from onesearch_fast.errors import invalid
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.ops._arguments import choose
-from onesearch_fast.registry import Operator, Tolerance
+from onesearch_fast.registry import Operator, Tolerance, named_backend
 
 NORMALIZERS = ("level", "children", "none", "vocab")
 MAX_BEAMS = 65536
+MAX_CUDA_BEAMS = 4096
 
 OPERATOR = Operator(
     name="constrained_beam_step",
@@ -172,6 +173,12 @@ class BeamStepOptions:
     beam_widths: torch.Tensor | None = None
     _handle: _C.BeamStepOptions = field(init=False, repr=False, compare=False)
 
+    @property
+    def reorders(self) -> bool:
+        """Whether more than scores and widths decides."""
+        penalised = self.sibling_penalty != 0 or self.max_children_per_parent is not None
+        return penalised or self.node_prior is not None or self.gumbel is not None
+
     def __post_init__(self) -> None:
         most, gumbel = self.max_children_per_parent, self.gumbel
         if most is not None and most < 1:
@@ -236,8 +243,8 @@ def constrained_beam_step(
             request.
         options: priors, quotas, diversity, noise and widths per request.
         out: memory to fill and return instead of allocating; must not share memory with the inputs.
-        backend: "cpu", "cuda", "triton" or "torch"; None for the best available. On a GPU options
-            other than widths are refused, and "cuda" keeps up to 4096 beams.
+        backend: "cpu", "cuda", "triton" or "torch"; None for the best available. "cuda" keeps up to
+            4096 beams and takes no options but widths; on a GPU, None is "triton" for the rest.
 
     Returns:
         `out`, or a new `BeamStepResult`.
@@ -254,7 +261,7 @@ def constrained_beam_step(
     Source: trie-constrained decoding after Su et al. 2026 (arXiv 2602.22647); the fused, exact
     selection is ours.
     """
-    compute = choose(OPERATOR, "logits", logits, backend)
+    compute = choose(OPERATOR, "logits", logits, backend or _needed(logits, num_beams, options))
     if out is None:
         out = _new_result(logits, num_beams, options)
     compute(
@@ -271,6 +278,15 @@ def constrained_beam_step(
         out,
     )
     return out
+
+
+def _needed(logits: torch.Tensor, num_beams: int, options: BeamStepOptions | None) -> str | None:
+    """The one backend of a GPU that does all, for what its first does not."""
+    if not isinstance(logits, torch.Tensor) or not logits.is_cuda or named_backend() is not None:
+        return None
+    wide = hasattr(num_beams, "__index__") and num_beams > MAX_CUDA_BEAMS
+    reorders = isinstance(options, BeamStepOptions) and options.reorders
+    return "triton" if wide or reorders else None
 
 
 def _new_result(

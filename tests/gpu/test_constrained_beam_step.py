@@ -16,6 +16,7 @@ from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
+    GumbelNoise,
     constrained_beam_step,
 )
 from onesearch_fast.testing.cases.constrained_beam_step import LEVEL_SIZES, random_step, random_trie
@@ -152,7 +153,32 @@ def test_tensors_of_two_devices_are_refused() -> None:
         constrained_beam_step(**arguments)
 
 
-def test_too_many_beams_are_refused() -> None:
+def test_options_mean_what_they_mean_on_the_cpu() -> None:
+    """Chosen for them: Triton."""
+    arguments = random_step(torch.float32, random_trie(), normalizer="vocab")
+    prior = torch.arange(random_trie().num_nodes(2), dtype=torch.float32) % 7 / 2
+
+    def step(device: str) -> BeamStepResult:
+        path = torch.arange(24, dtype=torch.int32, device=device).view(3, 8, 1)
+        seeds = torch.tensor([1, -2, 3 << 60], device=device)
+        options = BeamStepOptions(
+            node_prior=prior.to(device),
+            max_children_per_parent=2,
+            sibling_penalty=0.5,
+            gumbel=GumbelNoise(seeds, path, torch.zeros(3, 8, device=device)),
+            beam_widths=torch.tensor([1, 8, 5], dtype=torch.int32, device=device),
+        )
+        return constrained_beam_step(**on_device(arguments, device), options=options)
+
+    got, want = step("cuda"), step("cpu")
+    assert_same(got, want)
+    assert got.perturbed is not None and want.perturbed is not None
+    torch.testing.assert_close(got.perturbed.cpu(), want.perturbed, atol=1e-5, rtol=1e-5)
+
+
+def test_too_many_beams_are_refused_by_name_alone() -> None:
     arguments = on_device(random_step(torch.float32, random_trie(), num_beams=5000), "cuda")
     with pytest.raises(ValueError, match="at most 4096"):
         constrained_beam_step(**arguments, backend="cuda")
+    got, want = (constrained_beam_step(**arguments, backend=own) for own in (None, "triton"))
+    assert_same(got, want)

@@ -67,6 +67,22 @@ def test_a_search_finds_the_same(
     torch.testing.assert_close(got.scores.cpu(), want.scores, atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        osf.SearchOptions(max_children_per_parent=2, sibling_penalty=0.5),
+        osf.SearchOptions(seed=7, max_children_per_parent=3),
+    ],
+    ids=["diverse", "stochastic"],
+)
+def test_options_find_the_same(options: osf.SearchOptions, trie: osf.SidTrie) -> None:
+    cpu, gpu = engines("qwen3", trie)
+    want, got = (one.generate(PROMPTS, num_beams=20, options=options) for one in (cpu, gpu))
+    assert got.stats.graphed == 0
+    assert torch.equal(got.codes.cpu(), want.codes)
+    torch.testing.assert_close(got.scores.cpu(), want.scores, atol=1e-3, rtol=0)
+
+
 def test_a_live_store_is_searched_as_it_changes(tmp_path: Path) -> None:
     with osf.LiveStore.create(tmp_path / "store", random_codes(400, SIZES), SIZES) as store:
         cpu, gpu = engines("qwen3", store)

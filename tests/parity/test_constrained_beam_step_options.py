@@ -24,6 +24,8 @@ from onesearch_fast.ops import (
     GumbelNoise,
     constrained_beam_step,
 )
+from onesearch_fast.ops.constrained_beam_step import OPERATOR
+from onesearch_fast.registry import why_not
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.cases.constrained_beam_step import LEVEL_SIZES, random_trie
 
@@ -146,6 +148,15 @@ def test_options_mean_what_the_reference_means(
     want = constrained_beam_step(**arguments, backend="torch")
     with tier(name):
         assert_same(constrained_beam_step(**arguments, backend="cpu"), want)
+
+
+@pytest.mark.skipif(why_not(OPERATOR, "triton") is not None, reason="no Triton on this CPU")
+@settings(max_examples=40)
+@given(data=st.data())
+def test_options_mean_the_same_in_triton(catalogues: list[Catalogue], data: st.DataObject) -> None:
+    arguments = drawn(data, catalogues)
+    want = constrained_beam_step(**arguments, backend="cpu")
+    assert_same(constrained_beam_step(**arguments, backend="triton"), want)
 
 
 @pytest.mark.parametrize("name", TIERS)

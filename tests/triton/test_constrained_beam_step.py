@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from onesearch_fast.errors import BackendUnavailable
 from onesearch_fast.index.live_store import LiveStore
 from onesearch_fast.index.sid_trie import SidTrie
 from onesearch_fast.ops.constrained_beam_step import (
     BeamStepOptions,
     BeamStepResult,
+    GumbelNoise,
     constrained_beam_step,
 )
 from onesearch_fast.testing.cases.constrained_beam_step import LEVEL_SIZES, random_step, random_trie
@@ -62,19 +62,46 @@ def test_a_live_store(tmp_path: Path, level: int) -> None:
         assert_equal_steps(arguments | {"filter": snapshot.filter(deny=np.arange(1000, 1050))})
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"node_prior": torch.zeros(random_trie().num_nodes(2))},
-        {"max_children_per_parent": 2},
-        {"sibling_penalty": 0.5},
-    ],
-    ids=lambda options: next(iter(options)),
-)
-def test_options_that_reorder_are_refused(options: dict[str, Any]) -> None:
-    arguments = random_step(torch.float32, random_trie())
-    with pytest.raises(BackendUnavailable, match=f"options.{next(iter(options))}: expected none"):
-        constrained_beam_step(**arguments, options=BeamStepOptions(**options), backend="triton")
+def noise(arguments: dict[str, Any]) -> GumbelNoise:
+    generator = torch.Generator().manual_seed(3)
+    batch, beams = arguments["node"].shape
+    path = torch.randint(0, 24, (batch, beams, arguments["level"]), generator=generator)
+    perturbed = -4 * torch.rand(batch, beams, generator=generator)
+    perturbed[0, 1], perturbed[1, 2] = -torch.inf, torch.nan
+    return GumbelNoise(torch.arange(-1, batch - 1) << 60, path.int(), perturbed)
+
+
+def prior() -> torch.Tensor:
+    nodes = random_trie().num_nodes(2)
+    values = torch.arange(nodes, dtype=torch.float32) % 7 / 2
+    values[::5], values[1::11] = -torch.inf, torch.nan
+    return values
+
+
+ALONE: dict[str, dict[str, Any]] = {
+    "node_prior": {"node_prior": prior()},
+    "max_children_per_parent": {"max_children_per_parent": 2},
+    "sibling_penalty": {"sibling_penalty": 0.5},
+    "gumbel": {"gumbel": True},
+    "beam_widths": {"beam_widths": torch.tensor([1, 5, 8], dtype=torch.int32)},
+}
+ALONE["all"] = {name: value for one in ALONE.values() for name, value in one.items()}
+
+
+@pytest.mark.parametrize("num_beams", [8, 1000])
+@pytest.mark.parametrize("name", ALONE)
+def test_options_mean_what_they_mean_on_the_cpu(name: str, num_beams: int) -> None:
+    arguments = random_step(torch.float32, random_trie(), num_beams=num_beams, normalizer="vocab")
+    arguments["logits"] = (2 * arguments["logits"]).round() / 2  # ties among siblings
+    arguments["filter"] = random_trie().filter(allow=np.arange(600) % 4 != 0)
+    chosen = ALONE[name]
+    if "gumbel" in chosen:
+        chosen = chosen | {"gumbel": noise(arguments)}
+    got = assert_equal_steps(arguments | {"options": BeamStepOptions(**chosen)})
+    want = constrained_beam_step(**arguments, options=BeamStepOptions(**chosen), backend="cpu")
+    assert (got.perturbed is None) == (want.perturbed is None)
+    if want.perturbed is not None:
+        torch.testing.assert_close(got.perturbed, want.perturbed, atol=1e-5, rtol=1e-5)
 
 
 def test_repeats_give_the_same_bits() -> None:

@@ -36,3 +36,22 @@ def test_a_search_by_triton_kernels_finds_the_same(model_type: str, normalizer: 
     assert torch.equal(got.codes, want.codes)
     assert torch.equal(got.rank, want.rank)
     torch.testing.assert_close(got.scores, want.scores, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        osf.SearchOptions(max_children_per_parent=2, sibling_penalty=0.5),
+        osf.SearchOptions(seed=7, max_children_per_parent=3),
+    ],
+    ids=["diverse", "stochastic"],
+)
+def test_options_find_the_same(options: osf.SearchOptions) -> None:
+    trie = osf.SidTrie.build(random_codes(400, SIZES, seed=6, skew=0.9), SIZES)
+    settings = {"dtype": "float32", "code_token_offsets": (50, 62, 72, 81)}
+    engine = osf.Engine.from_pretrained(random_model("qwen3", 95), trie, **settings)
+    want = engine.generate(PROMPTS, num_beams=6, options=options)
+    with use_backend("triton"):
+        got = engine.generate(PROMPTS, num_beams=6, options=options)
+    assert torch.equal(got.codes, want.codes)
+    torch.testing.assert_close(got.scores, want.scores, atol=1e-4, rtol=0)

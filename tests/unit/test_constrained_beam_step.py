@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from onesearch_fast import runtime
+from onesearch_fast.errors import BackendUnavailable
 from onesearch_fast.index.sid_trie import SidTrie
-from onesearch_fast.ops import BeamStepResult, constrained_beam_step
+from onesearch_fast.ops import BeamStepOptions, BeamStepResult, constrained_beam_step
+from onesearch_fast.registry import use_backend
 from onesearch_fast.testing.cases.constrained_beam_step import poisoned, random_step, random_trie
 
 BACKENDS = ("cpu", "torch")
@@ -239,3 +242,21 @@ def test_integers_of_numpy_count(backend: str) -> None:
     arguments = step()
     arguments |= {name: np.int64(arguments[name]) for name in ("num_beams", "level")}
     assert torch.equal(constrained_beam_step(**arguments, backend=backend).tokens, plain.tokens)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there it runs: tests/gpu")
+def test_on_a_gpu_triton_is_asked_for_what_cuda_does_not_do() -> None:
+    def asked(num_beams: int, options: BeamStepOptions | None = None) -> str:
+        trie = SidTrie.build(np.zeros((1, 2), dtype=np.int32), (2, 2))
+        with FakeTensorMode(), pytest.raises(BackendUnavailable) as refused:
+            logits = torch.empty(1, 1, 2, device="cuda")
+            node = torch.empty(1, 1, dtype=torch.int32, device="cuda")
+            scores = torch.empty(1, 1, device="cuda")
+            constrained_beam_step(logits, node, scores, trie, num_beams, 0, options=options)
+        return str(refused.value)
+
+    assert "got no name" in asked(4096)
+    assert "got 'triton'" in asked(4097)
+    assert "got 'triton'" in asked(8, BeamStepOptions(sibling_penalty=0.5))
+    with use_backend("cuda"):
+        assert "got 'cuda'" in asked(8, BeamStepOptions(max_children_per_parent=1))

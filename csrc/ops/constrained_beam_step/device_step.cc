@@ -25,7 +25,7 @@ void check_supported(const BeamStepInput& input) {
                         options.sibling_penalty != 0.0f || options.gumbel != nullptr;
   if (!reorders) return;
   check.refuse("options", "beam_widths alone with backend 'cuda'", "options that reorder the beams",
-               "search on the CPU");
+               "use backend='triton'");
 }
 
 }  // namespace

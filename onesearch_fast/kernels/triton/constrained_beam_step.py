@@ -1,7 +1,7 @@
 """`constrained_beam_step` in Triton: a program a beam scores its children, then one select.
 
 Every candidate gets a key of its own, so the largest ones are one set in one order, whoever finds
-them first. The select is torch's, over the keys.
+them first. The select is torch's, over the keys; options that reorder come between the two.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 
 from onesearch_fast import _C
-from onesearch_fast.errors import BackendUnavailable, invalid
 from onesearch_fast.kernels.triton._catalogue import allowed_on, level_on
+from onesearch_fast.kernels.triton._sibling_rules import NO_KEY, select_by_rules
 from onesearch_fast.kernels.triton._support import (
     DEVICE_TYPES,
     DTYPES,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # Elements of a row, edges of a node or survivors of a request that a program holds at a time.
 _BLOCK = 1024
-# Below every key.
-_NO_KEY = -(2**63)
 
 
 @triton.jit
@@ -240,7 +238,6 @@ def constrained_beam_step(
     """Writes the best `num_beams` extensions of each request's beams into `out`."""
     arguments = (logits, node, beam_scores, trie, num_beams, level, normalizer, log_normalizer)
     _C.check_constrained_beam_step(*arguments, filter, options, out)
-    _refuse_unsupported(options)
     batch, beams, codes = logits.shape
     if batch == 0:
         return
@@ -249,7 +246,7 @@ def constrained_beam_step(
     levels = [level_on(one, level, logits.device) for one in catalogues]
     fan_out = max(one.fan_out for one in levels)
     slots = max(beams * fan_out, num_beams + 1)
-    keys = logits.new_full((batch, slots), _NO_KEY, dtype=torch.int64)
+    keys = logits.new_full((batch, slots), NO_KEY, dtype=torch.int64)
     nodes = logits.new_empty((batch, slots), dtype=torch.int32)
     # A launch for all requests in a row that search the same.
     for _, run in groupby(range(batch), lambda i: (id(levels[i]), id(filters[i]))):
@@ -280,6 +277,13 @@ def constrained_beam_step(
             NORMALIZER=normalizer,
             BLOCK=_BLOCK,
         )
+    if options is not None and options.reorders:
+        of_beams = (slice(None), slice(beams * fan_out))
+        shape = (batch, beams, fan_out)
+        select_by_rules(
+            keys[of_beams].view(shape), nodes[of_beams].view(shape), num_beams, options, out
+        )
+        return
     widths = None if options is None else options.beam_widths
     best, slot = keys.topk(num_beams + 1)
     _unpack_beams_kernel[(batch,)](
@@ -303,32 +307,11 @@ def constrained_beam_step(
         *out.node.stride(),
         *out.count.stride(),
         *out.best_dropped.stride(),
-        NO_KEY=_NO_KEY,
+        NO_KEY=NO_KEY,
         BLOCK=_BLOCK,
     )
     if out.perturbed is not None:
         out.perturbed.copy_(out.scores)
-
-
-def _refuse_unsupported(options: BeamStepOptions | None) -> None:
-    if options is None:
-        return
-    ordering = {
-        "node_prior": options.node_prior is not None,
-        "max_children_per_parent": options.max_children_per_parent is not None,
-        "sibling_penalty": options.sibling_penalty != 0,
-        "gumbel": options.gumbel is not None,
-    }
-    for name, given in ordering.items():
-        if given:
-            raise invalid(
-                "constrained_beam_step",
-                f"options.{name}",
-                "none with backend 'triton'",
-                "one",
-                "search on the CPU",
-                BackendUnavailable,
-            )
 
 
 IMPLEMENTATION = Implementation(
