@@ -41,13 +41,14 @@ ENDS = {
     "tests": 215,
     "sanitizer": 215,
     "leaks": 215,
+    "trained": 215,
     "compile": 215,
     "operators": 285,
     "steps": 370,
     "searches": 460,
     "index": 475,
 }
-TOGETHER = ("tests", "sanitizer", "leaks", "compile")
+TOGETHER = ("tests", "sanitizer", "leaks", "trained", "compile")
 # A program that is stopped a little before its stage can still tell how far it came.
 _LAST_WORDS = 6.0
 # Where a toolkit stands that is not on PATH.
@@ -183,6 +184,7 @@ STAGES: dict[str, Stage] = {
     "tests": run_tests,
     "sanitizer": run_sanitizer,
     "leaks": run_leak_tests,
+    "trained": partial(measured_by, "gpu_trained"),
     "compile": compile_kernels,
     "operators": partial(measured_by, "gpu_operators"),
     "steps": partial(measured_by, "gpu_steps"),

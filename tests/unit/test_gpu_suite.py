@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from onesearch_fast.engine.requests import Hit
+
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -45,7 +47,9 @@ def test_every_stage_has_an_end_within_eight_minutes(suite: ModuleType) -> None:
     assert ends[-1] < 8 * 60
 
 
-@pytest.mark.parametrize("module", ["gpu_operators", "gpu_steps", "gpu_index", "gpu_searches"])
+@pytest.mark.parametrize(
+    "module", ["gpu_operators", "gpu_steps", "gpu_index", "gpu_searches", "gpu_trained"]
+)
 def test_every_row_can_be_measured(benchmarks: Any, module: str) -> None:
     """On the CPU, in small: what a GPU is to run once, unattended, holds no slip of the pen."""
     target = benchmarks("gpu_timing").Target(dry=True)
@@ -139,6 +143,20 @@ def test_attention_is_compared_with_the_formula(benchmarks: Any) -> None:
         torch.testing.assert_close(case.ours().float(), case.in_float32(), **tolerance)
     torch.testing.assert_close(alone.folded().float(), alone.in_float32(), **tolerance)
     assert not torch.allclose(whole.in_float32(), alone.in_float32(), **tolerance)
+
+
+def test_rankings_are_compared_at_every_depth(benchmarks: Any) -> None:
+    trained = benchmarks("gpu_trained")
+
+    def hits(ids: str, score: float = 0.0) -> list[Any]:
+        return [Hit(one, score, (), 0) for one in ids]
+
+    assert trained.overlap(hits("abcd"), hits("abcd")) == 1
+    assert trained.overlap(hits("ab"), hits("ba")) == 0.5
+    assert trained.overlap(hits("ab"), hits("a")) == 0.75
+    assert trained.overlap([], []) == 1
+    assert trained.apart(hits("ab"), hits("bc", 0.5)) == 0.5
+    assert trained.apart(hits("ab"), []) == 0
 
 
 def test_without_a_gpu_nothing_is_run(
