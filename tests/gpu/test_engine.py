@@ -83,6 +83,12 @@ def test_options_find_the_same(options: osf.SearchOptions, trie: osf.SidTrie) ->
     torch.testing.assert_close(got.scores.cpu(), want.scores, atol=1e-3, rtol=0)
 
 
+def test_equal_seeds_draw_equal_samples(trie: osf.SidTrie) -> None:
+    want, got = (one.sample(PROMPTS, 5, seed=3) for one in engines("qwen3", trie))
+    assert torch.equal(got.codes.cpu(), want.codes)
+    torch.testing.assert_close(got.log_probs.cpu(), want.log_probs, atol=1e-3, rtol=0)
+
+
 def test_a_live_store_is_searched_as_it_changes(tmp_path: Path) -> None:
     with osf.LiveStore.create(tmp_path / "store", random_codes(400, SIZES), SIZES) as store:
         cpu, gpu = engines("qwen3", store)

@@ -47,11 +47,25 @@ def test_a_search_by_triton_kernels_finds_the_same(model_type: str, normalizer: 
     ids=["diverse", "stochastic"],
 )
 def test_options_find_the_same(options: osf.SearchOptions) -> None:
-    trie = osf.SidTrie.build(random_codes(400, SIZES, seed=6, skew=0.9), SIZES)
-    settings = {"dtype": "float32", "code_token_offsets": (50, 62, 72, 81)}
-    engine = osf.Engine.from_pretrained(random_model("qwen3", 95), trie, **settings)
+    engine = qwen3()
     want = engine.generate(PROMPTS, num_beams=6, options=options)
     with use_backend("triton"):
         got = engine.generate(PROMPTS, num_beams=6, options=options)
     assert torch.equal(got.codes, want.codes)
     torch.testing.assert_close(got.scores, want.scores, atol=1e-4, rtol=0)
+
+
+def test_equal_seeds_draw_equal_samples() -> None:
+    engine = qwen3()
+    want = engine.sample(PROMPTS, 5, seed=3)
+    with use_backend("triton"):
+        got = engine.sample(PROMPTS, 5, seed=3)
+    assert torch.equal(got.codes, want.codes)
+    torch.testing.assert_close(got.log_probs, want.log_probs, atol=1e-4, rtol=0)
+
+
+def qwen3() -> osf.Engine:
+    trie = osf.SidTrie.build(random_codes(400, SIZES, seed=6, skew=0.9), SIZES)
+    return osf.Engine.from_pretrained(
+        random_model("qwen3", 95), trie, dtype="float32", code_token_offsets=(50, 62, 72, 81)
+    )

@@ -1,7 +1,7 @@
 """What options make of a step's candidates: the rules of csrc/ops/constrained_beam_step.
 
 Ranks among siblings need a sort of each beam's children, so all is torch's operations over whole
-tensors: some 60 launches with every option, and no look at the device from the host.
+tensors: some 70 of them for a quota or a penalty, 150 for noise; none has the host wait.
 """
 
 from __future__ import annotations
