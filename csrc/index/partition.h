@@ -55,6 +55,16 @@ struct Partition {
     return first <= last ? NodeRange{first, last} : NodeRange{};
   }
 
+  // What range(part) reads first, and what that leads it to read; `part` < num_parts. Where many
+  // ranges are asked for, all may be on their way before the first is waited for.
+  ONESEARCH_HD const void* first_read(uint32_t part) const {
+    return words == nullptr ? static_cast<const void*>(offsets + part) : words + part / 64;
+  }
+  ONESEARCH_HD const void* second_read(uint32_t part) const {
+    return words == nullptr ? static_cast<const void*>(offsets + part)
+                            : words + words[part / 64].hint;
+  }
+
   // The part that holds `element` < num_elements.
   ONESEARCH_HD uint32_t part_of(uint32_t element) const {
     if (words == nullptr && offsets == nullptr) return element;

@@ -53,12 +53,29 @@ void score(const LogitRow<T>& row, const ChildList& children, uint32_t begin, ui
   }
 }
 
+// Calls apply(part) for the nodes that exist.
+template <class Apply>
+ONESEARCH_INLINE void for_each_part(const Partition& partition, const int32_t* node, int64_t stride,
+                                    int64_t n, Apply apply) {
+  for (int64_t i = 0; i < n; ++i) {
+    const auto part = static_cast<uint32_t>(node[i * stride]);
+    if (part < partition.num_parts) apply(part);
+  }
+}
+
 // The look-ups of different nodes do not wait for one another, so that a thousand of them take
-// little longer than a few.
+// little longer than a few. A look-up branches on what it reads: a wrong guess would keep the next
+// one from being begun, so that memory is asked beforehand (level 2 of 4, 1M items, rows of logits
+// from main memory: 0.93 of the time of a step).
 void find(const SidTrieView& base, int level, const int32_t* node, int64_t stride, int64_t n,
           NodeRange* children) {
   const auto* tokens = static_cast<const uint8_t*>(base.child_token[level]);
   const auto token_bytes = static_cast<int64_t>(base.token_bytes(level));
+  const Partition& partition = base.child_partition[level];
+  for_each_part(partition, node, stride, n,
+                [&](uint32_t part) { __builtin_prefetch(partition.first_read(part)); });
+  for_each_part(partition, node, stride, n,
+                [&](uint32_t part) { __builtin_prefetch(partition.second_read(part)); });
   for (int64_t i = 0; i < n; ++i) {
     children[i] = base.children(level, node[i * stride]);
     __builtin_prefetch(tokens + token_bytes * children[i].begin);

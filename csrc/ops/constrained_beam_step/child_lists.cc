@@ -1,6 +1,15 @@
 #include "ops/constrained_beam_step/child_lists.h"
 
+#include <algorithm>
+
 namespace onesearch {
+namespace {
+
+constexpr int64_t kLine = 64;
+// More of them than lines that a core fetches at once would only wait in its way.
+constexpr int64_t kMostFetched = 2048;
+
+}  // namespace
 
 void ChildLists::find(const CatalogueView& catalogue, int level, const int32_t* node,
                       int64_t stride, int64_t n) {
@@ -22,6 +31,15 @@ ChildList ChildLists::of(uint32_t i) {
   children.size = static_cast<uint32_t>(merged_nodes_.size());
   children.token_bytes = 2;
   return children;
+}
+
+void ChildLists::prefetch(uint32_t i) const {
+  const ChildList children = in_base(in_base_[i]);
+  const auto* tokens = static_cast<const char*>(children.tokens);
+  const int64_t size = int64_t{children.size} * children.token_bytes;
+  for (int64_t at = 0; at < std::min(size, kMostFetched); at += kLine) {
+    __builtin_prefetch(tokens + at);
+  }
 }
 
 ChildList ChildLists::in_base(NodeRange range) const {

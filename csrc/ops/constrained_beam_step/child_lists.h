@@ -18,6 +18,9 @@ class ChildLists {
   // The children of node i; empty for a node that does not exist. Valid until the next call.
   ChildList of(uint32_t i);
 
+  // Begins to fetch the tokens that `of` will give. find() has fetched the first of them.
+  void prefetch(uint32_t i) const;
+
  private:
   ChildList in_base(NodeRange children) const;
   void merge(int64_t overlay_node);
