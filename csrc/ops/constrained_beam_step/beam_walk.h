@@ -61,6 +61,7 @@ class BeamWalk {
       const int64_t beam = order[i];
       const ChildList children = scratch_.lists.of((beam - share.first) / share.step);
       const int64_t next = i + 1 < order.size() ? order[i + 1] : beam;
+      scratch_.lists.prefetch((next - share.first) / share.step);
       if (children.size > 0) visit(beam, children, next);
     }
   }
@@ -137,7 +138,7 @@ class BeamWalk {
     for (uint32_t i = 0; i < passed.size; ++i) {
       const uint32_t child = passed.child[i];
       const uint64_t key = candidate_key(passed.score[i], parent, children.token(child));
-      if (best_.admits(key)) best_.add({key, passed.score[i], children.node(child)});
+      best_.add({key, passed.score[i], children.node(child)});
     }
   }
 

@@ -37,6 +37,12 @@ class SharedThreshold {
   std::atomic<uint64_t> key_{0};
 };
 
+// Candidates in the memory of whoever found them.
+struct CandidateSpan {
+  const Candidate* data;
+  size_t size;
+};
+
 // The greatest keys offered so far, in an unordered buffer of twice their number or more that
 // selection cuts back when it is full: a candidate costs O(1), whatever their number is.
 class BestCandidates {
@@ -48,8 +54,9 @@ class BestCandidates {
     shared_ = shared;
     threshold_ = 0;
     best_dropped_ = -std::numeric_limits<float>::infinity();
-    kept_.clear();
-    kept_.reserve(capacity_);
+    size_ = 0;
+    if (kept_.size() < capacity_) kept_.resize(capacity_);
+    if (rest_.size() < capacity_) rest_.resize(capacity_);
   }
 
   // Keys up to it come too late.
@@ -62,9 +69,12 @@ class BestCandidates {
     return key == 0 ? std::numeric_limits<float>::lowest() : score_of(key);
   }
 
+  // Keeps it if it is admitted. It is written either way: which candidates are good is random, and
+  // a branch on it would cost more than all else here.
   void add(const Candidate& candidate) {
-    kept_.push_back(candidate);
-    if (kept_.size() == capacity_) cut();
+    kept_[size_] = candidate;
+    size_ += admits(candidate.key);
+    if (size_ == capacity_) cut();
   }
 
   // A candidate that is not even offered.
@@ -72,39 +82,78 @@ class BestCandidates {
 
   void add_all(const BestCandidates& other) {
     drop(other.best_dropped_);
-    for (const Candidate& candidate : other.kept_) add(candidate);
+    for (size_t i = 0; i < other.size_; ++i) add(other.kept_[i]);
   }
 
-  // The best `count` or fewer, best first; the others are dropped.
-  const std::vector<Candidate>& finish(size_t count) {
-    const auto better = [](const Candidate& a, const Candidate& b) { return a.key > b.key; };
-    if (kept_.size() > limit_) cut();
-    std::sort(kept_.begin(), kept_.end(), better);
-    for (size_t i = count; i < kept_.size(); ++i) drop(kept_[i].score);
-    kept_.resize(std::min(count, kept_.size()));
-    return kept_;
+  // The best `count` or fewer, best first; the others are dropped. Valid until the next reset.
+  CandidateSpan finish(size_t count) {
+    if (size_ > limit_) cut();
+    std::sort(at(0), at(size_), better);
+    for (size_t i = count; i < size_; ++i) drop(kept_[i].score);
+    size_ = std::min(count, size_);
+    return {kept_.data(), size_};
   }
 
   // The best score of a candidate that was dropped, -inf when there was none.
   float best_dropped() const { return best_dropped_; }
 
  private:
+  // Quickselect that does not branch on keys. kept_[0, first) are greater than the others, which
+  // are greater than kept_[last, size_).
   void cut() {
-    const auto better = [](const Candidate& a, const Candidate& b) { return a.key > b.key; };
-    const auto last = kept_.begin() + static_cast<std::ptrdiff_t>(limit_ - 1);
-    std::nth_element(kept_.begin(), last, kept_.end(), better);
-    threshold_ = last->key;
+    size_t first = 0;
+    size_t last = size_;
+    while (last - first > kFew) {
+      const size_t middle = part(first, last, median_key(first, last));
+      if (middle == first) break;  // equal keys, which only a broken catalogue makes
+      (middle < limit_ ? first : last) = middle;
+    }
+    std::sort(at(first), at(last), better);
+    threshold_ = kept_[limit_ - 1].key;
     shared_->raise(threshold_);
-    for (size_t i = limit_; i < kept_.size(); ++i) drop(kept_[i].score);
-    kept_.resize(limit_);
+    for (size_t i = limit_; i < size_; ++i) drop(kept_[i].score);
+    size_ = limit_;
   }
+
+  uint64_t median_key(size_t first, size_t last) const {
+    const uint64_t a = kept_[first].key;
+    const uint64_t b = kept_[first + (last - first) / 2].key;
+    const uint64_t c = kept_[last - 1].key;
+    return std::max(std::min(a, b), std::min(std::max(a, b), c));
+  }
+
+  // Puts those of kept_[first, last) that surpass `key` before the others; returns their end.
+  size_t part(size_t first, size_t last, uint64_t key) {
+    size_t end = first;
+    size_t rest = 0;
+    for (size_t i = first; i < last; ++i) {
+      const Candidate candidate = kept_[i];
+      const bool surpasses = candidate.key > key;
+      kept_[end] = candidate;
+      rest_[rest] = candidate;
+      end += surpasses;
+      rest += !surpasses;
+    }
+    std::copy_n(rest_.begin(), rest, at(end));
+    return end;
+  }
+
+  std::vector<Candidate>::iterator at(size_t i) {
+    return kept_.begin() + static_cast<std::ptrdiff_t>(i);
+  }
+
+  static bool better(const Candidate& a, const Candidate& b) { return a.key > b.key; }
+
+  static constexpr size_t kFew = 16;
 
   size_t limit_ = 0;
   size_t capacity_ = 0;
   SharedThreshold* shared_ = nullptr;
   uint64_t threshold_ = 0;
   float best_dropped_ = 0.0f;
-  std::vector<Candidate> kept_;
+  size_t size_ = 0;
+  std::vector<Candidate> kept_;  // [0, size_)
+  std::vector<Candidate> rest_;  // of part()
 };
 
 }  // namespace onesearch

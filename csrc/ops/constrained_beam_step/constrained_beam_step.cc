@@ -37,16 +37,15 @@ int64_t width_of(const BeamStepInput& input, int64_t request) {
   return *input.options->beam_widths->at<const int32_t>(request);
 }
 
-void write(const std::vector<Candidate>& best, const BeamStepOutput& output, int64_t request,
-           int64_t num_beams) {
-  const auto count = static_cast<int64_t>(best.size());
+void write(CandidateSpan best, const BeamStepOutput& output, int64_t request, int64_t num_beams) {
+  const auto count = static_cast<int64_t>(best.size);
   for (int64_t i = 0; i < num_beams; ++i) {
     const bool alive = i < count;
-    const uint64_t key = alive ? best[i].key : 0;
-    *output.scores.at<float>(request, i) = alive ? best[i].score : -kInfinity;
+    const uint64_t key = alive ? best.data[i].key : 0;
+    *output.scores.at<float>(request, i) = alive ? best.data[i].score : -kInfinity;
     *output.parent_beam.at<int32_t>(request, i) = alive ? static_cast<int32_t>(parent_of(key)) : -1;
     *output.tokens.at<int32_t>(request, i) = alive ? static_cast<int32_t>(token_of(key)) : -1;
-    *output.node.at<int32_t>(request, i) = alive ? static_cast<int32_t>(best[i].node) : -1;
+    *output.node.at<int32_t>(request, i) = alive ? static_cast<int32_t>(best.data[i].node) : -1;
     if (output.perturbed == nullptr) continue;
     *output.perturbed->at<float>(request, i) = alive ? score_of(key) : -kInfinity;
   }
