@@ -16,14 +16,14 @@ struct BlockCandidates {
   uint32_t* node;    // [capacity]
   uint32_t* moved;   // [2, limit]
   uint32_t* count;   // [kDigits]
-  uint32_t* scalar;  // [4]
+  uint32_t* scalar;  // [kScalars]
   uint32_t capacity;
   uint32_t limit;  // how many are wanted; the next power of two is at most the capacity
 
-  enum Scalar { kSize, kDigit, kLeft, kMoved };
+  enum Scalar { kSize, kDigit, kLeft, kMoved, kBound, kScalars };
 
   static ONESEARCH_HD uint64_t bytes(uint32_t capacity, uint32_t limit) {
-    return uint64_t{capacity} * 12 + uint64_t{limit} * 8 + (kDigits + 4) * 4;
+    return uint64_t{capacity} * 12 + uint64_t{limit} * 8 + (kDigits + kScalars) * 4;
   }
 
   // In `memory`, aligned to 8 bytes, of bytes(capacity, limit).
@@ -42,7 +42,10 @@ class BlockSelect {
  public:
   ONESEARCH_HD BlockSelect(const Block& block, const BlockCandidates& candidates)
       : block_(block), all_(candidates) {
-    if (block_.thread() == 0) all_.scalar[BlockCandidates::kSize] = 0;
+    if (block_.thread() == 0) {
+      all_.scalar[BlockCandidates::kSize] = 0;
+      all_.scalar[BlockCandidates::kBound] = 0;
+    }
     block_.sync();
   }
 
@@ -55,6 +58,12 @@ class BlockSelect {
     all_.key[at] = key;
     all_.node[at] = node;
   }
+
+  // By any thread at any time: the block keeps the largest.
+  ONESEARCH_HD void raise_bound(uint32_t bound) const {
+    block_.raise(&all_.scalar[BlockCandidates::kBound], bound);
+  }
+  ONESEARCH_HD uint32_t bound() const { return all_.scalar[BlockCandidates::kBound]; }
 
   // By all threads: until the next call, `most` more fit. most <= capacity - limit.
   ONESEARCH_HD void make_room(uint32_t most) {

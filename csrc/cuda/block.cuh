@@ -27,6 +27,7 @@ class CudaBlock {
     return together.shfl(first, 0) + together.thread_rank();
   }
   __device__ void increment(uint32_t* count) const { atomicAdd(count, 1u); }
+  __device__ void raise(uint32_t* bound, uint32_t value) const { atomicMax(bound, value); }
 
   __device__ float max_of_lanes(float x) const {
     for (int mask = 16; mask > 0; mask /= 2) {

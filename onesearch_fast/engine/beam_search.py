@@ -84,8 +84,8 @@ class Beams:
     count [batch] int32; entries at or past `count` are -1 and -inf. levels_scored [batch] int32:
     how many levels the model has decided; the others were completed without it. cached_tokens
     [batch] int32, on the CPU: how many tokens of the prompt a cache knew. best_dropped [batch]
-    float32: the best score of a candidate that some level did not keep. perturbed [batch, beam]
-    float32: what noisy beams are ordered by, None without noise.
+    float32: of all levels the largest of `BeamStepResult`'s. perturbed [batch, beam] float32: what
+    noisy beams are ordered by, None without noise.
     """
 
     codes: torch.Tensor

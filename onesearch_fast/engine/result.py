@@ -87,8 +87,9 @@ class GenerateResult:
         """bool [batch]: whether the first `k` SIDs are proven to be the best of all.
 
         Scores only fall from level to level, so they are where every one of them is above the best
-        score that any level dropped; with fewer than `k`, where there are no others. A SID behind
-        logits that are no numbers has no score to be better by. True proves; False proves nothing.
+        score that any level dropped; with fewer than `k`, where there are no others. A beam that is
+        lost to logits that are no numbers counts with its own score, which nothing below it could
+        surpass. True proves; False proves nothing.
         None where there is no such bound: normalizer "none", node priors, noise, an unconstrained
         search.
 

@@ -61,9 +61,9 @@ class BeamStepResult:
             rank.
         count: [batch] int32, how many entries are survivors.
         best_dropped: [batch] float32, the best score of a candidate that did not survive, whatever
-            dropped it; -inf when all did. Scores of log-probabilities only fall from level to
-            level, so final scores above every level's best_dropped are exact: no SID outside the
-            beams can reach them.
+            dropped it, or of a beam whose row is dead; -inf when nothing is lost. Scores of
+            log-probabilities only fall from level to level, so final scores above every level's
+            best_dropped are exact: no SID outside the beams can reach them.
         perturbed: [batch, num_beams] float32 or None, what the beams are ordered by; for
             `GumbelNoise` at the next level.
     """
@@ -226,8 +226,12 @@ def constrained_beam_step(
     Candidates are the children of finite score below which an allowed item lives. The `num_beams`
     largest scores of a request survive, or what `options` make of it; ties go to the lower parent,
     then to the lower token. A request with fewer candidates than beams has a smaller `count`. A
-    beam is dead (no candidates) when its node is -1 or out of range, or its logits hold NaN or
-    +inf; with "vocab", whose caller has read the logits, when its log_normalizer is not finite.
+    beam of node -1, or out of range, has no candidates, nor has one whose score is not finite or
+    whose row is dead: logits that hold NaN or +inf (with "vocab", whose caller has read them, they
+    are not looked at), or a normaliser that is not finite.
+
+        best_dropped = max(score(i, t) of candidates that do not survive,
+                           beam_scores[i] of dead rows below which an allowed item lives)
 
     Args:
         logits: [batch, beam_in, level_sizes[level]] float32, bfloat16 or float16, any strides;

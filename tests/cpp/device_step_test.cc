@@ -52,6 +52,7 @@ void walk(const DeviceBeamStep& step, uint32_t request, uint32_t share) {
     std::copy_n(best.all().key, size, step.lists.key + list * step.limit());
     std::copy_n(best.all().node, size, step.lists.node + list * step.limit());
     step.lists.size[list] = size;
+    step.lists.lost[list] = best.bound();
   });
 }
 
@@ -209,6 +210,7 @@ TEST(a_block_kills_poisoned_rows) {
     run_on_device(&got, {});
     CHECK(got.count == want.count);
     for (size_t i = 0; i < got.scores.size(); ++i) check_close(got.scores[i], want.scores[i]);
+    for (size_t i = 0; i < 2; ++i) check_close(got.best_dropped[i], want.best_dropped[i]);
   }
 }
 

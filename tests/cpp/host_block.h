@@ -69,6 +69,12 @@ class HostBlock {
 
   uint32_t append(uint32_t* size) const { return __atomic_fetch_add(size, 1, __ATOMIC_RELAXED); }
   void increment(uint32_t* count) const { __atomic_fetch_add(count, 1, __ATOMIC_RELAXED); }
+  void raise(uint32_t* bound, uint32_t value) const {
+    uint32_t known = __atomic_load_n(bound, __ATOMIC_RELAXED);
+    while (known < value && !__atomic_compare_exchange_n(bound, &known, value, true,
+                                                         __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+  }
 
   float max_of_lanes(float x) const { return x; }
   float sum_of_lanes(float x) const { return x; }

@@ -299,6 +299,50 @@ def test_what_is_lost_to_logits_that_are_no_numbers_is_not_certified_away(
     assert out.certified(1).tolist() == [False, True, False]  # type: ignore[union-attr]
 
 
+def poisoned_engine(trie: osf.SidTrie, level: int, code: int) -> osf.Engine:
+    """Whose logits are NaN after this code of this level, and sound elsewhere."""
+    broken = random_model("qwen3", VOCAB, tie_word_embeddings=False)
+    with torch.no_grad():
+        broken.get_input_embeddings().weight[OFFSETS[level] + code] = math.nan
+    return osf.Engine.from_pretrained(broken, trie, dtype="float32", code_token_offsets=OFFSETS)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+@pytest.mark.parametrize(("level", "code"), [(0, 0), (0, 1), (0, 5), (1, 0), (1, 2)])
+def test_a_poisoned_beam_is_never_certified_away(
+    engine: osf.Engine, trie: osf.SidTrie, normalizer: str, level: int, code: int
+) -> None:
+    """What is certified is best by the scores that a sound model gives all SIDs."""
+    broken = poisoned_engine(trie, level, code)
+    for prompt in PROMPTS:
+        scores, ranks = brute_force(engine, prompt, normalizer).sort(descending=True)
+        for beams in (3, 40, trie.num_sids):
+            out = broken.generate([prompt], num_beams=beams, normalizer=normalizer)
+            for k in (1, 5, 30):
+                if out.certified(k).all():  # type: ignore[union-attr]
+                    torch.testing.assert_close(out.scores[0, :k], scores[:k], atol=1e-4, rtol=0)
+                    assert set(out.rank[0, :k].tolist()) == set(ranks[:k].tolist())
+
+
+def test_what_scores_above_a_poisoned_beam_is_certified(
+    engine: osf.Engine, trie: osf.SidTrie
+) -> None:
+    """The children of every node share its probability, so a beam's score is the sum below it."""
+    seen = Counter[bool]()
+    codes = torch.from_numpy(trie.codes(np.arange(trie.num_sids)))
+    for code in range(0, SIZES[0], 2):
+        broken, below = poisoned_engine(trie, 0, code), codes[:, 0] == code
+        for prompt in PROMPTS:
+            beam_score = brute_force(engine, prompt, "children")[below].logsumexp(0)
+            out = broken.generate([prompt], num_beams=trie.num_sids, normalizer="children")
+            assert int(out.count[0]) == int((~below).sum())
+            for k in (1, 4, 20):
+                certified = bool(out.certified(k).all())  # type: ignore[union-attr]
+                assert certified == bool(out.scores[0, k - 1] > beam_score)
+                seen[certified] += 1
+    assert min(seen[True], seen[False]) > 5
+
+
 def test_where_nothing_can_be_certified(engine: osf.Engine) -> None:
     prior = SearchOptions(node_priors=[None, None, None])
     assert engine.generate(PROMPTS, num_beams=4, normalizer="none").certified(1) is None

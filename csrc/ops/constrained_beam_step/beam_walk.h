@@ -96,9 +96,16 @@ class BeamWalk {
         input_.normalizer == Normalizer::kLevel || input_.normalizer == Normalizer::kChildren;
     if (sums && !kReadsEveryRow && !can_matter(score, parent)) return;
     const std::optional<ReadRow<T>> row = rows_.read(beam, children, next);
+    if (!row) return lose(beam, score);
     // Rounding is monotone, so no child's score exceeds that of the row's maximum.
-    if (!row || !can_matter(score + (row->maximum - row->normalizer), parent)) return;
+    if (!can_matter(score + (row->maximum - row->normalizer), parent)) return;
     offer(*row, {score, row->normalizer}, children, parent);
+  }
+
+  // A dead row: what lies below scores at most what its beam does, where scores fall at all.
+  void lose(int64_t beam, float score) {
+    const int32_t node = *input_.node.at<const int32_t>(request_, beam);
+    if (allowed_.is_everything() || allowed_.any(input_.level, node)) best_.drop(score);
   }
 
   // Whether a candidate of at most this score can still survive or be the best that does not.

@@ -29,7 +29,10 @@ __global__ void __launch_bounds__(kStepThreads, 1)
     step.lists.key[list * step.limit() + i] = best.all().key[i];
     step.lists.node[list * step.limit() + i] = best.all().node[i];
   }
-  if (threadIdx.x == 0) step.lists.size[list] = size;
+  if (threadIdx.x == 0) {
+    step.lists.size[list] = size;
+    step.lists.lost[list] = best.bound();
+  }
 #if __CUDA_ARCH__ >= 900
   cudaTriggerProgrammaticLaunchCompletion();
 #endif
@@ -72,7 +75,8 @@ __global__ void __launch_bounds__(kStepThreads, 1)
       const BlockCandidates& own = best.all();
       const uint32_t* scalar = cluster.map_shared_rank(own.scalar, share);
       return ShareList{cluster.map_shared_rank(own.key, share),
-                       cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize]};
+                       cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize],
+                       scalar[BlockCandidates::kBound]};
     };
     request.merge(1, list_of, &best);
     request.write(&best);

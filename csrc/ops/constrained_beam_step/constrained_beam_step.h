@@ -74,12 +74,13 @@ struct BeamStepOutput {
   TensorView tokens;        // [batch, num_beams] int32
   TensorView node;          // [batch, num_beams] int32, nodes of level + 1
   TensorView count;         // [batch] int32
-  TensorView best_dropped;  // [batch] float32, the best score of a candidate that did not survive
+  TensorView best_dropped;  // [batch] float32, the best score of a candidate that did not survive,
+                            // or of a beam whose row is dead and below which an allowed item lives
   const TensorView* perturbed = nullptr;  // [batch, num_beams] float32, the keys; with noise only
 };
 
-// A row that holds NaN or +inf is dead; with kVocab, whose caller has read the row, a beam whose
-// log_normalizer is not finite. In a build with ONESEARCH_CHECKED, NaN and +inf in either are
+// A row is dead that holds NaN or +inf (with kVocab, whose caller has read it, it is not looked at)
+// or whose normaliser is not finite. In a build with ONESEARCH_CHECKED, NaN and +inf in either are
 // InvalidArgument. The same bits for a request, whatever its neighbours in the batch and the number
 // of threads. Cost: one read of the logits of beams that can still contribute (none with kVocab),
 // then the children of those beams.

@@ -84,7 +84,7 @@ void plan_shares(uint32_t num_sms, bool has_clusters, DeviceBeamStep* step) {
 uint64_t list_bytes(const DeviceBeamStep& step) {
   if (step.cluster) return 0;
   const uint64_t lists = uint64_t{step.batch} * step.shares;
-  return lists * (step.limit() * 12 + 4);
+  return lists * (step.limit() * 12 + 8);
 }
 
 void place_lists(void* memory, DeviceBeamStep* step) {
@@ -92,6 +92,7 @@ void place_lists(void* memory, DeviceBeamStep* step) {
   step->lists.key = static_cast<uint64_t*>(memory);
   step->lists.node = reinterpret_cast<uint32_t*>(step->lists.key + lists * step->limit());
   step->lists.size = step->lists.node + lists * step->limit();
+  step->lists.lost = step->lists.size + lists;
 }
 
 }  // namespace onesearch

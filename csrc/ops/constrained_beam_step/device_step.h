@@ -40,6 +40,7 @@ struct ShareLists {
   uint64_t* key = nullptr;   // [batch, shares, num_beams + 1]
   uint32_t* node = nullptr;  // [batch, shares, num_beams + 1]
   uint32_t* size = nullptr;  // [batch, shares]
+  uint32_t* lost = nullptr;  // [batch, shares] ordered bits of the best dead row's beam score, or 0
 };
 
 // One of them, wherever it lies.
@@ -47,6 +48,7 @@ struct ShareList {
   const uint64_t* key;
   const uint32_t* node;
   uint32_t size;
+  uint32_t lost;
 
   // 0, which is no key, past the end.
   ONESEARCH_HD uint64_t key_at(uint32_t i) const { return i < size ? key[i] : 0; }
@@ -89,7 +91,7 @@ struct DeviceBeamStep {
 
   ONESEARCH_HD ShareList list(uint32_t request, uint32_t share) const {
     const int64_t at = int64_t{request} * shares + share;
-    return {lists.key + at * limit(), lists.node + at * limit(), lists.size[at]};
+    return {lists.key + at * limit(), lists.node + at * limit(), lists.size[at], lists.lost[at]};
   }
 };
 
@@ -182,14 +184,14 @@ class BlockStep {
     const uint32_t chunk = step_.offered / block_.warps();
     const uint32_t begin = block_.warp() % ways * chunk;
     uint32_t beam = share + block_.warp() / ways * step_.shares;
-    Row row = read(beam);
+    Row row = read(beam, best);
     uint32_t offered = begin;
     bool busy = true;
     while (block_.any(busy)) {
       best->make_room(step_.offered);
       while (offered >= row.size && beam < step_.beams) {
         beam += block_.warps() / ways * step_.shares;
-        row = read(beam);
+        row = read(beam, best);
         offered = begin;
       }
       offer(row, beam, offered, chunk, best);
@@ -203,6 +205,10 @@ class BlockStep {
   ONESEARCH_HD void merge(uint32_t first, const ListOf& list_of, BlockSelect<Block>* best) const {
     const uint32_t limit = step_.limit();
     const uint32_t total = (step_.shares - first) * limit;
+    for (uint32_t share = first + block_.thread(); share < step_.shares;
+         share += block_.threads()) {
+      best->raise_bound(list_of(share).lost);
+    }
     for (uint32_t begin = 0; begin < total; begin += step_.offered) {
       best->make_room(step_.offered);
       const uint32_t left = total - begin;
@@ -240,12 +246,15 @@ class BlockStep {
     }
     if (block_.thread() != 0) return;
     step_.count[request_ * step_.count_stride] = static_cast<int32_t>(count);
+    const uint64_t lost = uint64_t{best->bound()} << 32;
+    const uint64_t next = count < size ? all.key[count] : 0;
+    const uint64_t dropped = next > lost ? next : lost;
     step_.best_dropped[request_ * step_.best_dropped_stride] =
-        count < size ? score_of(all.key[count]) : RunningSum::minus_infinity();
+        dropped == 0 ? RunningSum::minus_infinity() : score_of(dropped);
   }
 
  private:
-  // A beam's row and children; size 0 for a dead beam.
+  // A beam's row and children; size 0 where there are none to offer.
   struct Row {
     const T* logits;
     float beam_score;
@@ -266,7 +275,7 @@ class BlockStep {
     return to_float(row[token * step_.logits_strides[2]]);
   }
 
-  ONESEARCH_HD Row read(uint32_t beam) const {
+  ONESEARCH_HD Row read(uint32_t beam, BlockSelect<Block>* best) const {
     const bool exists = beam < step_.beams;
     const int64_t node = exists ? *step_.node.at(request_, beam) : -1;
     Row row{static_cast<const T*>(step_.logits) + request_ * step_.logits_strides[0] +
@@ -275,7 +284,11 @@ class BlockStep {
             ChildUnion(catalogue_, step_.level, node), 0};
     if (row.children.size() == 0 || !is_finite(row.beam_score)) return row;
     row.normalizer = normalizer_of(row, beam);
-    row.size = is_finite(row.normalizer) ? row.children.size() : 0;
+    if (is_finite(row.normalizer)) {
+      row.size = row.children.size();
+    } else if (allowed_.is_everything() || allowed_.any(step_.level, node)) {
+      best->raise_bound(ordered_bits(row.beam_score));  // no candidate below it scores more
+    }
     return row;
   }
 

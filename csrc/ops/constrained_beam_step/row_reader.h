@@ -52,7 +52,7 @@ class RowReader {
     const LogitRow<T> row{contiguous(beam), static_cast<uint32_t>(input_.logits.shape[2])};
     const LogSumExp sums = read_all(row, next);
     if (kReadsEveryRow && sums.poisoned) reject("logits", beam);
-    if (sums.poisoned || sums.maximum == -kInfinity) return std::nullopt;
+    if (sums.poisoned) return std::nullopt;
     const float normalizer = normalizer_of(beam, row, sums.value, children);
     const bool poisoned = std::isnan(normalizer) || normalizer == kInfinity;
     if (kReadsEveryRow && poisoned) reject("log_normalizer", beam);

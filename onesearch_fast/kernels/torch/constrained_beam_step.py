@@ -52,21 +52,29 @@ def constrained_beam_step(
     for request in range(logits.shape[0]):
         own_trie = trie[request] if isinstance(trie, Sequence) else trie
         own_filter = filter[request] if isinstance(filter, Sequence) else filter
-        candidates = [_NONE]
+        candidates, lost = [_NONE], -math.inf
         for beam in range(logits.shape[1]):
+            beam_score = beam_scores[request, beam]
+            if not _is_alive(options, request, beam, beam_score):
+                continue
             token, child = _children(own_trie, level, int(node[request, beam]))
             row = logits[request, beam].float()
             given = None if log_normalizer is None else log_normalizer[request, beam]
             log_z = _log_normalizer(normalizer, row, token, given)
-            score = beam_scores[request, beam] + (row[token] - log_z)
-            kept = score.isfinite() & _allowed(own_filter, level + 1, child)
+            allowed = _allowed(own_filter, level + 1, child)
+            if allowed.any() and not log_z.isfinite():
+                lost = max(lost, float(beam_score))
+            score = beam_score + (row[token] - log_z)
+            kept = score.isfinite() & allowed
             siblings = (score[kept], token[kept], child[kept])
             candidates.append(_by_rules(options, request, beam, *siblings))
         joined = _Candidates(*(torch.cat(parts) for parts in zip(*candidates, strict=True)))
-        _write(joined, _width(options, request, num_beams), request, out)
+        _write(joined, lost, _width(options, request, num_beams), request, out)
 
 
-def _write(candidates: _Candidates, width: int, request: int, out: BeamStepResult) -> None:
+def _write(
+    candidates: _Candidates, lost: float, width: int, request: int, out: BeamStepResult
+) -> None:
     # They stand in (parent, token) order, which a stable sort keeps among equal keys.
     order = candidates.key.argsort(descending=True, stable=True)
     best = order[candidates.eligible[order]][:width]
@@ -85,14 +93,20 @@ def _write(candidates: _Candidates, width: int, request: int, out: BeamStepResul
     out.count[request] = count
     dropped = torch.ones(len(order), dtype=torch.bool)
     dropped[best] = False
-    left = candidates.score[dropped]
-    out.best_dropped[request] = left.max() if len(left) else -math.inf
+    out.best_dropped[request] = max([lost, *candidates.score[dropped].tolist()])
 
 
 def _width(options: BeamStepOptions | None, request: int, num_beams: int) -> int:
     if options is None or options.beam_widths is None:
         return num_beams
     return int(options.beam_widths[request])
+
+
+def _is_alive(
+    options: BeamStepOptions | None, request: int, beam: int, score: torch.Tensor
+) -> bool:
+    noise = None if options is None else options.gumbel
+    return math.isfinite(score) and (noise is None or math.isfinite(noise.perturbed[request, beam]))
 
 
 def _by_rules(
@@ -114,8 +128,6 @@ def _by_rules(
     score, weight, token, node = score[finite], weight[finite], token[finite], node[finite]
     if options is not None and options.gumbel is not None:
         parent = float(options.gumbel.perturbed[request, beam])
-        if not math.isfinite(parent):
-            return _NONE
         seed = int(options.gumbel.seeds[request])
         path = options.gumbel.path[request, beam].tolist()
         weight = _condition(weight.double() + _gumbel(seed, path, token), parent).float()

@@ -29,6 +29,7 @@ _LOW = 0xFFFFFFFF
 def select_by_rules(
     keys: torch.Tensor,
     nodes: torch.Tensor,
+    lost: torch.Tensor,
     num_beams: int,
     options: BeamStepOptions,
     out: BeamStepResult,
@@ -38,6 +39,7 @@ def select_by_rules(
     Args:
         keys: [batch, beam_in, fan_out] int64, children of a beam by token; NO_KEY for none.
         nodes: int32, where each leads to; anything where there is none.
+        lost: [batch, beam_in] float32, scores of beams whose rows are dead; -inf for others.
 
     Cost: about 100 bytes of memory a slot at a time, two sorts of each beam's slots.
     """
@@ -47,7 +49,9 @@ def select_by_rules(
     weight = _weights(score, alive, nodes, options)
     alive &= weight.isfinite()
     if options.gumbel is not None:
-        alive &= options.gumbel.perturbed.isfinite().unsqueeze(2)
+        heard = options.gumbel.perturbed.isfinite()
+        lost = torch.where(heard, lost, -math.inf)
+        alive &= heard.unsqueeze(2)
         weight = _perturbed(weight, alive, _tokens(keys), options.gumbel)
     most = options.max_children_per_parent
     eligible = alive if most is None else alive & (_ranks(weight, alive) < most)
@@ -71,7 +75,8 @@ def select_by_rules(
     out.count.copy_(kept.sum(1))
     survives = torch.zeros_like(ordered, dtype=torch.bool).scatter_(1, slot, kept)
     dropped = alive.flatten(1) & ~survives
-    out.best_dropped.copy_(torch.where(dropped, score.flatten(1), -math.inf).amax(1))
+    best_dropped = torch.where(dropped, score.flatten(1), -math.inf).amax(1)
+    out.best_dropped.copy_(best_dropped.maximum(lost.amax(1)))
 
 
 def _weights(

@@ -6,6 +6,7 @@ them first. The select is torch's, over the keys; options that reorder come betw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -85,9 +86,11 @@ def _constrained_beam_step_kernel(
     first_edge_ptr,
     token_ptr,
     child_ptr,
+    reaching_ptr,
     allowed_ptr,
     key_ptr,
     node_of_key_ptr,
+    lost_ptr,
     beams,
     num_nodes,
     codes,
@@ -105,7 +108,10 @@ def _constrained_beam_step_kernel(
     NORMALIZER: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Writes the keys of a beam's candidates, and the nodes they lead to, to its own slots."""
+    """Writes the keys of a beam's candidates, and the nodes they lead to, to its own slots.
+
+    What is `lost` is the score of a beam whose row is dead: what lies below scores no more.
+    """
     # One axis, the only one of a grid that goes beyond 65,535.
     request = (tl.program_id(0) // beams).to(tl.int64)
     beam = (tl.program_id(0) % beams).to(tl.int64)
@@ -123,18 +129,22 @@ def _constrained_beam_step_kernel(
     else:
         # NaN and +inf anywhere in the row kill the beam, whatever it is normalised by.
         log_z = log_sum_exp_of_row(row_ptr, codes, stride_logits_code, BLOCK)
-        if (log_z != log_z) | (log_z == float("inf")):
-            return
-        if NORMALIZER == "children":
-            log_z = _log_sum_exp_of_edges(
-                row_ptr, token_ptr, first, last, stride_logits_code, BLOCK
-            )
-        if NORMALIZER == "none":
-            log_z = 0.0
-    if not _is_finite(log_z):
-        return
+        if (log_z == log_z) & (log_z != float("inf")):
+            if NORMALIZER == "children":
+                log_z = _log_sum_exp_of_edges(
+                    row_ptr, token_ptr, first, last, stride_logits_code, BLOCK
+                )
+            if NORMALIZER == "none":
+                log_z = 0.0
     at = request * stride_beam_scores_batch + beam * stride_beam_scores_beam
     beam_score = tl.load(beam_scores_ptr + at)
+    if not _is_finite(log_z):
+        lost = beam_score
+        if reaching_ptr is not None:
+            lost = tl.where(tl.load(reaching_ptr + node) != 0, lost, float("-inf"))
+        if _is_finite(lost):
+            tl.store(lost_ptr + request * beams + beam, lost)
+        return
     slot = request * stride_key_batch + beam * fan_out - first
     lanes = tl.arange(0, BLOCK)
     for begin in range(first, last, BLOCK):
@@ -153,7 +163,7 @@ def _constrained_beam_step_kernel(
 
 @triton.jit(
     do_not_specialize=(
-        *("num_beams", "stride_key_batch", "stride_node_of_key_batch"),
+        *("beams", "num_beams", "stride_key_batch", "stride_node_of_key_batch"),
         *("stride_scores_batch", "stride_parent_beam_batch"),
         *("stride_tokens_batch", "stride_node_batch"),
     )
@@ -163,12 +173,14 @@ def _unpack_beams_kernel(
     slot_ptr,
     node_of_key_ptr,
     beam_widths_ptr,
+    lost_ptr,
     scores_ptr,
     parent_beam_ptr,
     tokens_ptr,
     node_ptr,
     count_ptr,
     best_dropped_ptr,
+    beams,
     num_beams,
     stride_key_batch,
     stride_node_of_key_batch,
@@ -219,6 +231,10 @@ def _unpack_beams_kernel(
     tl.store(count_ptr + request * stride_count_batch, tl.sum(count, axis=0))
     next_key = tl.load(key_ptr + width)
     dropped = tl.where(next_key == NO_KEY, float("-inf"), _score_of(next_key))
+    for begin in range(0, beams, BLOCK):
+        beam = begin + lanes
+        lost = tl.load(lost_ptr + request * beams + beam, mask=beam < beams, other=float("-inf"))
+        dropped = tl.maximum(dropped, tl.max(lost, axis=0))
     tl.store(best_dropped_ptr + request * stride_best_dropped_batch, dropped)
 
 
@@ -248,6 +264,7 @@ def constrained_beam_step(
     slots = max(beams * fan_out, num_beams + 1)
     keys = logits.new_full((batch, slots), NO_KEY, dtype=torch.int64)
     nodes = logits.new_empty((batch, slots), dtype=torch.int32)
+    lost = logits.new_full((batch, beams), -math.inf, dtype=torch.float32)
     # A launch for all requests in a row that search the same.
     for _, run in groupby(range(batch), lambda i: (id(levels[i]), id(filters[i]))):
         first, *others = run
@@ -262,9 +279,11 @@ def constrained_beam_step(
             of_level.first_edge,
             of_level.token,
             of_level.child,
+            None if own_filter is None else allowed_on(own_filter, level, logits.device),
             None if own_filter is None else allowed_on(own_filter, level + 1, logits.device),
             keys[part],
             nodes[part],
+            lost[part],
             beams,
             len(of_level.first_edge) - 1,
             codes,
@@ -281,7 +300,7 @@ def constrained_beam_step(
         of_beams = (slice(None), slice(beams * fan_out))
         shape = (batch, beams, fan_out)
         select_by_rules(
-            keys[of_beams].view(shape), nodes[of_beams].view(shape), num_beams, options, out
+            keys[of_beams].view(shape), nodes[of_beams].view(shape), lost, num_beams, options, out
         )
         return
     widths = None if options is None else options.beam_widths
@@ -291,12 +310,14 @@ def constrained_beam_step(
         slot,
         nodes,
         widths,
+        lost,
         out.scores,
         out.parent_beam,
         out.tokens,
         out.node,
         out.count,
         out.best_dropped,
+        beams,
         num_beams,
         num_beams + 1,
         slots,

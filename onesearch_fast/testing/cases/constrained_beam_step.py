@@ -113,6 +113,25 @@ def _poison_beam_scores(arguments: Arguments) -> None:
     arguments["beam_scores"][1] = -INF
 
 
+def _poison_ranked_beams(arguments: Arguments) -> None:
+    """Dead rows: of the best beam, of the worst, and of beams that lose nothing thereby."""
+    scores, node = arguments["beam_scores"], arguments["node"]
+    dead = torch.zeros(scores.shape, dtype=torch.bool)
+    dead[0, scores[0].argmax()] = True
+    dead[1, scores[1].argmin()] = True
+    dead[2, :4] = True
+    scores[2, :2] = torch.tensor([-INF, NAN])
+    node[2, 2:4] = torch.tensor([-1, arguments["trie"].num_nodes(arguments["level"])])
+    arguments["logits"][dead] = NAN
+    if "log_normalizer" in arguments:
+        arguments["log_normalizer"][dead] = NAN
+
+
+def _poison_rows_and_filter(arguments: Arguments) -> None:
+    _poison_ranked_beams(arguments)
+    arguments["filter"] = _almost_nothing(arguments["trie"])
+
+
 def _poison_log_normalizer(arguments: Arguments) -> None:
     arguments["log_normalizer"][0, :3] = torch.tensor([NAN, INF, -INF])
     arguments["log_normalizer"][1] = NAN
@@ -238,6 +257,9 @@ CASES = (
     *_of_normalizers("poisoned_logits", _poison_logits, num_beams=60),
     *_of_normalizers("only_one_finite", _only_one_finite, num_beams=60),
     *_of_normalizers("poisoned_beam_scores", _poison_beam_scores),
+    *_of_normalizers("poisoned_ranked_beams", _poison_ranked_beams),
+    *_of_normalizers("poisoned_ranked_beams-few", _poison_ranked_beams, num_beams=2),
+    *_of_normalizers("poisoned_ranked_beams-filter", _poison_rows_and_filter, num_beams=30),
     Case("poisoned_log_normalizer", _altered(_poison_log_normalizer, normalizer="vocab")),
     *_of_normalizers("large_values", _enlarge),
     Case("overflow", _altered(_overflow, normalizer="none", num_beams=60)),
@@ -261,6 +283,7 @@ def poisoned(arguments: Arguments) -> BeamStepResult:
     """Memory for the result in which nothing looks right, so that every entry must be written."""
     result = BeamStepResult.empty(arguments["logits"].shape[0], arguments["num_beams"])
     result.scores.fill_(NAN)
+    result.best_dropped.fill_(NAN)
     for ids in (result.parent_beam, result.tokens, result.node, result.count):
         ids.fill_(0x5EED)
     return result
@@ -275,7 +298,7 @@ def check(arguments: Arguments, got: BeamStepResult, tolerance: Tolerance) -> No
     that node and, within tolerance, that score.
     """
     exact = arguments["normalizer"] in ("none", "vocab")
-    ranking = _rank_all(arguments)
+    ranking, lost = _rank_all(arguments)
     for request, candidates in enumerate(ranking):
         count = min(len(candidates), arguments["num_beams"])
         if int(got.count[request]) != count:
@@ -286,6 +309,9 @@ def check(arguments: Arguments, got: BeamStepResult, tolerance: Tolerance) -> No
         _check_scores(survivors, candidates, tolerance)
         _check_order(survivors)
         _check_padding(got, request, count)
+        dropped = [candidate.score for candidate in candidates[count:]]
+        want = max([float(lost[request]), *dropped])
+        assert_close(got.best_dropped[request], torch.tensor(want), tolerance, "best_dropped")
 
 
 class _Survivor(NamedTuple):
@@ -301,12 +327,14 @@ def _survivors(result: BeamStepResult, request: int, count: int) -> list[_Surviv
     return [_Survivor(*row) for row in rows]
 
 
-def _rank_all(arguments: Arguments) -> list[list[_Survivor]]:
-    """Every candidate of each request, best first, by the reference."""
-    batch, beam_in, codes = arguments["logits"].shape
+def _rank_all(arguments: Arguments) -> tuple[list[list[_Survivor]], torch.Tensor]:
+    """Every candidate of each request, best first, and what dead rows lose, by the reference."""
+    _, beam_in, codes = arguments["logits"].shape
     everything = arguments | {"num_beams": min(beam_in * codes, MAX_BEAMS), "backend": REFERENCE}
     ranking = constrained_beam_step(**everything)
-    return [_survivors(ranking, request, int(ranking.count[request])) for request in range(batch)]
+    counts = ranking.count.tolist()
+    ranked = [_survivors(ranking, request, count) for request, count in enumerate(counts)]
+    return ranked, ranking.best_dropped
 
 
 def _check_scores(
