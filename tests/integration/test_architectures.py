@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -41,12 +43,15 @@ def engine(model: torch.nn.Module, trie: osf.SidTrie) -> osf.Engine:
 
 
 def make_engine(
-    model: torch.nn.Module, trie: osf.SidTrie, deterministic: bool = False
+    model: torch.nn.Module,
+    trie: osf.SidTrie,
+    deterministic: bool = False,
+    dtype: str = "float32",
 ) -> osf.Engine:
     return osf.Engine.from_pretrained(
         model,
         trie,
-        dtype="float32",
+        dtype=dtype,
         code_token_offsets=OFFSETS,
         deterministic=deterministic,
     )
@@ -115,6 +120,37 @@ def test_filtered_beams_are_the_unfiltered_ones_filtered_afterwards(
     for row, filtered in enumerate([True, False, True, False]):
         expected = free.rank[row][kept[row]] if filtered else free.rank[row]
         assert torch.equal(out.rank[row, : int(out.count[row])], expected)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_beam_that_is_no_numbers_spoils_no_other(
+    model: torch.nn.Module,
+    trie: osf.SidTrie,
+    dtype: str,
+    value: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others find what they find else: no row of any layer reads another's."""
+    engine, code = make_engine(model, trie, dtype=dtype), 1
+    expected = engine.generate(PROMPTS, num_beams=trie.num_sids)
+    decoder = engine._space.model
+    embed = decoder.embed
+
+    def broken(tokens: torch.Tensor) -> torch.Tensor:
+        chosen = tokens == OFFSETS[0] + code
+        return embed(tokens).masked_fill(chosen.unsqueeze(-1), value)
+
+    monkeypatch.setattr(decoder, "embed", broken)
+    out = engine.generate(PROMPTS, num_beams=trie.num_sids)
+    kept = torch.from_numpy(trie.codes(np.arange(trie.num_sids))[:, 0] != code)
+    count = int(kept.sum())
+    assert out.count.tolist() == [count] * len(PROMPTS) and 0 < count < trie.num_sids
+    for row in range(len(PROMPTS)):
+        others = kept[expected.rank[row]]
+        assert torch.equal(out.rank[row, :count], expected.rank[row][others])
+        scores = expected.scores[row][others]
+        torch.testing.assert_close(out.scores[row, :count], scores, **TOLERANCE)
 
 
 def test_updated_weights_are_those_of_a_new_engine(
