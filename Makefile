@@ -11,7 +11,7 @@ BUILD_STAMP := $(VENV)/.stamp-build
 TRITON_STAMP := $(VENV)/.stamp-triton
 NATIVE_SOURCES := $(shell find csrc python -type f 2>/dev/null) CMakeLists.txt pyproject.toml
 
-.PHONY: demo test env lint format typecheck cpp-test sanitize triton triton-values triton-code wheel bench clean
+.PHONY: demo test stress env lint format typecheck cpp-test sanitize triton triton-values triton-code wheel bench clean
 
 env: $(BUILD_STAMP)
 
@@ -32,6 +32,10 @@ demo: env
 
 test: env
 	$(BIN)/pytest
+
+# 32 threads search for a minute, and find what one finds, without growth of memory.
+stress: env
+	ONESEARCH_STRESS_SECONDS=60 $(BIN)/pytest tests/unit/test_engine_threads.py
 
 lint: env
 	$(BIN)/ruff check .
