@@ -178,6 +178,29 @@ def test_each_request_keeps_to_its_own_filter(engine: osf.Engine, trie: osf.SidT
     assert one.count.max() <= 3 and one.item_ids(9)[1].tolist() == [3] * 4
 
 
+@pytest.mark.parametrize("normalizer", ["level", "children", "none", "vocab"])
+def test_a_filter_of_one_item_leaves_its_hit(
+    engine: osf.Engine, trie: osf.SidTrie, normalizer: str
+) -> None:
+    every = torch.from_numpy(trie.codes(np.arange(trie.num_sids)))
+    scores = engine.score(PROMPTS, every.expand(len(PROMPTS), -1, -1), normalizer)
+    for item in (0, 77, NUM_ITEMS - 1):
+        one = trie.filter(allow=[item])
+        rank = int(one.rank_allowed().nonzero()[0][0])
+        out = engine.generate(PROMPTS, num_beams=5, filter=one, normalizer=normalizer)
+        assert out.count.tolist() == [1] * 4 and (out.rank[:, 0] == rank).all()
+        torch.testing.assert_close(out.scores[:, 0], scores[:, rank], atol=1e-4, rtol=0)
+        ids, counts = out.item_ids(3)
+        assert counts.tolist() == [1] * 4 and (ids[:, 0] == item).all()
+
+
+def test_a_catalogue_of_one_item_is_found_whole() -> None:
+    engine = make_engine(osf.SidTrie.build([[3, 1, 4, 1]], SIZES, item_ids=[2**40]))
+    out = engine.generate(PROMPTS, num_beams=50)
+    assert out.count.tolist() == [1] * 4 and out.codes[:, 0].tolist() == [[3, 1, 4, 1]] * 4
+    assert (out.item_ids(2)[0] == torch.tensor([2**40, -1])).all()
+
+
 def test_conditions_are_filters(trie: osf.SidTrie) -> None:
     price = np.arange(NUM_ITEMS) * 0.5
     columns = osf.ItemColumns.build(trie, {"price": price, "new": np.arange(NUM_ITEMS) % 3 == 0})
@@ -236,6 +259,22 @@ def test_weights_that_are_not_numbers_give_no_beams(trie: osf.SidTrie, value: fl
         assert not empty.dead.any()
     plain = engine.generate(PROMPTS, num_beams=5, constrained=False)
     assert plain.count.tolist() == [0] * 4 and (plain.codes == -1).all()
+
+
+def test_a_prompt_that_is_no_numbers_spoils_no_other(trie: osf.SidTrie) -> None:
+    module = random_model("qwen3", VOCAB)
+    engine = osf.Engine.from_pretrained(
+        module, trie, dtype="float32", code_token_offsets=OFFSETS, prefix_cache_bytes=1 << 20
+    )
+    sound = module.get_input_embeddings()(torch.arange(2 * 40).view(2, 40)).detach()
+    expected = engine.generate(prompt_embeds=sound, num_beams=9)
+    broken = sound.clone()
+    broken[0, 3] = math.nan
+    out = engine.generate(prompt_embeds=broken, num_beams=9)
+    assert out.dead.tolist() == [True, False] and not bool(out.certified(1)[0])  # type: ignore[index]
+    torch.testing.assert_close(out.scores[1], expected.scores[1], atol=1e-4, rtol=0)
+    again = engine.generate(prompt_embeds=sound, num_beams=9)
+    torch.testing.assert_close(again.scores, expected.scores, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
