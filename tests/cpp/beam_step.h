@@ -255,6 +255,24 @@ inline std::vector<Candidate64> brute_force(const Step& step, int64_t request) {
   return all;
 }
 
+// The best score of a beam above an allowed item whose logits leave no finite normaliser.
+inline double best_of_dead_rows(const Step& step, int64_t request) {
+  const SidTrieView& trie = step.catalogue.base;
+  const CatalogueFilterView* const filter = step.input.filters.of(request);
+  const int level = step.input.level;
+  const int64_t size = trie.level_sizes[level];
+  double best = -std::numeric_limits<double>::infinity();
+  for (int64_t row = request * step.beams; row < (request + 1) * step.beams; ++row) {
+    const NodeRange children = trie.children(level, step.node[row]);
+    const auto first = step.logits.begin() + row * size;
+    const double normalizer = normalizer_of(step, row, {first, first + size}, children);
+    if (children.size() == 0 || std::isfinite(normalizer)) continue;
+    if (filter != nullptr && !filter->base.any(trie.item_range(level, step.node[row]))) continue;
+    best = std::max<double>(best, step.beam_scores[row]);
+  }
+  return best;
+}
+
 inline bool near(double a, double b) {
   return a == b || std::abs(a - b) < 2e-5 + 1e-6 * std::abs(b);
 }
@@ -267,7 +285,7 @@ inline void check_step(const Step& step) {
     const int64_t width =
         narrowed ? *options->beam_widths->at<const int32_t>(request) : step.num_beams;
     int64_t count = 0;
-    double best_dropped = -std::numeric_limits<double>::infinity();
+    double best_dropped = best_of_dead_rows(step, request);
     for (const Candidate64& expected : brute_force(step, request)) {
       if (!expected.eligible || count == width) {
         best_dropped = std::max(best_dropped, expected.score);

@@ -140,6 +140,28 @@ TEST_ON_EVERY_TIER(rows_with_nan_or_infinity_are_dead) {
   }
 }
 
+// Also where the threshold spares reading them, which depends on the threads.
+TEST_ON_EVERY_TIER(what_dead_rows_lose_is_dropped_for_any_number_of_threads) {
+  const auto trie = SidTrie::build(random_catalogue(3, {200, 3000, 30}, 50000).input());
+  for (const Normalizer normalizer : {Normalizer::kLevel, Normalizer::kChildren}) {
+    for (const int64_t every : {1, 2, 60}) {
+      Step step(23, trie->catalogue_view(), 1, 1, 200, 150, normalizer);
+      for (int64_t beam = every - 1; beam < 200; beam += every) {
+        std::fill_n(step.logits.begin() + beam * 3000, 3000, std::nanf(""));
+      }
+      set_num_threads(1);
+      step.run();
+      check_step(step);
+      const auto expected = step.bits();
+      for (const int threads : {2, 8}) {
+        set_num_threads(threads);
+        step.run();
+        CHECK(step.bits() == expected);
+      }
+    }
+  }
+}
+
 TEST_ON_EVERY_TIER(a_given_normalizer_speaks_for_its_row) {
   const auto trie = some_trie();
   for (const float bad : {kInfinity, std::nanf("")}) {
