@@ -145,6 +145,7 @@ def assert_same(got: GenerateResult, want: GenerateResult, atol: float = 1e-4) -
         if name != "scores":
             assert torch.equal(getattr(got, name), getattr(want, name)), name
     torch.testing.assert_close(got.scores, want.scores, atol=atol, rtol=0)
+    torch.testing.assert_close(got._best_dropped, want._best_dropped, atol=atol, rtol=0)
 
 
 @pytest.fixture(scope="module")
