@@ -28,7 +28,12 @@ from onesearch_fast.engine.deadline import Deadline, DeadlineArgument, one_deadl
 from onesearch_fast.engine.diagnostics import Target, Trace, WhyNot, explain
 from onesearch_fast.engine.executor import Executor
 from onesearch_fast.engine.filters import FilterArgument, FilterLike, FilterMaker
-from onesearch_fast.engine.loads import constrained_loads, scoring_loads, unconstrained_loads
+from onesearch_fast.engine.loads import (
+    constrained_loads,
+    sampling_loads,
+    scoring_loads,
+    unconstrained_loads,
+)
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.prefix_cache import PrefixCache
 from onesearch_fast.engine.prompt_batch import PromptBatch
@@ -332,7 +337,7 @@ class Engine:
         settings = SearchSettings((draws,) * (self._room + 1), "children")
         done = self._executor.run(
             batch,
-            constrained_loads(batch, settings, self._vocab_size),
+            sampling_loads(batch, settings, self._space.model.device),
             lambda part, rows: sample_sids(self._space, part, draws, temperature),
         )
         return done.joined()
@@ -413,7 +418,8 @@ class Engine:
             return constrained_search(self._space, part, settings, watch, observe)
 
         if constrained:
-            loads = constrained_loads(batch, settings, self._vocab_size)
+            device = self._space.model.device
+            loads = constrained_loads(batch, settings, self._vocab_size, device)
         else:
             loads = unconstrained_loads(batch, self._vocab_size)
         done = self._executor.run(batch, loads, search)

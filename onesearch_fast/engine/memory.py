@@ -26,6 +26,17 @@ _BEAM_BYTES = 128
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """What a step takes to rank the children of a beam, in bytes: at the root, and past it."""
+
+    root: int = 0
+    beam: int = 0
+
+
+NO_RANKING = Ranking()
+
+
+@dataclass(frozen=True)
 class Load:
     """The sizes that decide how much memory a search takes.
 
@@ -36,6 +47,7 @@ class Load:
         columns: beams of the result.
         vocab_logits: numbers over the whole vocabulary that a beam needs; 0 where none does.
         vocab_logits_at_most: of all beams, how many exist at a time.
+        ranking: of each request's beams, where a step keeps a place for every child.
     """
 
     requests: int
@@ -44,6 +56,7 @@ class Load:
     columns: int
     vocab_logits: int = 0
     vocab_logits_at_most: int = 0
+    ranking: Ranking = NO_RANKING
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,8 @@ class MemoryModel:
         # What is read from a prefix cache stands twice while a batch is put together.
         kept = self.key_value * (2 * tokens + self.num_steps * beams)
         reading = tokens * self.activation
-        stepping = beams * (self.activation + self.logits)
+        ranking = max(load.requests * load.ranking.root, beams * load.ranking.beam)
+        stepping = beams * (self.activation + self.logits) + ranking
         results = load.requests * load.columns * _BEAM_BYTES
         logits = min(beams * load.vocab_logits, load.vocab_logits_at_most)
         scratch = self.scratch + _FIXED_BYTES
@@ -115,7 +129,7 @@ class BatchLoads:
 
     Attributes:
         prompt_tokens, beams: per request.
-        columns, vocab_logits, vocab_logits_at_most: as of `Load`.
+        columns, vocab_logits, vocab_logits_at_most, ranking: as of `Load`.
     """
 
     prompt_tokens: Sequence[int]
@@ -123,6 +137,7 @@ class BatchLoads:
     columns: int
     vocab_logits: int = 0
     vocab_logits_at_most: int = 0
+    ranking: Ranking = NO_RANKING
 
     def of(self, rows: Rows) -> Load:
         """The load of some of the requests, searched together."""
@@ -133,6 +148,7 @@ class BatchLoads:
             columns=self.columns,
             vocab_logits=self.vocab_logits,
             vocab_logits_at_most=self.vocab_logits_at_most,
+            ranking=self.ranking,
         )
 
 
