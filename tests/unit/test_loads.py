@@ -122,8 +122,9 @@ def test_no_more_is_taken_than_is_counted(noisy: bool) -> None:
     )
     out = BeamStepResult.empty(batch, beams, perturbed=noisy)
     to = torch.zeros(keys.shape, dtype=torch.int32)
+    lost = torch.full((batch, beams), -torch.inf)
     with LiveBytes() as live:
-        select_by_rules(keys, to, beams, options, out)
+        select_by_rules(keys, to, lost, beams, options, out)
     of_slot = (live.most + keys.nbytes + to.nbytes) / keys.numel()
     sorting = 0 if noisy else SORT_BYTES  # noise takes more than the sorts after it
     assert 40 < of_slot + sorting <= loads.RANKED_CHILD

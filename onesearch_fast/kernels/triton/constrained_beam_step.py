@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
+from torch.nn.functional import pad
 
 from onesearch_fast import _C
 from onesearch_fast.kernels.triton._catalogue import allowed_on, level_on
@@ -202,14 +203,16 @@ def _unpack_beams_kernel(
     request = tl.program_id(0).to(tl.int64)
     width = num_beams
     if beam_widths_ptr is not None:
-        width = tl.load(beam_widths_ptr + request * stride_beam_widths_batch)
+        # What lies on a device cannot be checked before.
+        own_width = tl.load(beam_widths_ptr + request * stride_beam_widths_batch)
+        width = tl.minimum(tl.maximum(own_width, 0), num_beams)
     key_ptr += request * stride_key_batch
     slot_ptr += request * stride_key_batch
     node_of_key_ptr += request * stride_node_of_key_batch
     lanes = tl.arange(0, BLOCK)
     count = tl.zeros([BLOCK], tl.int32)
     for begin in range(0, num_beams, BLOCK):
-        beam = begin + lanes
+        beam = (begin + lanes).to(tl.int64)
         inside = beam < num_beams
         key = tl.load(key_ptr + beam, mask=inside, other=NO_KEY)
         alive = (key != NO_KEY) & (beam < width)
@@ -254,22 +257,38 @@ def constrained_beam_step(
     """Writes the best `num_beams` extensions of each request's beams into `out`."""
     arguments = (logits, node, beam_scores, trie, num_beams, level, normalizer, log_normalizer)
     _C.check_constrained_beam_step(*arguments, filter, options, out)
-    batch, beams, codes = logits.shape
-    if batch == 0:
+    if logits.shape[0] == 0:
         return
-    catalogues = trie if isinstance(trie, Sequence) else [trie] * batch
-    filters = filter if isinstance(filter, Sequence) else [filter] * batch
-    levels = [level_on(one, level, logits.device) for one in catalogues]
-    fan_out = max(one.fan_out for one in levels)
-    slots = max(beams * fan_out, num_beams + 1)
-    keys = logits.new_full((batch, slots), NO_KEY, dtype=torch.int64)
-    nodes = logits.new_empty((batch, slots), dtype=torch.int32)
+    scored = _scored(logits, node, beam_scores, trie, level, normalizer, log_normalizer, filter)
+    if options is not None and options.reorders:
+        select_by_rules(*scored, num_beams, options, out)
+        return
+    _select(*scored, num_beams, None if options is None else options.beam_widths, out)
+    if out.perturbed is not None:
+        out.perturbed.copy_(out.scores)
+
+
+def _scored(
+    logits: torch.Tensor,
+    node: torch.Tensor,
+    beam_scores: torch.Tensor,
+    trie: SidTrie | Sequence[SidTrie],
+    level: int,
+    normalizer: str,
+    log_normalizer: torch.Tensor | None,
+    filter: ItemFilter | Sequence[ItemFilter | None] | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`keys`, `nodes` and `lost` of `select_by_rules`."""
+    batch, beams, codes = logits.shape
+    searched = [
+        (part, level_on(one, level, logits.device), own)
+        for part, one, own in _searched_parts(trie, filter, batch)
+    ]
+    fan_out = max(of_level.fan_out for _, of_level, _ in searched)
+    keys = logits.new_full((batch, beams, fan_out), NO_KEY, dtype=torch.int64)
+    nodes = torch.empty_like(keys, dtype=torch.int32)
     lost = logits.new_full((batch, beams), -math.inf, dtype=torch.float32)
-    # A launch for all requests in a row that search the same.
-    for _, run in groupby(range(batch), lambda i: (id(levels[i]), id(filters[i]))):
-        first, *others = run
-        part = slice(first, first + 1 + len(others))
-        of_level, own_filter = levels[first], filters[first]
+    for part, of_level, own in searched:
         own_normalizer = None if log_normalizer is None else log_normalizer[part]
         _constrained_beam_step_kernel[((part.stop - part.start) * beams,)](
             logits[part],
@@ -279,8 +298,8 @@ def constrained_beam_step(
             of_level.first_edge,
             of_level.token,
             of_level.child,
-            None if own_filter is None else allowed_on(own_filter, level, logits.device),
-            None if own_filter is None else allowed_on(own_filter, level + 1, logits.device),
+            None if own is None else allowed_on(own, level, logits.device),
+            None if own is None else allowed_on(own, level + 1, logits.device),
             keys[part],
             nodes[part],
             lost[part],
@@ -292,20 +311,43 @@ def constrained_beam_step(
             *node.stride(),
             *beam_scores.stride(),
             *((0, 0) if own_normalizer is None else own_normalizer.stride()),
-            slots,
+            keys.stride(0),
             NORMALIZER=normalizer,
             BLOCK=_BLOCK,
         )
-    if options is not None and options.reorders:
-        of_beams = (slice(None), slice(beams * fan_out))
-        shape = (batch, beams, fan_out)
-        select_by_rules(
-            keys[of_beams].view(shape), nodes[of_beams].view(shape), lost, num_beams, options, out
-        )
-        return
-    widths = None if options is None else options.beam_widths
-    best, slot = keys.topk(num_beams + 1)
-    _unpack_beams_kernel[(batch,)](
+    return keys, nodes, lost
+
+
+def _searched_parts(
+    trie: SidTrie | Sequence[SidTrie],
+    filter: ItemFilter | Sequence[ItemFilter | None] | None,
+    batch: int,
+) -> list[tuple[slice, SidTrie, ItemFilter | None]]:
+    """Requests in a row that search the same, which one launch does for all of them."""
+    if not isinstance(trie, Sequence) and not isinstance(filter, Sequence):
+        return [(slice(0, batch), trie, filter)]
+    tries = trie if isinstance(trie, Sequence) else [trie] * batch
+    filters = filter if isinstance(filter, Sequence) else [filter] * batch
+    parts = []
+    for _, run in groupby(range(batch), lambda i: (id(tries[i]), id(filters[i]))):
+        first, *others = run
+        parts.append((slice(first, first + 1 + len(others)), tries[first], filters[first]))
+    return parts
+
+
+def _select(
+    keys: torch.Tensor,
+    nodes: torch.Tensor,
+    lost: torch.Tensor,
+    num_beams: int,
+    widths: torch.Tensor | None,
+    out: BeamStepResult,
+) -> None:
+    """Writes the survivors, arguments being as of `select_by_rules`."""
+    slots = keys.flatten(1)
+    missing = max(num_beams + 1 - slots.shape[1], 0)
+    best, slot = pad(slots, (0, missing), value=NO_KEY).topk(num_beams + 1)
+    _unpack_beams_kernel[(len(keys),)](
         best,
         slot,
         nodes,
@@ -317,10 +359,10 @@ def constrained_beam_step(
         out.node,
         out.count,
         out.best_dropped,
-        beams,
+        lost.shape[1],
         num_beams,
         num_beams + 1,
-        slots,
+        nodes.stride(0),
         0 if widths is None else widths.stride(0),
         *out.scores.stride(),
         *out.parent_beam.stride(),
@@ -331,8 +373,6 @@ def constrained_beam_step(
         NO_KEY=NO_KEY,
         BLOCK=_BLOCK,
     )
-    if out.perturbed is not None:
-        out.perturbed.copy_(out.scores)
 
 
 IMPLEMENTATION = Implementation(
