@@ -29,8 +29,7 @@ Rows = Iterator[tuple[Row, Callable[[], Row]]]
 ATTENTIONS = (
     (4, 256, 1000, 16, 8, 128),
     (1, 256, 1000, 16, 8, 128),
-    (1, 128, 128, 16, 8, 128),
-    (1, 128, 512, 16, 8, 128),
+    *((1, beams, prompt, 16, 8, 128) for beams in (256, 128) for prompt in (128, 512)),
     (8, 256, 1000, 12, 12, 64),
 )
 OWN_STEPS = 3
@@ -48,7 +47,7 @@ SUMS = ((8, 4, 256, 1), (8, 8, 256, 1), (8, 4, 128, 1), (16, 2, 256, 2), (16, 1,
 CHUNKS = tuple(1 << power for power in (20, 22, 24, 26))
 VOCABULARY = (256, 2048, 150_000)
 # Results of some 1 / sqrt(prompt), so 0.03 to 0.1, rounded to 8 bits; weights were rounded before.
-ATTENTION_TOLERANCE = {"rtol": 1e-2, "atol": 1e-3}
+ATTENTION_TOLERANCE: dict[str, Any] = {"rtol": 1e-2, "atol": 1e-3}
 
 
 def measure(target: Target) -> Rows:
@@ -61,6 +60,7 @@ def measure(target: Target) -> Rows:
         label = {"operator": "beam_attention"} | dict(zip(names, shape, strict=True))
         small = (2, 3, 300, *shape[3:])
         yield label, partial(race_attention, target, small if target.dry else shape)
+    yield {"operator": "sid_embedding_bag", "rival": "torch"}, partial(race_bag, target)
     for operator in with_gpu_kernels():
         for case in operator.cases.CASES[:1] if target.dry else served(operator):
             label = {"operator": operator.name, "case": case.name}
@@ -79,7 +79,8 @@ def with_gpu_kernels() -> list[Operator]:
 
 def served(operator: Operator) -> Sequence[Case]:
     """`SERVED` of its cases: shapes as searches and training have them; else the plain case."""
-    return getattr(operator.cases, "SERVED", operator.cases.CASES[:1])
+    cases: Sequence[Case] = getattr(operator.cases, "SERVED", operator.cases.CASES[:1])
+    return cases
 
 
 def time_case(target: Target, operator: Operator, case: Case) -> Row:
@@ -101,6 +102,34 @@ def time_case(target: Target, operator: Operator, case: Case) -> Row:
         operator.cases.check(given, on_device(out, "cpu"), operator.tolerance[dtype])
         # The reference may ask the host, which no graph can hold.
         row[backend] = target.microseconds(work if backend == REFERENCE else target.graphed(work))
+    return row
+
+
+def race_bag(target: Target) -> Row:
+    """64 histories against torch's: its own bag of rows, and a gather with a sum behind it."""
+    (operator,) = (one for one in operators() if one.name == "sid_embedding_bag")
+    case = (operator.cases.CASES if target.dry else operator.cases.SERVED)[0]
+    given = on_device(case.build(torch.bfloat16), target.device)
+    codes, sizes, bounds = given["codes"], given["level_sizes"], given["offsets"]
+    firsts = torch.tensor([0, *sizes[:-1]], device=codes.device).cumsum(0)
+    table = torch.nn.functional.pad(given["table"], (0, 0, 0, 1))  # a row of zeros for no code
+    rows = torch.where(codes < 0, len(table) - 1, codes + firsts).flatten()
+    begins = bounds[:-1] * len(sizes)
+    bag_of = torch.arange(len(begins), device=codes.device)
+    bag_of = bag_of.repeat_interleave(bounds.diff() * len(sizes))
+    sums = torch.zeros(len(begins), table.shape[1], dtype=table.dtype, device=codes.device)
+    bag = partial(torch.nn.functional.embedding_bag, rows, table, begins, mode="sum")
+    rivals: dict[str, Callable[[], torch.Tensor]] = {
+        "ours": partial(operator.function, **given),
+        "torch, embedding_bag": bag,
+        "torch, gathered": lambda: torch.index_add(sums, 0, bag_of, table[rows]),
+    }
+    want = torch.index_add(sums.float(), 0, bag_of, table[rows].float())
+    row: Row = {}
+    for name, work in rivals.items():
+        # A thousand terms, summed in bfloat16 by a rival.
+        torch.testing.assert_close(work().float(), want, rtol=0.1, atol=4.0)
+        row[name] = target.microseconds(target.graphed(work))
     return row
 
 
@@ -219,7 +248,7 @@ def tune(target: Target, shape: Sequence[int]) -> Row:
         *((TILES[0], s) for s in SPLITS[1:]),
     ):
         sizes = dict(zip(("BLOCK_ROW", "BLOCK_KEY", "num_warps", "num_stages"), tile, strict=True))
-        changes = {
+        changes: dict[str, Any] = {
             "tile_options": lambda query, sizes=sizes: standing(query) | sizes,
             "_FEW_PROGRAMS": split[0],
             "_CHUNK_KEYS": split[1],
@@ -240,7 +269,8 @@ def tune_sums(target: Target, name: str) -> Row:
         work = partial(operator.function, **on_device(given, target.device), backend="triton")
         for tile in SUMS:
             names = ("_BLOCK_TERMS", "_UNROLLED", "_WIDE_BLOCK", "_WARPS")
-            with patch.multiple(sums, **dict(zip(names, tile, strict=True))):
+            changes: dict[str, Any] = dict(zip(names, tile, strict=True))
+            with patch.multiple(sums, **changes):
                 tolerance = operator.tolerance[torch.bfloat16]
                 operator.cases.check(given, on_device(work(), "cpu"), tolerance)
                 row[f"{case.name} {tile}"] = target.microseconds(target.graphed(work), repeats=50)

@@ -95,14 +95,14 @@ def engine(target: Target, setup: Setup) -> osf.Engine:
     )
 
 
-def generation(target: Target, search: Search, **options: Any) -> Callable[..., Any]:
+def generation(target: Target, search: Search, **options: Any) -> partial[Any]:
     ids = torch.randint(3, search.setup.text_tokens, (search.batch, search.setup.prompt))
     chosen = engine(target, without_prompt(search))
     return partial(chosen.generate, ids, num_beams=search.num_beams, **options)
 
 
 def time_search(target: Target, search: Search) -> Row:
-    graphed = generation(target, search)
+    graphed: Any = generation(target, search)
     # A deadline, which no graph can keep, has the levels launched one by one.
     by_step = partial(graphed, deadline_ms=3_600_000)
     got, want = graphed(), by_step()

@@ -19,7 +19,7 @@ from static_reference import StaticIndex
 from onesearch_fast import _C
 from onesearch_fast.index import SidTrie
 from onesearch_fast.kernels.cuda._device import slots_on
-from onesearch_fast.ops import BeamStepResult, constrained_beam_step
+from onesearch_fast.ops import BeamStepOptions, BeamStepResult, GumbelNoise, constrained_beam_step
 from onesearch_fast.registry import why_not
 from onesearch_fast.testing import random_codes
 from onesearch_fast.testing.cases.constrained_beam_step import random_step, random_trie
@@ -201,4 +201,27 @@ def small_case(target: Target) -> None:
         constrained_beam_step(**arguments, backend=target.backends[0])
         for shares, cluster in ((2, True), (4, False)):
             planned(target, arguments, shares, cluster)[0]()
+    for num_beams in (8, 5000):
+        step_with_options(target, small, num_beams)
     target.wait()
+
+
+def step_with_options(target: Target, small: SidTrie, num_beams: int) -> None:
+    """By the one backend that takes all of them, and as many beams; a filter for each request."""
+    arguments = random_step(torch.bfloat16, small, num_beams=num_beams)
+    arguments["filter"] = [None, small.filter(deny=[1, 2, 3]), small.filter(allow=range(50))]
+    arguments = on_device(arguments, target.device)
+    batch, beams = arguments["node"].shape
+    device = torch.device(target.device)
+    path = torch.arange(batch * beams, dtype=torch.int32, device=device).view(batch, beams, 1)
+    noise = GumbelNoise(7, path, torch.zeros(batch, beams, device=device))
+    widths = torch.tensor([num_beams, 1, 8], dtype=torch.int32, device=device)
+    options = BeamStepOptions(
+        node_prior=torch.ones(small.num_nodes(arguments["level"] + 1), device=device),
+        max_children_per_parent=2,
+        sibling_penalty=0.5,
+        gumbel=noise,
+        beam_widths=widths,
+    )
+    for own in (options, BeamStepOptions(beam_widths=widths)):
+        constrained_beam_step(**arguments, options=own, backend=target.backends[-1])

@@ -5,7 +5,8 @@
 Every stage is a process of its own, which ends by a given time, and writes each row when it has it:
 what fails, hangs or breaks the device takes nothing from the rows before it and the stages behind
 it. What a stage had no time for stands under `cut`. What the processes print is in OUT.log. The
-JSON is written after every stage, and a line for every row is printed last. Times are medians of
+JSON is written after every stage; a line for every row, and one for every goal and whether it was
+reached, are printed last. Times are medians of
 CUDA events over replays of a graph unless said otherwise, and every rival's answer is compared with
 ours before it is timed. Without a GPU it says so and exits with 2; with a failed row it exits with
 1.
@@ -32,6 +33,8 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+
+from gpu_goals import GOALS
 
 ROOT = Path(__file__).parent.parent
 # Seconds after the start by which each stage ends; 8 minutes in all. Those that time nothing run
@@ -80,6 +83,7 @@ class Report:
     stages: dict[str, list[Row]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     cut: list[str] = field(default_factory=list)
+    goals: list[str] = field(default_factory=list)
 
 
 def run_program(run: Run, *command: str) -> Row:
@@ -266,8 +270,10 @@ def run_all(names: list[str], dry: bool, path: Path) -> int:
             with ThreadPoolExecutor(len(group)) as threads:
                 for name in group:
                     threads.submit(run_stage, report, name, begin + ENDS[name], log, *options)
+            report.goals = [goal.told({} if dry else report.stages) for goal in GOALS]
             path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     print(f"== done after {time.time() - begin:.0f} s", *summary(report), sep="\n")
+    print("goals of an H100:", *report.goals, sep="\n  ")
     print("failed:", *report.failed, "cut:", *report.cut, sep="\n  ")
     return 1 if report.failed else 0
 

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -40,7 +41,7 @@ class Target:
         """A graph of it, warmed up on a stream of its own as captures need."""
         if self.dry:
             return work
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             for _ in range(3):
                 work()
@@ -60,13 +61,11 @@ class Target:
             return self._host_times(work, 1)
         for _ in range(min(20, repeats)):
             work()
-        events = [
-            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-            for _ in range(repeats)
-        ]
+        event: Any = partial(torch.cuda.Event, enable_timing=True)
+        events = [(event(), event()) for _ in range(repeats)]
         for number, (begin, end) in enumerate(events):
             if ahead and number % _CALLS_AHEAD == 0:
-                torch.cuda._sleep(_HELD_CYCLES)
+                torch.cuda._sleep(_HELD_CYCLES)  # type: ignore[no-untyped-call]
             begin.record()
             work()
             end.record()

@@ -133,6 +133,33 @@ def test_every_row_is_told_in_a_line(suite: ModuleType) -> None:
     assert lines[1:] == ["steps: batch=8 ours 9.9 us;", "steps: ERROR no\nmemory"]
 
 
+def test_every_goal_is_about_a_row(benchmarks: Any) -> None:
+    target = benchmarks("gpu_timing").Target(dry=False)
+    goals = benchmarks("gpu_goals").GOALS
+    for stage in {goal.stage for goal in goals}:
+        labels = [label for label, _ in benchmarks(f"gpu_{stage}").measure(target)]
+        for goal in goals:
+            if goal.stage == stage:
+                assert any(goal.label.items() <= label.items() for label in labels), goal.what
+
+
+def test_a_goal_is_reached_missed_or_not_measured(benchmarks: Any) -> None:
+    first, *_, faster = benchmarks("gpu_goals").steps()
+    label = faster.label | {"cuda, graphed": {"median_us": 20.0}}
+    rows = [
+        label | {"STATIC, graphed": {"median_us": 300.0}, "STATIC, eager": {"median_us": 1.0}},
+        faster.label | {"compiled": True, "STATIC, compiled, graphed": {"median_us": 200.0}},
+    ]
+    assert "against STATIC: 10 times, reached (at least 10 times)" in faster.told({"steps": rows})
+    rows[1]["STATIC, compiled, graphed"]["median_us"] = 190.0
+    assert "9.5 times, MISSED" in faster.told({"steps": rows})
+    rows[0]["level"] = 1
+    assert "20 us, MISSED (at most 15 us; floor 6.5 us)" in first.told({"steps": rows})
+    for stages in ({}, {"steps": [first.label | {"error": "no memory"}]}):
+        assert "not measured" in first.told(stages)
+        assert "not measured" in faster.told(stages)
+
+
 def test_attention_is_compared_with_the_formula(benchmarks: Any) -> None:
     operators = benchmarks("gpu_operators")
     torch.manual_seed(0)
