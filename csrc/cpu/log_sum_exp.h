@@ -17,15 +17,22 @@ struct RowMaximum {
 // log2(e), as rows are multiplied by it.
 constexpr float kOctaves = 1.44269504f;
 
+// Logits of a greater magnitude are no numbers to sum: the logarithm of any number of terms is lost
+// beside them.
+constexpr float kHuge = 1099511627776.0f;  // 2^40
+
 struct RowSum {
   float sum;      // of 2^(kOctaves row[i] - power), no term below 2^-125; NaN with a NaN
   float maximum;  // of the row but for NaN
+  float power;
 };
 
 template <class T>
 struct RowKernels {
   RowMaximum (*maximum)(const T* row, int64_t n);
-  RowSum (*sum_of_exp2)(const T* row, int64_t n, float power, const T* next);
+  RowSum (*sum_of_exp2)(const T* row, int64_t n, float power);
+  // With a power that the row's first few make, 0 where they are huge; fetches `next` [n].
+  RowSum (*first_sum_of_exp2)(const T* row, int64_t n, const T* next);
 };
 
 struct LogSumExpKernels {

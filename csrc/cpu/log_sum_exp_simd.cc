@@ -5,6 +5,8 @@ namespace onesearch::ONESEARCH_TIER {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
+// Logits by which the terms of a row are scaled.
+constexpr int64_t kHead = 64;
 // Independent maxima, so that their latency does not bound the loop.
 constexpr int kMaxima = 4;
 // Of exponentials two: 0.95 of the time of one where rows come from main memory. GCC vectorises
@@ -65,7 +67,7 @@ ONESEARCH_INLINE F32x16 add_exp2(F32x16 sum, F32x16 y) {
 }
 
 template <class T>
-RowSum sum_of_exp2(const T* row, int64_t n, float power, const T* next) {
+ONESEARCH_INLINE RowSum sum_from(const T* row, int64_t n, float power, const T* next) {
   const F32x16 octaves = F32x16::broadcast(kOctaves);
   const F32x16 minus_power = F32x16::broadcast(-power);
   F32x16 sums[kSums];
@@ -89,15 +91,33 @@ RowSum sum_of_exp2(const T* row, int64_t n, float power, const T* next) {
     sums[0] = sums[0] + sums[i];
     best[0] = max(best[0], best[i]);
   }
-  return {reduce_add(sums[0]), reduce_max(best[0])};
+  return {reduce_add(sums[0]), reduce_max(best[0]), power};
+}
+
+template <class T>
+RowSum sum_of_exp2(const T* row, int64_t n, float power) {
+  return sum_from(row, n, power, row);
+}
+
+// Terms are taken relative to the greatest of the first sixteen to 64, which is known without
+// reading the row. Here, not in a call before this one, it costs a row of 2,048 a tenth less.
+template <class T>
+RowSum first_sum_of_exp2(const T* row, int64_t n, const T* next) {
+  F32x16 best = n < kLanes ? load_tail(row, n) : F32x16::load(row);
+  for (int64_t at = kLanes; at + kLanes <= n && at < kHead; at += kLanes) {
+    best = max(F32x16::load(row + at), best);
+  }
+  const float head = reduce_max(best);
+  const bool sound = head < kHuge && head > -kHuge;
+  return sum_from(row, n, sound ? head * kOctaves : 0.0f, next);
 }
 
 }  // namespace
 
 extern const LogSumExpKernels log_sum_exp_kernels{
-    {&maximum<float>, &sum_of_exp2<float>},
-    {&maximum<BFloat16>, &sum_of_exp2<BFloat16>},
-    {&maximum<Float16>, &sum_of_exp2<Float16>},
+    {&maximum<float>, &sum_of_exp2<float>, &first_sum_of_exp2<float>},
+    {&maximum<BFloat16>, &sum_of_exp2<BFloat16>, &first_sum_of_exp2<BFloat16>},
+    {&maximum<Float16>, &sum_of_exp2<Float16>, &first_sum_of_exp2<Float16>},
 };
 
 }  // namespace onesearch::ONESEARCH_TIER

@@ -50,6 +50,26 @@ TEST(best_candidates_are_those_of_a_sort) {
   }
 }
 
+TEST(candidates_of_any_number_are_sorted_best_first) {
+  for (const size_t n : {0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 100, 256, 257, 1000}) {
+    for (const size_t distinct : {n + 1, size_t{3}}) {
+      std::vector<Candidate> from;
+      for (const uint64_t key : keys_of(n, distinct, 2)) {
+        from.push_back({key, score_of(key), static_cast<uint32_t>(from.size())});
+      }
+      std::vector<Candidate> expected = from;
+      std::stable_sort(expected.begin(), expected.end(),
+                       [](const Candidate& a, const Candidate& b) { return a.key > b.key; });
+      std::vector<Candidate> to(n);
+      const Candidate* const sorted = sort_best_first(from.data(), to.data(), n);
+      for (size_t i = 0; i < n; ++i) {
+        CHECK_EQUAL(sorted[i].key, expected[i].key);
+        CHECK_EQUAL(sorted[i].node, expected[i].node);
+      }
+    }
+  }
+}
+
 TEST(equal_keys_of_a_broken_catalogue_end) {
   SharedThreshold shared;
   BestCandidates best;

@@ -8,14 +8,9 @@
 #include <vector>
 
 #include "core/ranking.h"
+#include "ops/constrained_beam_step/candidate.h"
 
 namespace onesearch {
-
-struct Candidate {
-  uint64_t key;  // core/ranking.h, of what decides about survival
-  float score;
-  uint32_t node;
-};
 
 // A key that the last survivor of a request surpasses or equals: what one thread found out spares
 // the others work. It only grows, and is a lower bound at any time, so that no result depends on
@@ -35,12 +30,6 @@ class SharedThreshold {
 
  private:
   std::atomic<uint64_t> key_{0};
-};
-
-// Candidates in the memory of whoever found them.
-struct CandidateSpan {
-  const Candidate* data;
-  size_t size;
 };
 
 // The greatest keys offered so far, in an unordered buffer of twice their number or more that
@@ -88,10 +77,10 @@ class BestCandidates {
   // The best `count` or fewer, best first; the others are dropped. Valid until the next reset.
   CandidateSpan finish(size_t count) {
     if (size_ > limit_) cut();
-    std::sort(at(0), at(size_), better);
-    for (size_t i = count; i < size_; ++i) drop(kept_[i].score);
+    const Candidate* const sorted = sort_best_first(kept_.data(), rest_.data(), size_);
+    for (size_t i = count; i < size_; ++i) drop(sorted[i].score);
     size_ = std::min(count, size_);
-    return {kept_.data(), size_};
+    return {sorted, size_};
   }
 
   // The best score of a candidate that was dropped, -inf when there was none.
@@ -103,12 +92,14 @@ class BestCandidates {
   void cut() {
     size_t first = 0;
     size_t last = size_;
-    while (last - first > kFew) {
+    while (last - first > kRankedRun) {
       const size_t middle = part(first, last, median_key(first, last));
       if (middle == first) break;  // equal keys, which only a broken catalogue makes
       (middle < limit_ ? first : last) = middle;
     }
-    std::sort(at(first), at(last), better);
+    Candidate* const few = kept_.data() + first;
+    const Candidate* const sorted = sort_best_first(few, rest_.data(), last - first);
+    if (sorted != few) std::copy_n(sorted, last - first, few);
     threshold_ = kept_[limit_ - 1].key;
     shared_->raise(threshold_);
     for (size_t i = limit_; i < size_; ++i) drop(kept_[i].score);
@@ -141,10 +132,6 @@ class BestCandidates {
   std::vector<Candidate>::iterator at(size_t i) {
     return kept_.begin() + static_cast<std::ptrdiff_t>(i);
   }
-
-  static bool better(const Candidate& a, const Candidate& b) { return a.key > b.key; }
-
-  static constexpr size_t kFew = 16;
 
   size_t limit_ = 0;
   size_t capacity_ = 0;

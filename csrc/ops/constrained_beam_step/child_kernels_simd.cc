@@ -5,6 +5,8 @@ namespace onesearch::ONESEARCH_TIER {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
+// Children that are looked at one by one: a gather takes as long for one logit as for sixteen.
+constexpr uint32_t kFew = 4;
 
 // Calls take(tokens, first child, lanes that hold a child) on sixteen children after the other.
 template <class Token, class Take>
@@ -41,19 +43,42 @@ ONESEARCH_INLINE uint32_t score_tokens(const LogitRow<T>& row, const Token* toke
   return count;
 }
 
+template <class T, class Token>
+ONESEARCH_INLINE uint32_t score_few(const LogitRow<T>& row, const Token* tokens, uint32_t begin,
+                                    uint32_t end, Scoring scoring, float least,
+                                    PassedChildren* passed) {
+  uint32_t count = 0;
+  for (uint32_t child = begin; child < end; ++child) {
+    if (tokens[child] >= row.size) continue;
+    const float logit = to_float(row.at[tokens[child]]);
+    const float score = scoring.beam_score + (logit - scoring.normalizer);
+    passed->child[count] = child;
+    passed->score[count] = score;
+    count += score >= least && score < kInfinity;
+  }
+  return count;
+}
+
+template <class T, class Token>
+void score_some(const LogitRow<T>& row, const Token* tokens, uint32_t begin, uint32_t end,
+                Scoring scoring, float least, PassedChildren* passed) {
+  passed->size = end - begin <= kFew
+                     ? score_few(row, tokens, begin, end, scoring, least, passed)
+                     : score_tokens(row, tokens, begin, end, scoring, least, passed);
+}
+
 template <class T>
 void score(const LogitRow<T>& row, const ChildList& children, uint32_t begin, uint32_t end,
            Scoring scoring, float least, PassedChildren* passed) {
   if (children.token_bytes == 1) {
     const auto* tokens = static_cast<const uint8_t*>(children.tokens);
-    passed->size = score_tokens(row, tokens, begin, end, scoring, least, passed);
+    score_some(row, tokens, begin, end, scoring, least, passed);
   } else {
     const auto* tokens = static_cast<const uint16_t*>(children.tokens);
-    passed->size = score_tokens(row, tokens, begin, end, scoring, least, passed);
+    score_some(row, tokens, begin, end, scoring, least, passed);
   }
 }
 
-// Calls apply(part) for the nodes that exist.
 template <class Apply>
 ONESEARCH_INLINE void for_each_part(const Partition& partition, const int32_t* node, int64_t stride,
                                     int64_t n, Apply apply) {
