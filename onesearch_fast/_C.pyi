@@ -354,25 +354,6 @@ def check_code_residual(
     project: bool,
     out: object,
 ) -> None: ...
-def bf16_linear(
-    x: object,
-    weight: object,
-    bias: object | None,
-    activation: int,
-    added: object | None,
-    factor: object | None,
-    out: object,
-) -> None: ...
-def check_bf16_linear(
-    x: object,
-    weight: object,
-    bias: object | None,
-    activation: int,
-    added: object | None,
-    factor: object | None,
-    out: object,
-) -> None: ...
-def multiplies_bf16_pairs() -> bool: ...
 def int8_linear(
     x: object,
     weight: object,

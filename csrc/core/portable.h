@@ -17,7 +17,7 @@
 #if defined(__CUDACC__)
 #define ONESEARCH_UNROLL _Pragma("unroll")
 #else
-#define ONESEARCH_UNROLL _Pragma("GCC unroll 8")
+#define ONESEARCH_UNROLL
 #endif
 
 namespace onesearch {

@@ -30,17 +30,6 @@ struct TensorView {
     return count;
   }
 
-  // As is one that holds nothing.
-  bool is_contiguous() const {
-    if (numel() == 0) return true;
-    int64_t stride = 1;
-    for (int axis = ndim - 1; axis >= 0; --axis) {
-      if (shape[axis] != 1 && strides[axis] != stride) return false;
-      stride *= shape[axis];
-    }
-    return true;
-  }
-
   template <class T>
   T* at(int64_t i) const {
     return static_cast<T*>(data) + i * strides[0];

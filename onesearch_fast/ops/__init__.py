@@ -2,7 +2,6 @@
 
 from onesearch_fast.ops.add_norm import AddNormResult, add_norm
 from onesearch_fast.ops.beam_attention import beam_attention
-from onesearch_fast.ops.bf16_linear import bf16_linear, pack_bf16_weight
 from onesearch_fast.ops.causal_attention import causal_attention
 from onesearch_fast.ops.code_residual import code_residual
 from onesearch_fast.ops.constrained_beam_step import (
@@ -28,14 +27,12 @@ __all__ = [
     "QueryKeyValue",
     "add_norm",
     "beam_attention",
-    "bf16_linear",
     "causal_attention",
     "code_residual",
     "constrained_beam_step",
     "int8_linear",
     "log_sum_exp",
     "nearest_code",
-    "pack_bf16_weight",
     "pack_int8_weight",
     "rms_norm",
     "rotary",

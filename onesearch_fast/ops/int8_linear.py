@@ -6,7 +6,6 @@ import torch
 
 from onesearch_fast.errors import invalid
 from onesearch_fast.ops._arguments import check_tensor, choose
-from onesearch_fast.ops._products import activation_number
 from onesearch_fast.registry import Operator, Tolerance
 
 _OTHER = ("row", "out")
@@ -31,6 +30,8 @@ OPERATOR = Operator(
     exact=(),
 )
 
+# By the numbers that the native core knows them by.
+ACTIVATIONS = ("none", "relu", "silu", "gelu", "gelu_tanh", "quick_gelu")
 # Outputs and inputs of a weight come in blocks of so many.
 BLOCK_OUT, BLOCK_IN = 16, 4
 
@@ -105,9 +106,12 @@ def int8_linear(
     Source: Dettmers et al. 2022 (arXiv 2208.07339), without the outliers.
     """
     compute = choose(OPERATOR, "x", x, backend)
-    number = activation_number(OPERATOR, activation)
+    if activation not in ACTIVATIONS:
+        expected = f"one of {', '.join(ACTIVATIONS)}"
+        raise invalid("int8_linear", "activation", expected, activation)
     check_tensor(OPERATOR, "weight_scale", weight_scale)
     if out is None:
         out = x.new_empty(x.shape[0], weight_scale.numel())
+    number = ACTIVATIONS.index(activation)
     compute(x, weight, weight_scale, bias, number, added, factor, out)
     return out

@@ -19,10 +19,15 @@ void call(py::handle x, py::handle weight, py::handle weight_scale, py::handle b
   const std::optional<BorrowedTensor> optional[] = {borrow_optional(bias, kWhere, "bias"),
                                                     borrow_optional(added, kWhere, "added"),
                                                     borrow_optional(factor, kWhere, "factor")};
-  const ProductEnd end{view_of(optional[0]), static_cast<Activation>(activation),
-                       view_of(optional[1]), view_of(optional[2])};
+  const Int8LinearInput input{borrowed[0].view,
+                              borrowed[1].view,
+                              borrowed[2].view,
+                              view_of(optional[0]),
+                              static_cast<Activation>(activation),
+                              view_of(optional[1]),
+                              view_of(optional[2])};
   const py::gil_scoped_release release;
-  function({borrowed[0].view, borrowed[1].view, borrowed[2].view, end}, borrowed[3].view);
+  function(input, borrowed[3].view);
 }
 
 template <void (*function)(const Int8LinearInput&, const TensorView&)>

@@ -59,8 +59,7 @@ struct Product {
   Int8LinearInput input() {
     return {view(x.data(), DType::kFloat32, {rows, in}),
             view(weight.data(), DType::kUInt8, {out / kBlock, in / 4, kBlock, 4}),
-            view(scale.data(), DType::kFloat32, {out}),
-            {}};
+            view(scale.data(), DType::kFloat32, {out})};
   }
 
   void run() { int8_linear(input(), out_view()); }
@@ -135,6 +134,6 @@ TEST(int8_products_refuse_what_does_not_fit) {
   input.weight.shape[0] = 2;
   CHECK_THROWS(InvalidArgument, "out", int8_linear(input, product.out_view()));
   input = product.input();
-  input.end.added = input.end.factor = &input.x;
+  input.added = input.factor = &input.x;
   CHECK_THROWS(InvalidArgument, "factor", int8_linear(input, product.out_view()));
 }

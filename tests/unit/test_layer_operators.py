@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesearch_fast import _C, ops, runtime
-from onesearch_fast.ops import AddNormResult, QueryKeyValue, pack_bf16_weight, pack_int8_weight
+from onesearch_fast.ops import AddNormResult, QueryKeyValue, pack_int8_weight
 from onesearch_fast.testing.cases.add_norm import random_sum
 from onesearch_fast.testing.cases.int8_linear import random_product
 from onesearch_fast.testing.cases.log_sum_exp import random_logits
@@ -48,7 +48,6 @@ ROWS = torch.zeros(2, 4)
 HEADS = torch.zeros(1, 2, 3, 8)
 HEAD = HEADS[:, :, :1]
 WEIGHT, SCALE = pack_int8_weight(torch.ones(16, 4))
-HALF_ROWS, HALF_WEIGHT = ROWS.bfloat16(), pack_bf16_weight(torch.ones(64, 4))
 NEGATED = torch.zeros(2, 4, dtype=torch.cfloat).conj().imag
 REFUSED: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
     ("rms_norm", TypeError, "x: expected a torch.Tensor", {"x": np.zeros((2, 4))}),
@@ -106,19 +105,6 @@ REFUSED: list[tuple[str, type[Exception], str, dict[str, Any]]] = [
     ("int8_linear", ValueError, "activation: expected one of", {"activation": "tanh"}),
     ("int8_linear", ValueError, "added: expected", {"added": ROWS}),
     ("int8_linear", ValueError, "out: expected", {"out": ROWS}),
-    ("bf16_linear", TypeError, "x: expected torch.bfloat16", {"x": ROWS}),
-    ("bf16_linear", ValueError, "x: .*contiguous last", {"x": torch.zeros(4, 2).bfloat16().T}),
-    ("bf16_linear", ValueError, "weight: expected", {"x": torch.zeros(2, 6).bfloat16()}),
-    ("bf16_linear", TypeError, "weight: expected bfloat16", {"weight": HALF_WEIGHT.half()}),
-    (
-        *("bf16_linear", ValueError, "weight: .*contiguous"),
-        {"weight": HALF_WEIGHT.transpose(1, 2).contiguous().transpose(1, 2)},
-    ),
-    ("bf16_linear", TypeError, "weight: expected a torch", {"weight": [1.0]}),
-    ("bf16_linear", ValueError, "bias: expected", {"bias": HALF_ROWS[0]}),
-    ("bf16_linear", ValueError, "activation: expected one of", {"activation": "tanh"}),
-    ("bf16_linear", ValueError, "added: expected", {"added": HALF_ROWS}),
-    ("bf16_linear", ValueError, "out: expected", {"out": HALF_ROWS}),
 ]
 SOUND: dict[str, dict[str, Any]] = {
     "rms_norm": {"x": ROWS, "weight": ROWS[0]},
@@ -127,7 +113,6 @@ SOUND: dict[str, dict[str, Any]] = {
     "rotary": {"x": HEADS, "rotation": HEADS[:, :, 0], "kv_heads": 1},
     "log_sum_exp": {"x": ROWS},
     "int8_linear": {"x": ROWS, "weight": WEIGHT, "weight_scale": SCALE},
-    "bf16_linear": {"x": HALF_ROWS, "weight": HALF_WEIGHT},
 }
 
 

@@ -69,6 +69,7 @@ Int8Tile make_tile(const Int8LinearInput& input, const TensorView& out, const Wo
                    int64_t first_row, int64_t first_block) {
   const int64_t in = input.x.shape[1];
   const int64_t output = first_block * kBlockOutputs;
+  const TensorView* other = input.added != nullptr ? input.added : input.factor;
   Int8Tile tile;
   tile.rows = static_cast<int>(std::min<int64_t>(kTileRows, out.shape[0] - first_row));
   tile.blocks =
@@ -78,8 +79,31 @@ Int8Tile make_tile(const Int8LinearInput& input, const TensorView& out, const Wo
   tile.row = memory.row.data() + first_row;
   tile.weight = static_cast<const uint8_t*>(input.weight.data) + output * in;
   tile.weight_scale = input.weight_scale.at<float>(output);
-  tile.end = input.end.at(out, first_row, output);
+  tile.bias = input.bias == nullptr ? nullptr : at_offset(*input.bias, output);
+  tile.activation = input.activation;
+  tile.multiply = input.factor != nullptr;
+  tile.other_stride = other == nullptr ? 0 : other->strides[0];
+  tile.other =
+      other == nullptr ? nullptr : at_offset(*other, first_row * other->strides[0] + output);
+  tile.out_stride = out.strides[0];
+  tile.out = at_offset(out, first_row * out.strides[0] + output);
   return tile;
+}
+
+bool is_contiguous(const TensorView& tensor) {
+  int64_t stride = 1;
+  for (int axis = tensor.ndim - 1; axis >= 0; --axis) {
+    if (tensor.shape[axis] != 1 && tensor.strides[axis] != stride) return false;
+    stride *= tensor.shape[axis];
+  }
+  return true;
+}
+
+void check_other(const Int8LinearInput& input, const TensorView* other, const char* argument,
+                 int64_t outputs) {
+  if (other == nullptr) return;
+  kCheck.tensor(*other, argument, input.x.dtype, {{"row", input.x.shape[0]}, {"out", outputs}});
+  kCheck.contiguous_rows(*other, argument);
 }
 
 }  // namespace
@@ -92,7 +116,7 @@ void check_int8_linear(const Int8LinearInput& input, const TensorView& out) {
   const int64_t outputs = blocks * kBlockOutputs;
   kCheck.tensor(input.weight, "weight", DType::kUInt8,
                 {{"out / 16", blocks}, {"in / 4", in / 4}, {"16", kBlockOutputs}, {"4", 4}});
-  if (in % 4 != 0 || !input.weight.is_contiguous()) {
+  if (in % 4 != 0 || !is_contiguous(input.weight)) {
     kCheck.refuse("weight", "contiguous memory, of rows of a multiple of 4",
                   "rows of " + std::to_string(in), "pack it with pack_int8_weight");
   }
@@ -101,9 +125,25 @@ void check_int8_linear(const Int8LinearInput& input, const TensorView& out) {
   }
   kCheck.tensor(input.weight_scale, "weight_scale", DType::kFloat32, {{"out", outputs}});
   kCheck.contiguous_rows(input.weight_scale, "weight_scale");
-  input.end.check(kCheck, input.x, outputs, out);
-  kCheck.one_device(
-      {{&input.x, "x"}, {&input.weight, "weight"}, {&input.weight_scale, "weight_scale"}});
+  if (input.bias != nullptr) {
+    kCheck.tensor(*input.bias, "bias", input.x.dtype, {{"out", outputs}});
+    kCheck.contiguous_rows(*input.bias, "bias");
+  }
+  if (input.added != nullptr && input.factor != nullptr) {
+    kCheck.refuse("factor", "added or factor, or neither", "both");
+  }
+  check_other(input, input.added, "added", outputs);
+  check_other(input, input.factor, "factor", outputs);
+  kCheck.tensor(out, "out", input.x.dtype, {{"row", input.x.shape[0]}, {"out", outputs}});
+  kCheck.contiguous_rows(out, "out");
+  kCheck.writable(out, "out");
+  kCheck.one_device({{&input.x, "x"},
+                     {&input.weight, "weight"},
+                     {&input.weight_scale, "weight_scale"},
+                     {input.bias, "bias"},
+                     {input.added, "added"},
+                     {input.factor, "factor"},
+                     {&out, "out"}});
 }
 
 void int8_linear(const Int8LinearInput& input, const TensorView& out) {

@@ -5,7 +5,7 @@
 
 #include "cpu/float_kernels.h"
 #include "cpu/isa.h"
-#include "cpu/tile_end.h"
+#include "ops/int8_linear/int8_linear.h"
 
 namespace onesearch {
 
@@ -30,7 +30,13 @@ struct Int8Tile {
   const QuantizedRow* row;    // of each row
   const uint8_t* weight;      // of the first block; blocks follow each other
   const float* weight_scale;  // from the first output on, as are the following
-  TileEnd end;
+  const void* bias;           // or null
+  Activation activation;
+  const void* other;     // first row of added or factor, or null
+  bool multiply;         // other is a factor
+  void* out;             // first row
+  int64_t other_stride;  // elements from row to row
+  int64_t out_stride;
 };
 
 using MultiplyTile = void (*)(const Int8Tile& tile);

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from onesearch_fast import _C
-from onesearch_fast.kernels.torch._products import finish
 from onesearch_fast.registry import Implementation
+
+# By number, as in `ops.int8_linear.ACTIVATIONS`.
+_ACTIVATIONS = (
+    lambda y: y,
+    F.relu,
+    F.silu,
+    F.gelu,
+    lambda y: F.gelu(y, approximate="tanh"),
+    lambda y: y * torch.sigmoid(1.702 * y),
+)
 
 
 def int8_linear(
@@ -24,7 +34,12 @@ def int8_linear(
     whole, scale = _rounded(x)
     matrix = weight.transpose(1, 2).reshape(len(weight_scale), x.shape[1]).double() - 128
     y = whole.double() @ matrix.T * (scale.double() * weight_scale)
-    finish(y, bias, activation, added, factor, out)
+    if bias is not None:
+        y += bias
+    y = _ACTIVATIONS[activation](y)
+    if added is not None:
+        y += added
+    out.copy_(y if factor is None else y * factor)
 
 
 def _rounded(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

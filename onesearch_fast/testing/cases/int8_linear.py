@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from onesearch_fast.ops._products import ACTIVATIONS
-from onesearch_fast.ops.int8_linear import int8_linear, pack_int8_weight
+from onesearch_fast.ops.int8_linear import ACTIVATIONS, int8_linear, pack_int8_weight
 from onesearch_fast.registry import REFERENCE, Tolerance
 from onesearch_fast.testing.cases import INF, NAN, Arguments, Case, altered, plain, spread_rows
 from onesearch_fast.testing.closeness import assert_close
