@@ -29,6 +29,9 @@ from onesearch_fast.train.pipeline import run_pipeline
 from onesearch_fast.train.serve import export_served
 from onesearch_fast.train.update import update_served
 
+# A model of some steps finds nearly the same items for everybody, less what each already had.
+NUM_BEAMS = 64
+
 
 @pytest.fixture(scope="module")
 def split() -> Split:
@@ -62,7 +65,7 @@ def test_vectors_are_trained_and_served(finished: Path, split: Split, tmp_path: 
     )
     unchanged = {name for name in start if torch.equal(start[name], end[name])}
     assert unchanged == {"centroids"}
-    ranker = GenerativeRanker(Searcher.load(finished / "served"), split.log.items, 8)
+    ranker = GenerativeRanker(Searcher.load(finished / "served"), split.log.items, NUM_BEAMS)
     assert (ranker.rank(split.cases["search"][:20], 5) >= 0).all()
     export_served(finished, tmp_path / "exported")
     exported = ServedModel.load(tmp_path / "exported").long_history
@@ -102,7 +105,7 @@ def test_an_interrupted_run_ends_alike(
 @pytest.mark.parametrize("architecture", ["gpt2", "bart"])
 def test_other_shapes_learn_vectors(architecture: str, split: Split, tmp_path: Path) -> None:
     served = run_pipeline(split, config_of(architecture), tmp_path / "run").served_folder
-    ranker = GenerativeRanker(Searcher.load(served), split.log.items, 8)
+    ranker = GenerativeRanker(Searcher.load(served), split.log.items, NUM_BEAMS)
     assert (ranker.rank(split.cases["search"][:8], 5) >= 0).all()
 
 
