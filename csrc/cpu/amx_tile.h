@@ -12,6 +12,8 @@
 // tests need no processor that has them; and none has confirmed yet that they agree.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/simd.h"
 
 namespace onesearch::ONESEARCH_TIER::amx {
@@ -34,6 +36,10 @@ struct alignas(64) TileShapes {
   }
 };
 static_assert(sizeof(TileShapes) == 64);
+
+// No product reads the tile that it adds to, or one tile twice: a processor faults.
+template <int S, int A, int B>
+using IfDistinct = std::enable_if_t<S != A && S != B && A != B>;
 
 #if !defined(ONESEARCH_AMX_EMULATED)
 
@@ -58,7 +64,7 @@ ONESEARCH_INLINE void store(void* to, int64_t stride) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(T) : "memory");
 }
 
-template <int S, int A, int B>
+template <int S, int A, int B, class = IfDistinct<S, A, B>>
 ONESEARCH_INLINE void multiply_add() {
   __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(S), "i"(A), "i"(B));
 }
@@ -75,14 +81,23 @@ inline void require(bool allowed) {
   if (!allowed) __builtin_trap();  // a processor faults
 }
 
+inline void release() { state = {}; }
+
+inline void require_sizes(int tile, int rows, int row_bytes) {
+  require((rows == 0) == (row_bytes == 0));
+  require(rows <= (tile < kTiles ? kRows : 0) && row_bytes <= kRowBytes);
+}
+
 inline void configure(const TileShapes& shapes) {
-  for (int tile = 0; tile < kTiles; ++tile) {
-    require(shapes.rows[tile] <= kRows && shapes.row_bytes[tile] <= kRowBytes);
+  if (shapes.palette == 0) return release();
+  require(shapes.palette == 1);
+  require(shapes.start_row == 0);  // a processor goes on at that row; here nothing stops half-way
+  for (const uint8_t byte : shapes.reserved) require(byte == 0);
+  for (int tile = 0; tile < 16; ++tile) {
+    require_sizes(tile, shapes.rows[tile], shapes.row_bytes[tile]);
   }
   state = {shapes, {}};
 }
-
-inline void release() { state = {}; }
 
 template <int T>
 void zero() {
@@ -120,10 +135,11 @@ inline float half_of_word(const unsigned char* row, int index) {
   return flushed(value);
 }
 
-template <int S, int A, int B>
+template <int S, int A, int B, class = IfDistinct<S, A, B>>
 void multiply_add() {
   const TileShapes& shapes = state.shapes;
   const int words = shapes.row_bytes[A] / 4;
+  require(shapes.row_bytes[A] % 4 == 0 && shapes.row_bytes[B] % 4 == 0);
   require(shapes.rows[S] == shapes.rows[A] && shapes.row_bytes[S] == shapes.row_bytes[B] &&
           shapes.rows[B] == words && words > 0);
   for (int m = 0; m < shapes.rows[S]; ++m) {
