@@ -99,6 +99,10 @@ inline void configure(const TileShapes& shapes) {
   state = {shapes, {}};
 }
 
+inline void require_whole_words(int tile) {
+  require(state.shapes.rows[tile] > 0 && state.shapes.row_bytes[tile] % 4 == 0);
+}
+
 template <int T>
 void zero() {
   require(state.shapes.rows[T] > 0);
@@ -107,6 +111,7 @@ void zero() {
 
 template <int T>
 void load(const void* from, int64_t stride) {
+  require_whole_words(T);
   zero<T>();
   for (int row = 0; row < state.shapes.rows[T]; ++row) {
     const auto* at = static_cast<const unsigned char*>(from) + row * stride;
@@ -116,7 +121,7 @@ void load(const void* from, int64_t stride) {
 
 template <int T>
 void store(void* to, int64_t stride) {
-  require(state.shapes.rows[T] > 0);
+  require_whole_words(T);
   for (int row = 0; row < state.shapes.rows[T]; ++row) {
     auto* at = static_cast<unsigned char*>(to) + row * stride;
     __builtin_memcpy(at, state.rows[T][row], state.shapes.row_bytes[T]);

@@ -53,8 +53,17 @@ void multiply_add(const TileConfig& config, void* sum, const void* left, const v
   amx::release();
 }
 
+void multiply_zeros(const TileConfig& config) {
+  load_config(config);
+  amx::zero<0>();
+  amx::zero<1>();
+  amx::zero<2>();
+  amx::multiply_add<0, 1, 2>();
+  amx::release();
+}
+
 }  // namespace
 
-extern const TileProbe tile_probe{&configure, &copy, &zero, &multiply_add};
+extern const TileProbe tile_probe{&configure, &copy, &zero, &multiply_add, &multiply_zeros};
 
 }  // namespace onesearch::ONESEARCH_TIER

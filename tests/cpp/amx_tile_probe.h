@@ -26,6 +26,8 @@ struct TileProbe {
   // sum += left right, in tiles 0, 1 and 2.
   void (*multiply_add)(const TileConfig& config, void* sum, const void* left, const void* right,
                        int64_t stride);
+  // The same of tiles that are zeroed, not loaded.
+  void (*multiply_zeros)(const TileConfig& config);
 };
 
 namespace emulated_tiles {

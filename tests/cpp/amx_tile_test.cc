@@ -5,10 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "amx_tile_probe.h"
@@ -20,22 +22,12 @@ using namespace onesearch::testing;
 
 namespace {
 
-constexpr int64_t kStride = 80;  // of rows of 64 bytes, so that memory between them shows
-
 using Bytes = std::vector<unsigned char>;
-
-bool processor_has_tiles() {
-#if defined(__x86_64__)
-  return amx_bf16_usable();
-#else
-  return false;
-#endif
-}
 
 std::vector<const TileProbe*> probes() {
   std::vector<const TileProbe*> all{&emulated_tiles::tile_probe};
 #if defined(__x86_64__)
-  if (processor_has_tiles()) all.push_back(&processor_tiles::tile_probe);
+  if (amx_bf16_usable()) all.push_back(&processor_tiles::tile_probe);
 #endif
   return all;
 }
@@ -62,9 +54,12 @@ bool refused(const TileProbe& probe, const TileConfig& config) {
 }
 
 bool multiplies(const TileProbe& probe, const TileConfig& config) {
-  Bytes memory(3 * 16 * 64);
-  unsigned char* tiles = memory.data();
-  return !faults([&] { probe.multiply_add(config, tiles, tiles + 1024, tiles + 2048, 64); });
+  return !faults([&] { probe.multiply_zeros(config); });
+}
+
+bool copies(const TileProbe& probe, const TileConfig& config) {
+  Bytes from(16 * 64), to(16 * 64);
+  return !faults([&] { probe.copy(config, from.data(), to.data(), 64); });
 }
 
 // Tile 0 of rows x columns words is to get tile 1 of rows x depth times tile 2 of depth x columns.
@@ -75,6 +70,93 @@ TileConfig product(int rows, int depth, int columns) {
   config.set(2, depth, 4 * columns);
   return config;
 }
+
+#if defined(__x86_64__)
+constexpr int64_t kStride = 80;  // of rows of 64 bytes, so that memory between them shows
+constexpr size_t kMemory = 16 * kStride;
+
+enum class Kind {
+  kNormal,
+  kTiny,     // products near the smallest normal number and below
+  kAnyBits,  // any exponent, NaN among them
+  kSpecial,  // zeros, subnormals, the largest, infinities, NaN
+};
+
+uint32_t some_float(Kind kind, std::mt19937& random) {
+  const uint32_t bits = static_cast<uint32_t>(random());
+  const uint32_t special[] = {0,          1,          0x007fffff, 0x00400000,
+                              0x00800000, 0x3f800000, 0x7f7fffff, 0x7f800000,
+                              0x7fc00000, 0x7fa12345, 0x00010000};
+  const uint32_t sign_and_fraction = bits & 0x807fffff;
+  switch (kind) {
+    case Kind::kNormal:
+      return sign_and_fraction | (120 + random() % 12) << 23;
+    case Kind::kTiny:
+      return sign_and_fraction | (random() % 8 == 0 ? 0 : 60 + random() % 8) << 23;
+    case Kind::kSpecial:
+      if (random() % 8 == 0) return special[random() % 11] | (bits & 0x80000000);
+      return sign_and_fraction | (120 + random() % 12) << 23;
+    default:
+      return bits;
+  }
+}
+
+Bytes some_bytes(size_t size, Kind kind, std::mt19937& random) {
+  Bytes bytes(size);
+  for (size_t i = 0; i < size; i += 2) {
+    const auto upper = static_cast<uint16_t>(some_float(kind, random) >> 16);
+    std::memcpy(&bytes[i], &upper, 2);
+  }
+  return bytes;
+}
+
+Bytes some_sums(size_t size, Kind kind, std::mt19937& random) {
+  Bytes bytes(size);
+  for (size_t i = 0; i < size; i += 4) {
+    uint32_t sum = some_float(kind, random);
+    if (kind == Kind::kTiny) sum = (sum & 0x807fffff) | (random() % 4) << 23;
+    std::memcpy(&bytes[i], &sum, 4);
+  }
+  return bytes;
+}
+
+// Empty where all are the same. Of a NaN only that it is one: which of two it is from, the manual
+// leaves open.
+std::string first_difference(const Bytes& a, const Bytes& b) {
+  for (size_t i = 0; i < a.size(); i += 4) {
+    float x, y;
+    uint32_t x_bits, y_bits;
+    std::memcpy(&x, &a[i], 4);
+    std::memcpy(&y, &b[i], 4);
+    std::memcpy(&x_bits, &a[i], 4);
+    std::memcpy(&y_bits, &b[i], 4);
+    if (x_bits == y_bits || (std::isnan(x) && std::isnan(y))) continue;
+    char text[80];
+    std::snprintf(text, sizeof text, "byte %zu: %a, processor %a", i, x, y);
+    return text;
+  }
+  return "";
+}
+
+void check_products(Kind kind) {
+  if (!amx_bf16_usable()) return;
+  std::mt19937 random(static_cast<unsigned>(kind));
+  for (int i = 0; i < 400; ++i) {
+    const int columns = i % 3 == 0 ? 16 : 1 + static_cast<int>(random() % 16);
+    const TileConfig config = product(1 + static_cast<int>(random() % 16), i % 16 + 1, columns);
+    const Bytes left = some_bytes(kMemory, kind, random);
+    const Bytes right = some_bytes(kMemory, kind, random);
+    Bytes emulated = some_sums(kMemory, kind, random);
+    Bytes processed = emulated;
+    const auto run = [&](const TileProbe& probe, Bytes* sum) {
+      probe.multiply_add(config, sum->data(), left.data(), right.data(), kStride);
+    };
+    run(emulated_tiles::tile_probe, &emulated);
+    run(processor_tiles::tile_probe, &processed);
+    CHECK_EQUAL(first_difference(emulated, processed), "");
+  }
+}
+#endif
 
 }  // namespace
 
@@ -136,8 +218,11 @@ TEST(the_palette_is_the_first_or_none) {
   }
 }
 
-TEST(rows_of_a_product_are_whole_words) {
+TEST(rows_of_tiles_are_whole_words) {
   for (const TileProbe* probe : probes()) {
+    TileConfig copied;
+    copied.set(0, 16, 62);
+    CHECK(!refused(*probe, copied) && !copies(*probe, copied));
     TileConfig left = product(16, 15, 16);
     left.set(1, 16, 62);
     CHECK(!refused(*probe, left) && !multiplies(*probe, left));
@@ -160,3 +245,35 @@ TEST(shapes_of_a_product_fit) {
     }
   }
 }
+
+#if defined(__x86_64__)
+TEST(loads_stores_and_zeros_are_the_processors) {
+  if (!amx_bf16_usable()) return;
+  std::mt19937 random(1);
+  for (int rows = 1; rows <= 16; ++rows) {
+    for (const int row_bytes : {4, 8, 12, 28, 32, 60, 64}) {
+      for (const int64_t stride : {64, 80, 0}) {
+        TileConfig config;
+        config.set(0, rows, row_bytes);
+        const Bytes from = some_bytes(kMemory, Kind::kAnyBits, random);
+        const auto both = [&](const auto& run) {
+          Bytes emulated = some_bytes(kMemory, Kind::kAnyBits, random);
+          Bytes processed = emulated;
+          run(emulated_tiles::tile_probe, emulated.data());
+          run(processor_tiles::tile_probe, processed.data());
+          CHECK(emulated == processed);
+        };
+        both(
+            [&](const TileProbe& probe, void* to) { probe.copy(config, from.data(), to, stride); });
+        both([&](const TileProbe& probe, void* to) { probe.zero(config, to, stride); });
+      }
+    }
+  }
+}
+
+TEST(products_have_the_processors_bits) {
+  for (const Kind kind : {Kind::kNormal, Kind::kAnyBits, Kind::kSpecial}) check_products(kind);
+}
+
+TEST(products_that_vanish_have_the_processors_bits) { check_products(Kind::kTiny); }
+#endif

@@ -1,5 +1,6 @@
-// Attention by tiles, emulated, beside the products of lanes, over memory that ends where keys end.
-// The tests of both operators are in this program too.
+// Attention by tiles beside the products of lanes, over memory that ends where keys end. Two
+// programs: in one the tiles are emulated, in the other they are the processor's, where it has
+// them. The tests of both operators are in these programs too.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "check.h"
+#include "cpu/amx.h"
 #include "cpu/attention.h"
 #include "cpu/attention_tile.h"
 #include "cpu/cpuid.h"
@@ -18,7 +20,7 @@ using namespace onesearch::testing;
 
 namespace {
 
-bool can_run() { return cpu_has({"avx512_bf16"}); }
+bool can_run() { return cpu_has({"avx512_bf16"}) && amx_bf16_usable(); }
 
 struct Sizes {
   int rows;
