@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
+from onesearch_fast.data.mining_config import MiningConfig
+from onesearch_fast.data.pair_mining import AlignmentTexts, mine_pairs
 from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import item_text
@@ -40,8 +41,10 @@ from onesearch_fast.evaluate.served import evaluate_served
 from onesearch_fast.files import atomic_folder, read_json, write_json
 from onesearch_fast.models import read_checkpoint
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
-from onesearch_fast.sid.alignment import TASKS, AlignmentConfig, fit_adapter
-from onesearch_fast.sid.build import SidConfig, open_encoder
+from onesearch_fast.sid.alignment import fit_adapter
+from onesearch_fast.sid.alignment_config import TASKS, AlignmentConfig
+from onesearch_fast.sid.build import open_encoder
+from onesearch_fast.sid.config import SidConfig
 from onesearch_fast.sid.text_encoder import load_text_encoder
 from onesearch_fast.testing.machine import machine
 from onesearch_fast.train.config import ModelConfig, ObjectiveConfig, PipelineConfig, StageConfig

@@ -26,7 +26,8 @@ import numpy as np
 
 import onesearch_fast
 from onesearch_fast.data.keyword_mining import mine_keywords
-from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
+from onesearch_fast.data.mining_config import MiningConfig
+from onesearch_fast.data.pair_mining import AlignmentTexts, mine_pairs
 from onesearch_fast.data.readers import read_dataset
 from onesearch_fast.data.records import Dataset, item_text
 from onesearch_fast.data.split import SEARCH, EvalCase, TrainLog, leave_last_out

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.data.pair_mining import AlignmentTexts, MiningConfig, mine_pairs
+from onesearch_fast.data.mining_config import MiningConfig
 from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import invalid
 from onesearch_fast.files import atomic_folder
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
-from onesearch_fast.sid.alignment import (
-    TASKS,
-    AlignmentConfig,
-    AlignmentCurve,
-    fine_tune,
-    fit_adapter,
-)
-from onesearch_fast.sid.build import TFIDF, SidConfig, check_training_log, open_encoder
+from onesearch_fast.sid.alignment_config import TASKS, AlignmentConfig
+from onesearch_fast.sid.config import TFIDF, SidConfig
 from onesearch_fast.sid.text_encoder import SETTINGS_FILE
-from onesearch_fast.sid.transformers_encoder import TransformersEncoder
+
+if TYPE_CHECKING:
+    from onesearch_fast.sid.alignment import AlignmentCurve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.data.pair_mining import AlignmentTexts, mine_pairs
     from onesearch_fast.data.readers import read_dataset
+    from onesearch_fast.sid.alignment import fine_tune, fit_adapter
+    from onesearch_fast.sid.build import check_training_log, open_encoder
+    from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 
     _refuse_other_folders(arguments.out)
     log = leave_last_out(read_dataset(arguments.data, order=arguments.order)).log

@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from onesearch_fast.cli import benches
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.doctor import diagnose
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.testing import Timing
+
+if TYPE_CHECKING:
+    from onesearch_fast.testing import Timing
 
 
 @dataclass(frozen=True)

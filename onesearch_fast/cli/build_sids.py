@@ -5,23 +5,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onesearch_fast.cli._result import add_json, print_json
-from onesearch_fast.cli._sid_folder import refuse_other_folders, write_sid_folder
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
 from onesearch_fast.errors import invalid
-from onesearch_fast.sid.build import (
-    TFIDF,
-    SemanticIds,
-    SidConfig,
-    build_semantic_ids,
-    check_training_log,
-)
+from onesearch_fast.sid.config import TFIDF, SidConfig
 from onesearch_fast.sid.report import (
     SidReport,
     describe_buckets,
@@ -29,6 +23,9 @@ from onesearch_fast.sid.report import (
     neighbour_recall,
     query_recall,
 )
+
+if TYPE_CHECKING:
+    from onesearch_fast.sid.build import SemanticIds
 
 _RECALL_AT = 10
 
@@ -94,6 +91,7 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.cli._sid_folder import refuse_other_folders, write_sid_folder
     from onesearch_fast.data.readers import read_dataset
 
     refuse_other_folders("build-sids", arguments.out)
@@ -123,6 +121,8 @@ def _refuse_files(report: Path | None) -> None:
 
 def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:
     from rich.console import Console
+
+    from onesearch_fast.sid.build import build_semantic_ids, check_training_log
 
     config = SidConfig(
         encoder=arguments.encoder,

@@ -6,12 +6,14 @@ import argparse
 import platform
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import onesearch_fast
-from onesearch_fast import runtime
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.runtime import BackendStatus, CpuInfo, CudaInfo
+
+if TYPE_CHECKING:
+    from onesearch_fast.runtime import BackendStatus, CpuInfo, CudaInfo
 
 # The packages of the extras `serve` and `train`, by what they are needed for.
 NEEDED_FOR = {
@@ -66,6 +68,8 @@ def installed_version(package: str) -> str | None:
 
 
 def diagnose() -> Diagnosis:
+    from onesearch_fast import runtime
+
     return Diagnosis(
         version=onesearch_fast.__version__,
         python=platform.python_version(),

@@ -6,11 +6,8 @@ import argparse
 from pathlib import Path
 
 from onesearch_fast.cli._result import add_json, print_json
-from onesearch_fast.cli._sid_folder import read_sid_folder, write_sids
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.data.records import item_text
 from onesearch_fast.errors import invalid
-from onesearch_fast.sid.drift import measure_drift
 
 _WHERE = "encode-items"
 
@@ -27,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.cli._sid_folder import read_sid_folder, write_sids
     from onesearch_fast.data.readers import read_dataset
+    from onesearch_fast.data.records import item_text
+    from onesearch_fast.sid.drift import measure_drift
 
     encoder, codebooks = read_sid_folder(_WHERE, arguments.sids)
     items = read_dataset(arguments.data).items

@@ -16,12 +16,15 @@ import onesearch_fast
 from onesearch_fast import cli
 from onesearch_fast.errors import BackendUnavailable
 
+_INSTALL = "install it with pip install 'onesearch-fast[train]'"
+
 
 @dataclass(frozen=True)
 class Verb:
     """One verb of the command line: a module of this package binds it to the name `VERB`.
 
-    Every one takes `--json`, as of `cli._result`.
+    Every one takes `--json`, as of `cli._result`. Its module imports torch within `run`, if at all:
+    help texts are read without.
 
     `resumes`: whether the same command again goes on where an interrupted one was.
     """
@@ -54,7 +57,7 @@ def _unavailable_verb(name: str, error: ImportError) -> Verb:
     """Stands in for a verb whose module needs a package that is not installed here."""
 
     def run(arguments: argparse.Namespace) -> int:
-        raise BackendUnavailable(f"{error}; install it with pip install 'onesearch-fast[train]'")
+        raise BackendUnavailable(f"{error}; {_INSTALL}")
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.prefix_chars = "\0"  # options count as plain words, so that `run` is reached
@@ -108,7 +111,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     141, as for any program whose reader left: stdout was closed.
     """
     try:
-        # Finding the verbs imports what they need, which takes long enough to be interrupted.
         return _run(build_parser(discover_verbs()).parse_args(argv))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -122,7 +124,7 @@ def _run(arguments: argparse.Namespace) -> int:
         # The reader left (`... | head`). The interpreter flushes stdout once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, TypeError, OSError, BackendUnavailable) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError, BackendUnavailable) as error:
         if "ONESEARCH_DEBUG" in os.environ:
             raise
         sentence = _sentence(error).removeprefix(f"{arguments.verb}: ")
@@ -137,6 +139,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _sentence(error: Exception) -> str:
     """An error of the system names its file first, as all others do."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}; {_INSTALL}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -6,15 +6,7 @@ import argparse
 from pathlib import Path
 
 from onesearch_fast.cli._result import add_json, print_json
-from onesearch_fast.cli._sid_folder import (
-    read_sid_folder,
-    refuse_other_folders,
-    write_sid_folder,
-)
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.data.records import item_text
-from onesearch_fast.sid.quality import quality
-from onesearch_fast.sid.refit import refit_codebooks
 
 _WHERE = "refit-sids"
 
@@ -44,7 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from onesearch_fast.cli._sid_folder import (
+        read_sid_folder,
+        refuse_other_folders,
+        write_sid_folder,
+    )
     from onesearch_fast.data.readers import read_dataset
+    from onesearch_fast.data.records import item_text
+    from onesearch_fast.sid.quality import quality
+    from onesearch_fast.sid.refit import refit_codebooks
 
     refuse_other_folders(_WHERE, arguments.out)
     encoder, codebooks = read_sid_folder(_WHERE, arguments.sids)

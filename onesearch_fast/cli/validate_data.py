@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
-from onesearch_fast.data.validate import Statistics, ValidationReport, validate_folder
+
+if TYPE_CHECKING:
+    from onesearch_fast.data.validate import Statistics, ValidationReport
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from onesearch_fast.data.validate import validate_folder
+
     report = validate_folder(
         args.folder,
         order=args.order,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from onesearch_fast.data.mining_config import MiningConfig
 from onesearch_fast.data.records import EVENTS, item_text
 from onesearch_fast.data.split import TrainLog
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.alignment import AlignmentPairs, similar_pairs
 from onesearch_fast.sid.analyzer import analyze
-from onesearch_fast.sid.nearest import check_seed
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -32,28 +32,6 @@ MAX_SWING_USERS = 300
 _ORDERED_PER_QUERY = 20
 _HARD_PER_QUERY = 5
 _HARD_POOL = 20
-
-
-@dataclass(frozen=True)
-class MiningConfig:
-    """per_thing: pairs kept of each item or query, by each method. swing_alpha: as `swing`.
-
-    min_similarity: pairs below it under the encoder to be aligned are dropped as noise.
-    """
-
-    per_thing: int = 10
-    swing_alpha: float = 1.0
-    min_similarity: float = 0.6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        where = "MiningConfig"
-        if self.per_thing < 1 or not self.swing_alpha > 0:
-            got = (self.per_thing, self.swing_alpha)
-            raise invalid(where, "per_thing, swing_alpha", "at least 1, more than 0", got)
-        if not -1 <= self.min_similarity <= 1:
-            raise invalid(where, "min_similarity", "in [-1, 1]", self.min_similarity)
-        check_seed(where, self.seed)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ _PUBLIC = {
     "Level": "onesearch_fast.sid.levels",
     "Refit": "onesearch_fast.sid.refit",
     "SemanticIds": "onesearch_fast.sid.build",
-    "SidConfig": "onesearch_fast.sid.build",
+    "SidConfig": "onesearch_fast.sid.config",
     "SidReport": "onesearch_fast.sid.report",
     "TextEncoder": "onesearch_fast.sid.text_encoder",
     "TfidfEncoder": "onesearch_fast.sid.tfidf_encoder",

@@ -13,15 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from onesearch_fast.errors import invalid
-from onesearch_fast.sid.nearest import check_seed
+from onesearch_fast.sid.alignment_config import TASKS, AlignmentConfig
 from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 # Rows of texts [n] -> their vectors of length 1, [n, dim], with gradient.
 Embed = Callable[[IntArray], Tensor]
-
-TASKS = ("query_query", "item_item", "query_item", "order", "relevance")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,38 +55,6 @@ class AlignmentPairs:
     def counts(self) -> dict[str, int]:
         """Examples of each task."""
         return {task: len(getattr(self, task)) for task in TASKS}
-
-
-@dataclass(frozen=True)
-class AlignmentConfig:
-    """loss = sum over tasks of weights[task] x its loss; a task without examples is left out.
-
-    temperature: of the contrastive losses. margin: of similarity between neighbours in the order
-    show < click < order. learning_rate None: 1e-3 for an adapter, 2e-5 for a whole encoder.
-    """
-
-    weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
-    temperature: float = 0.05
-    margin: float = 0.1
-    steps: int = 300
-    batch_size: int = 256
-    learning_rate: float | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        where = "AlignmentConfig"
-        if len(self.weights) != len(TASKS) or not all(0 <= w < math.inf for w in self.weights):
-            raise invalid(where, "weights", f"{len(TASKS)} finite numbers >= 0", self.weights)
-        if not 0 < self.temperature < math.inf:
-            raise invalid(where, "temperature", "a finite number above 0", self.temperature)
-        if not 0 <= self.margin < math.inf:
-            raise invalid(where, "margin", "a finite number >= 0", self.margin)
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
-            raise invalid(where, "learning_rate", "None, or more than 0", self.learning_rate)
-        if self.steps < 1 or self.batch_size < 2:
-            got = (self.steps, self.batch_size)
-            raise invalid(where, "steps, batch_size", "at least 1 and 2", got)
-        check_seed(where, self.seed)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import invalid
 from onesearch_fast.sid.codebooks import Codebooks
 from onesearch_fast.sid.codes import LevelSizes, suggest_level_sizes
+from onesearch_fast.sid.config import TFIDF, SidConfig
 from onesearch_fast.sid.keyword_encoder import KeywordEncoder
 from onesearch_fast.sid.keywords import KeywordDictionary
 from onesearch_fast.sid.nearest import count_distinct
@@ -22,31 +23,6 @@ from onesearch_fast.sid.text_encoder import (
     load_text_encoder,
     read_settings,
 )
-
-TFIDF = "tfidf"
-
-
-@dataclass(frozen=True)
-class SidConfig:
-    """How semantic IDs are made.
-
-    encoder: "tfidf" (fitted on the catalogue, no download), a folder written by
-    `TextEncoder.save`, or a Hugging Face folder.
-    text_dim: width of the TF-IDF vectors. level_sizes, opq: as `Codebooks.fit`; None takes
-    `suggest_level_sizes` for the number of distinct vectors. The rest: as `Codebooks.fit`.
-    """
-
-    encoder: str = TFIDF
-    text_dim: int = 256
-    level_sizes: tuple[int, ...] | None = None
-    opq: tuple[int, ...] | None = None
-    normalize_residuals: bool = True
-    seed: int = 0
-    iterations: int = 25
-    balance_slack: float | None = None
-    balance_by_first_code: bool = False
-    opq_directions: int | None = None
-    prq: bool = False
 
 
 @dataclass(frozen=True, eq=False)

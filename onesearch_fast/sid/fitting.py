@@ -18,9 +18,10 @@ from onesearch_fast.sid.codebooks import MAX_LEVEL_SIZE, MAX_LEVELS, Codebooks
 from onesearch_fast.sid.fit_state import FitState
 from onesearch_fast.sid.levels import Level, LevelFit
 from onesearch_fast.sid.matching import match_codes
-from onesearch_fast.sid.nearest import FloatArray, IntArray, Prices, check_seed
+from onesearch_fast.sid.nearest import FloatArray, IntArray, Prices
 from onesearch_fast.sid.opq import fit_opq, improve_opq, parting_directions
 from onesearch_fast.sid.residual_kmeans import MAX_ROWS_PER_CENTROID, KMeans
+from onesearch_fast.sid.seeds import check_seed
 from onesearch_fast.sid.vectors import VectorSource
 
 _WHERE = "Codebooks.fit"

@@ -17,8 +17,6 @@ IntArray = npt.NDArray[np.int32]
 
 # Distances of one block of rows to all centroids: 4 MiB, so that the passes over it hit the cache.
 _BLOCK_ENTRIES = 1 << 20
-# Each level adds its number to the seed, and scikit-learn keeps seeds in 32 bits.
-_SEED_LIMIT = 1 << 30
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio
 
 
@@ -60,12 +58,6 @@ def _tensor(array: npt.NDArray[Any], device: str) -> torch.Tensor:
     array = np.ascontiguousarray(array)
     # torch warns of memory that it could write to and should not.
     return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
-
-
-def check_seed(where: str, seed: int) -> None:
-    """Raises ValueError unless numpy and scikit-learn take the seed, and the levels after it."""
-    if not 0 <= seed < _SEED_LIMIT:
-        raise invalid(where, "seed", f"an integer in [0, {_SEED_LIMIT})", seed)
 
 
 def usable_device(where: str, device: str | None) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import atomic_path, read_json, sha256, write_json
 from onesearch_fast.sid.analyzer import ANALYZER_VERSION, analyze
-from onesearch_fast.sid.nearest import check_seed
+from onesearch_fast.sid.seeds import check_seed
 from onesearch_fast.sid.text_encoder import (
     check_texts,
     normalize_rows,

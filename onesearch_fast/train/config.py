@@ -17,7 +17,7 @@ from onesearch_fast.data.prompts import PromptConfig
 from onesearch_fast.data.tokenizer import SMALLEST_VOCABULARY
 from onesearch_fast.errors import FormatError, invalid
 from onesearch_fast.files import read_json
-from onesearch_fast.sid.build import SidConfig
+from onesearch_fast.sid.config import SidConfig
 from onesearch_fast.train.losses.distillation import Distillation
 from onesearch_fast.train.losses.fgm import Fgm
 from onesearch_fast.train.losses.focal import Focal

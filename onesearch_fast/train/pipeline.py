@@ -26,12 +26,8 @@ from onesearch_fast.data.tokenizer import SidTokenizer
 from onesearch_fast.files import folder_sha256, read_json, sha256, write_json
 from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
-from onesearch_fast.sid.build import (
-    TFIDF,
-    SemanticIds,
-    build_semantic_ids,
-    check_training_log,
-)
+from onesearch_fast.sid.build import SemanticIds, build_semantic_ids, check_training_log
+from onesearch_fast.sid.config import TFIDF
 from onesearch_fast.train import parallel
 from onesearch_fast.train.checks import check_stages
 from onesearch_fast.train.config import PipelineConfig

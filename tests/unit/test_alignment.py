@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onesearch_fast.cli.main import main
+from onesearch_fast.data.mining_config import MiningConfig
 from onesearch_fast.data.pair_mining import (
     AlignmentTexts,
-    MiningConfig,
     incidence,
     item_cf,
     mine_pairs,
@@ -32,7 +32,6 @@ from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.errors import FormatError
 from onesearch_fast.sid.aligned_encoder import AlignedEncoder
 from onesearch_fast.sid.alignment import (
-    AlignmentConfig,
     AlignmentPairs,
     contrastive_loss,
     fit_adapter,
@@ -40,6 +39,7 @@ from onesearch_fast.sid.alignment import (
     relevance_loss,
     similar_pairs,
 )
+from onesearch_fast.sid.alignment_config import AlignmentConfig
 from onesearch_fast.sid.text_encoder import load_text_encoder, read_settings
 from onesearch_fast.sid.tfidf_encoder import TfidfEncoder
 

@@ -10,7 +10,7 @@ from onesearch_fast.data.prompts import Templates
 from onesearch_fast.data.split import leave_last_out
 from onesearch_fast.data.synthetic import make_synthetic
 from onesearch_fast.files import write_json
-from onesearch_fast.sid.alignment import AlignmentConfig
+from onesearch_fast.sid.alignment_config import AlignmentConfig
 from onesearch_fast.train.config import PipelineConfig
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

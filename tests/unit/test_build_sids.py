@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from onesearch_fast.cli.main import main
-from onesearch_fast.sid.build import SidConfig, build_semantic_ids
+from onesearch_fast.sid.build import build_semantic_ids
 from onesearch_fast.sid.codebooks import Codebooks
+from onesearch_fast.sid.config import SidConfig
 from onesearch_fast.sid.keywords import Keyword, KeywordDictionary
 from onesearch_fast.sid.text_encoder import load_text_encoder
 

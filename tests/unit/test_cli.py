@@ -169,3 +169,31 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     process.stdout.close()
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == b""
+
+
+def run_help(*words: str) -> subprocess.CompletedProcess[str]:
+    program = (
+        "import sys, onesearch_fast.cli.main as cli\n"
+        "try:\n    cli.main(sys.argv[1:])\n"
+        "except SystemExit:\n    sys.exit(int('torch' in sys.modules))"
+    )
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("verb", [None, *sorted(EXPECTED_VERBS)])
+def test_help_is_read_without_torch(verb: str | None) -> None:
+    done = run_help("--help") if verb is None else run_help(verb, "--help")
+    assert "usage: onesearch-fast" in done.stdout
+    assert done.returncode == 0, "torch was imported"
+
+
+def test_a_package_missed_while_a_verb_runs_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+    monkeypatch.setattr(cli, "discover_verbs", lambda: [cli.Verb("v", "v", lambda _: None, run)])
+    assert cli.main(["v"]) == 2
+    assert "No module named 'rich'; install it with pip" in capsys.readouterr().err

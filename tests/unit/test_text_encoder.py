@@ -242,7 +242,8 @@ def test_transformers_encoder_is_the_normalised_mean_of_hidden_states(tiny_folde
 
 
 def test_fine_tuning_draws_pairs_together(tiny_folder: Path) -> None:
-    from onesearch_fast.sid.alignment import AlignmentConfig, AlignmentPairs, fine_tune
+    from onesearch_fast.sid.alignment import AlignmentPairs, fine_tune
+    from onesearch_fast.sid.alignment_config import AlignmentConfig
     from onesearch_fast.sid.transformers_encoder import TransformersEncoder
 
     texts = [f"{color} {noun}" for color in COLORS[:2] for noun in NOUNS[:4]]
