@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from onesearch_fast.errors import FormatError, invalid
+from onesearch_fast.errors import FormatError, complaint, invalid
 
 
 @contextmanager
@@ -101,6 +101,35 @@ def path_bytes(where: str, path: str | os.PathLike[str]) -> bytes:
     if b"\0" in name:
         raise invalid(where, "path", "a name without NUL characters", name)
     return name
+
+
+def readable_file(where: str, path: str | os.PathLike[str], remedy: str) -> bytes:
+    """`path_bytes` of a file that is there; the system's kind of error says what is instead."""
+    name = path_bytes(where, path)
+    file = Path(os.fsdecode(name))
+    if file.is_dir():
+        raise _no_file(where, "an existing file", "a folder", errno.EISDIR, file, remedy)
+    if not file.exists():
+        raise _no_file(where, "an existing file", "none", errno.ENOENT, file, remedy)
+    return name
+
+
+def writable_file(where: str, path: str | os.PathLike[str]) -> bytes:
+    """Where a file of this name is written, links followed, unless a folder is in its place."""
+    name = os.path.realpath(path_bytes(where, path))
+    file = Path(os.fsdecode(name))
+    if file.is_dir():
+        remedy = "name a file within it"
+        raise _no_file(where, "a file to write", "a folder", errno.EISDIR, file, remedy)
+    if not file.parent.is_dir():
+        expected = "a file in an existing folder"
+        raise _no_file(where, expected, "none", errno.ENOENT, file, "make it first")
+    return name
+
+
+def _no_file(where: str, expected: str, got: str, code: int, file: Path, remedy: str) -> OSError:
+    """Of the class that Python has for the code."""
+    return OSError(code, complaint(where, "path", expected, got, remedy), str(file))
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
-from onesearch_fast.files import path_bytes
+from onesearch_fast.files import readable_file, writable_file
 from onesearch_fast.index._arrays import index_vector
 from onesearch_fast.index.column_rows import column_rows
 from onesearch_fast.index.expressions import Condition, expression_of
@@ -18,6 +18,8 @@ from onesearch_fast.index.predicates import Kind, compile_predicate
 
 if TYPE_CHECKING:
     from onesearch_fast.index.sid_trie import SidTrie
+
+_SAVED = "name the file that ItemColumns.save wrote"
 
 
 class ItemColumns:
@@ -81,14 +83,15 @@ class ItemColumns:
             FormatError: a truncated or altered file, or one of another version.
             OSError: a file that cannot be read.
         """
-        return cls._own(_C.ItemColumns.load(path_bytes("ItemColumns.load", path), verify))
+        name = readable_file("ItemColumns.load", path, _SAVED)
+        return cls._own(_C.ItemColumns.load(name, verify))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the columns; the file is whole or untouched. A link is followed.
 
         Equal columns give equal bytes. docs/item_columns_format.md describes them.
         """
-        self._handle.save(os.path.realpath(path_bytes("ItemColumns.save", path)))
+        self._handle.save(writable_file("ItemColumns.save", path))
 
     def verify(self) -> None:
         """Checks every checksum and rule of the format; raises FormatError unless all hold."""

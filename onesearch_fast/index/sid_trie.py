@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onesearch_fast import _C
 from onesearch_fast.errors import invalid
-from onesearch_fast.files import path_bytes
+from onesearch_fast.files import path_bytes, readable_file, writable_file
 from onesearch_fast.index._arrays import finite32, float_vector, index_vector, item_set
 from onesearch_fast.index.catalogue import Catalogue
 from onesearch_fast.index.catalogue_rows import CatalogueRows
@@ -21,6 +21,7 @@ from onesearch_fast.index.item_columns import ItemColumns
 from onesearch_fast.index.item_filter import ItemFilter
 from onesearch_fast.index.section_bytes import SectionBytes
 
+_SAVED = "name the file that SidTrie.save wrote, such as sid_trie.bin of a served folder"
 # In the order of the native core's NodeStatistic::Kind.
 _STATISTICS = ("count", "sum", "mean", "max", "quantile")
 
@@ -160,14 +161,14 @@ class SidTrie(Catalogue):
             TrieFormatError: a truncated or altered file, or one of another version.
             OSError: a file that cannot be read.
         """
-        return cls._own(_C.SidTrie.load(path_bytes("SidTrie.load", path), verify))
+        return cls._own(_C.SidTrie.load(readable_file("SidTrie.load", path, _SAVED), verify))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the trie; the file is whole or untouched, whatever happens. A link is followed.
 
         Equal catalogues give equal bytes. docs/trie_file_format.md describes them.
         """
-        self._handle.save(os.path.realpath(path_bytes("SidTrie.save", path)))
+        self._handle.save(writable_file("SidTrie.save", path))
 
     def verify(self) -> None:
         """Checks every checksum and rule of the format; raises TrieFormatError unless all hold."""

@@ -117,11 +117,11 @@ def test_saving_to_a_link_writes_where_it_points(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing\.bin"):
         SidTrie.load(tmp_path / "missing.bin")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError, match="existing file, got a folder; name the file that"):
         SidTrie.load(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="in an existing folder, got none; make it first"):
         small_trie().save(tmp_path / "no_folder" / "sid_trie.bin")
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(IsADirectoryError, match="got a folder; name a file within it"):
         small_trie().save(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
