@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from onesearch_fast.errors import invalid
+
+# A page of hits is held in memory and printed; more than this is a typing error.
+MAX_HITS = 1_000_000
 
 
 def check_num_beams(verb: str, num_beams: int) -> None:
@@ -12,6 +16,12 @@ def check_num_beams(verb: str, num_beams: int) -> None:
     from onesearch_fast.engine.search_batch import MAX_BEAMS
 
     whole_number(verb, "--num-beams", num_beams, 1, MAX_BEAMS)
+
+
+def check_num_hits(verb: str, k: int) -> None:
+    from onesearch_fast.engine.numbers import whole_number
+
+    whole_number(verb, "-k", k, 1, MAX_HITS)
 
 
 def check_minutes(verb: str, flag: str, minutes: float | None) -> None:
@@ -24,3 +34,16 @@ def check_cases(verb: str, cases: int | None) -> None:
 
     if cases is not None:
         whole_number(verb, "--cases", cases, 1)
+
+
+def check_input_file(verb: str, flag: str, path: str, remedy: str) -> None:
+    """A pipe counts as a file."""
+    if not Path(path).exists() or Path(path).is_dir():
+        got = f"the folder {path}" if Path(path).is_dir() else f"{path}, which does not exist"
+        raise invalid(verb, flag, "a file to read", got, remedy)
+
+
+def check_output_file(verb: str, flag: str, path: str) -> None:
+    if Path(path).is_dir():
+        remedy = "name a file within it"
+        raise invalid(verb, flag, "a file to write", f"the folder {path}", remedy)

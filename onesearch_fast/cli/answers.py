@@ -6,7 +6,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onesearch_fast.engine.requests import Hit, SearchAnswer, SearchRequest, SearchStats
+    from onesearch_fast.engine.requests import (
+        Hit,
+        SearchAnswer,
+        SearchRequest,
+        SearchStats,
+        UserContext,
+    )
     from onesearch_fast.engine.search_diagnostics import WhyNotHit
     from onesearch_fast.engine.searcher import Searcher
 
@@ -14,14 +20,22 @@ if TYPE_CHECKING:
 def answer_json(
     searcher: Searcher, request: SearchRequest, answer: SearchAnswer, stats: bool
 ) -> dict[str, Any]:
-    """`stats` adds seconds, as of `SearchStats`."""
+    """`stats` adds seconds, as of `SearchStats`. ignored_history: ids that the items lack."""
     document = {
         "query": request.query,
         "complete": answer.complete,
         "dead": answer.dead,
+        "ignored_history": ignored_history(searcher, request.user),
         "hits": [_hit_json(searcher, hit) for hit in answer.hits],
     }
     return document | {"stats": asdict(answer.stats)} if stats else document
+
+
+def ignored_history(searcher: Searcher, user: UserContext | None) -> list[str]:
+    """Ids of past items that the model's catalogue lacks: no prompt holds them."""
+    item_ids = [] if user is None else [event.item_id for event in user.history]
+    rows = searcher.items.rows(item_ids).tolist()
+    return [item_id for item_id, row in zip(item_ids, rows, strict=True) if row < 0]
 
 
 def _hit_json(searcher: Searcher, hit: Hit) -> dict[str, Any]:

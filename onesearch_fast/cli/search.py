@@ -8,12 +8,18 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onesearch_fast.cli._limits import check_num_beams
+from onesearch_fast.cli._limits import (
+    check_input_file,
+    check_num_beams,
+    check_num_hits,
+    check_output_file,
+)
 from onesearch_fast.cli._result import add_json, print_json
-from onesearch_fast.cli.answers import answer_json, answer_text, reason_json
+from onesearch_fast.cli.answers import answer_json, answer_text, ignored_history, reason_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import DataError, invalid
 from onesearch_fast.files import atomic_path
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
 
 # Requests of a batch that are read, searched and written together.
 _BATCH = 1024
+# Ids that are compared with a mistyped one: more would take seconds.
+_MOST_COMPARED = 100_000
+_MOST_SHOWN = 5
 _USER_REMEDY = """quote it as in --user '{"history": ["item id"]}'"""
 
 
@@ -74,9 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check_mode(arguments)
     _check_numbers(arguments)
+    _check_files(arguments)
     user = _parse_user(arguments.user)
     searcher = Searcher.load(arguments.served, dtype=arguments.dtype)
     _check_filter(searcher, arguments.filter)
+    _check_why_not(searcher, arguments.why_not)
+    _tell_ignored("--user", ignored_history(searcher, user))
     if arguments.batch:
         _run_batch(searcher, arguments)
     elif arguments.query or arguments.next_item:
@@ -109,11 +121,38 @@ def _check_mode(arguments: argparse.Namespace) -> None:
 def _check_numbers(arguments: argparse.Namespace) -> None:
     """Before the model is opened; typed queries would all fail for the same reason."""
     from onesearch_fast.engine.deadline import one_deadline_per_request
-    from onesearch_fast.engine.numbers import whole_number
 
-    whole_number("search", "-k", arguments.k, 1)
+    check_num_hits("search", arguments.k)
     check_num_beams("search", arguments.num_beams)
     one_deadline_per_request("search", arguments.deadline_ms, 1)
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Before the model is opened, too."""
+    if arguments.batch and arguments.batch != "-":
+        remedy = "name a file of JSON lines, or - for standard input"
+        check_input_file("search", "--batch", arguments.batch, remedy)
+    if arguments.out:
+        check_output_file("search", "--out", arguments.out)
+
+
+def _check_why_not(searcher: Searcher, item_id: str | None) -> None:
+    if item_id is None or searcher.items.rows([item_id])[0] >= 0:
+        return
+    ids = searcher.items.item_ids
+    near = get_close_matches(item_id, ids, n=3) if len(ids) <= _MOST_COMPARED else []
+    remedy = f"did you mean {' or '.join(near)}?" if near else f"ids look like {ids[0]}"
+    raise invalid("search", "--why-not", "the id of an item of the model", item_id, remedy)
+
+
+def _tell_ignored(where: str, item_ids: Sequence[str]) -> None:
+    """Past items that a catalogue has dropped are no error, but ids of another catalogue are."""
+    if not item_ids:
+        return
+    shown = ", ".join(item_ids[:_MOST_SHOWN]) + ", ..." * (len(item_ids) > _MOST_SHOWN)
+    count = len(item_ids)
+    sentence = f"{count} past item(s) not in the model's catalogue, left out: {shown}"
+    print(f"onesearch-fast search: {where}: {sentence}", file=sys.stderr)
 
 
 def _check_filter(searcher: Searcher, text: str | None) -> None:
@@ -224,11 +263,14 @@ def _run_batch(searcher: Searcher, arguments: argparse.Namespace) -> None:
 
 
 def _batch_answers(searcher: Searcher, arguments: argparse.Namespace) -> Iterator[str]:
+    ignored: list[str] = []
     for requests in _batch_requests(arguments.batch):
         answers = _answers(searcher, arguments, requests)
         for request, answer in zip(requests, answers, strict=True):
             line = answer_json(searcher, request, answer, arguments.stats)
+            ignored += line["ignored_history"]
             yield json.dumps(line, ensure_ascii=False)
+    _tell_ignored(arguments.batch, ignored)
 
 
 def _batch_requests(path: str) -> Iterator[list[SearchRequest]]:

@@ -117,7 +117,13 @@ def test_bytes_that_are_no_text_end_no_conversation(
         (["mug", "-k", "0"], "k:"),
         (["mug", "--num-beams", "0"], "num-beams"),
         (["  "], "query"),
-        (["--batch", "no-such-file"], "search: no-such-file: No such file"),
+        (
+            ["--batch", "no-such-file"],
+            "--batch: expected a file to read, got no-such-file, which",
+        ),
+        (["--batch", "."], "--batch: expected a file to read, got the folder .; name a file"),
+        (["--batch", "-", "--out", "."], "--out: expected a file to write, got the folder ."),
+        (["mug", "-k", "1000000000000"], "-k: expected an integer of at least 1 and at most"),
         (["--filter", "price <"], "search: --filter: text: expected"),
         (["mug", "--filter", "colour < 3"], "search: --filter: where: expected one of the columns"),
     ],
@@ -168,8 +174,12 @@ def test_times_are_told_when_asked_for(
 
 def test_an_item_is_explained(served_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["search", str(served_folder), "red kettle", "--num-beams", "4"]
-    assert main([*arguments, "--why-not", "item-9999"]) == 0
-    assert capsys.readouterr().out == "red kettle\nitem-9999: not in the catalogue\n"
+    assert main([*arguments, "--why-not", "item-9999"]) == 2
+    message = capsys.readouterr().err
+    assert "--why-not: expected the id of an item of the model, got item-9999;" in message
+    assert "did you mean item-" in message
+    assert main([*arguments, "--why-not", "?"]) == 2
+    assert "ids look like item-" in capsys.readouterr().err
     assert main([*arguments, "--why-not", "item-40", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["why_not"]["item_id"] == "item-40" and result["text"].startswith("item-40: ")
@@ -189,3 +199,21 @@ def test_a_filter_is_a_condition_in_words(
     assert main([*arguments, "--filter", "price < 30", "--why-not", "item-80"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["why_not"]["generation"]["refused_by"] == ["price < 30"]
+
+
+def test_past_items_of_another_catalogue_are_told(
+    served_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = {"history": ["item-4", "elsewhere"]}
+    arguments = ["search", str(served_folder), *SMALL]
+    assert main([*arguments, "mug", "--user", json.dumps(user), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["results"][0]["ignored_history"] == ["elsewhere"]
+    told = "1 past item(s) not in the model's catalogue, left out: elsewhere"
+    assert f"search: --user: {told}" in captured.err
+    batch = tmp_path / "in.jsonl"
+    batch.write_text(json.dumps({"query": "mug", "user": user}) + '\n"mug"\n')
+    assert main([*arguments, "--batch", str(batch)]) == 0
+    captured = capsys.readouterr()
+    ignored = [line["ignored_history"] for line in lines_of(captured.out)]
+    assert ignored == [["elsewhere"], []] and f"in.jsonl: {told}" in captured.err
