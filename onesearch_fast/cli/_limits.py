@@ -47,3 +47,9 @@ def check_output_file(verb: str, flag: str, path: str) -> None:
     if Path(path).is_dir():
         remedy = "name a file within it"
         raise invalid(verb, flag, "a file to write", f"the folder {path}", remedy)
+
+
+def check_run_folder(verb: str, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        remedy = "name a new folder, or that of a run to go on with"
+        raise invalid(verb, "--run", "a folder to write", f"the file {folder}", remedy)

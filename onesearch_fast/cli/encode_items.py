@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from onesearch_fast.cli._limits import check_output_file
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import invalid
@@ -29,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.records import item_text
     from onesearch_fast.sid.drift import measure_drift
 
+    check_output_file(_WHERE, "--out", str(arguments.out))
     encoder, codebooks = read_sid_folder(_WHERE, arguments.sids)
     items = read_dataset(arguments.data).items
     if not items:

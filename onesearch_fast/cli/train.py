@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from onesearch_fast.cli._limits import check_input_file, check_run_folder
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 
@@ -29,6 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.progress import ConsoleProgress
     from onesearch_fast.train.suggest import suggest_config
 
+    check_run_folder("train", Path(arguments.run_folder))
+    if arguments.config is not None:
+        check_input_file("train", "--config", str(arguments.config), "name a JSON or YAML file")
     # A slip in the settings should not wait for the data to be read.
     given = None if arguments.config is None else read_config(arguments.config)
     check_minutes(arguments.minutes)

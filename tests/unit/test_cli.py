@@ -197,3 +197,26 @@ def test_a_package_missed_while_a_verb_runs_is_named_with_its_remedy(
     monkeypatch.setattr(cli, "discover_verbs", lambda: [cli.Verb("v", "v", lambda _: None, run)])
     assert cli.main(["v"]) == 2
     assert "No module named 'rich'; install it with pip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "data", "--run", "file"], "train: --run: expected a folder to write"),
+        (["train", "data", "--run", "r", "--config", "."], "--config: expected a file to read"),
+        (["train", "data", "--run", "r", "--config", "no"], "got no, which does not exist; name"),
+        (["encode-items", "data", "--sids", "s", "--out", "."], "--out: expected a file to write"),
+    ],
+)
+def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused_first(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert cli.main(words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
