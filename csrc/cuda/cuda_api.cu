@@ -46,5 +46,6 @@ ONESEARCH_EXPORT int onesearch_cuda_device(int index, OnesearchCudaDevice* devic
   device->minor = properties.minor;
   device->num_sms = properties.multiProcessorCount;
   device->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  device->shared_bytes = static_cast<int64_t>(properties.sharedMemPerBlockOptin);
   return 0;
 }

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Grows with every change of this header; a library of another number is not used. */
-#define ONESEARCH_CUDA_ABI 2
+#define ONESEARCH_CUDA_ABI 3
 
 typedef struct {
   char name[256];
@@ -19,6 +19,7 @@ typedef struct {
   int32_t minor;
   int32_t num_sms;
   int64_t memory_bytes;
+  int64_t shared_bytes; /* the most that one block may have */
 } OnesearchCudaDevice;
 
 int onesearch_cuda_abi(void);

@@ -280,6 +280,7 @@ py::tuple plan_beam_step(py::handle logits, int64_t num_beams) {
   step.beams = static_cast<uint32_t>(view.shape[1]);
   step.codes = static_cast<uint32_t>(view.shape[2]);
   step.num_beams = static_cast<uint32_t>(num_beams);
+  check_shared_memory(step, device.shared_bytes);
   plan_shares(static_cast<uint32_t>(device.num_sms), device.major >= 9, &step);
   return py::make_tuple(step.shares, step.cluster, list_bytes(step));
 }

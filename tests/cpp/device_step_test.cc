@@ -22,7 +22,6 @@ using namespace onesearch::testing;
 namespace {
 
 constexpr uint32_t kThreads = 3;
-constexpr uint32_t kShares = 3;
 constexpr uint32_t kOffered = 36;  // twelve of a warp: more than it reads at once, and a rest
 
 // Memory of a block, with as little room as there may be, so that every look cuts.
@@ -56,14 +55,28 @@ void walk(const DeviceBeamStep& step, uint32_t request, uint32_t share) {
   });
 }
 
-void merge(const DeviceBeamStep& step, uint32_t request) {
-  BlockMemory memory(step.limit());
-  HostBlock::run(kThreads, [&](const HostBlock& block) {
-    BlockSelect<HostBlock> best(block, memory.candidates());
-    const BlockStep<HostBlock, float> merged(block, step, request);
-    merged.merge(0, [&](uint32_t share) { return step.list(request, share); }, &best);
-    merged.write(&best);
-  });
+// As a cluster of `blocks`: the first goes last here, since the others' lists must be whole.
+void merge(const DeviceBeamStep& step, uint32_t request, uint32_t blocks) {
+  std::vector<BlockMemory> memory(blocks, BlockMemory(step.limit()));
+  const uint32_t part = step.shares / blocks;
+  const auto in_memory = [&](uint32_t share) { return step.list(request, share); };
+  const auto of_block = [&](uint32_t rank) {
+    const BlockCandidates found = memory[rank].candidates();
+    return ShareList{found.key, found.node, found.scalar[BlockCandidates::kSize],
+                     found.scalar[BlockCandidates::kBound]};
+  };
+  for (uint32_t left = blocks; left > 0; --left) {
+    const uint32_t rank = left - 1;
+    HostBlock::run(kThreads, [&](const HostBlock& block) {
+      BlockSelect<HostBlock> best(block, memory[rank].candidates());
+      const BlockStep<HostBlock, float> merged(block, step, request);
+      merged.merge(rank * part, part, in_memory, &best);
+      best.finish();
+      if (rank > 0) return;
+      merged.merge(1, blocks - 1, of_block, &best);
+      merged.write(&best);
+    });
+  }
 }
 
 // Views of packed copies, as a device has them, with the memory they lie in.
@@ -90,17 +103,24 @@ struct Uploaded {
   }
 };
 
-void run_on_device(Step* step, const CatalogueFilterView& filter) {
+// How the work of a request is cut.
+struct Cut {
+  uint32_t shares;
+  uint32_t merging;
+};
+constexpr Cut kOneMerges = {3, 1};
+
+void run_on_device(Step* step, const CatalogueFilterView& filter, Cut cut = kOneMerges) {
   const Uploaded uploaded(step->catalogue, filter);
   const std::vector<BeamStepSlot> slots(static_cast<size_t>(step->batch), uploaded.slot);
   DeviceBeamStep device = device_step(step->input, step->output, slots.data());
   device.offered = kOffered;
-  device.shares = kShares;
+  device.shares = cut.shares;
   std::vector<uint64_t> lists(list_bytes(device) / 8 + 1);
   place_lists(lists.data(), &device);
   for (uint32_t request = 0; request < device.batch; ++request) {
-    for (uint32_t share = 0; share < kShares; ++share) walk(device, request, share);
-    merge(device, request);
+    for (uint32_t share = 0; share < cut.shares; ++share) walk(device, request, share);
+    merge(device, request, cut.merging);
   }
 }
 
@@ -111,14 +131,14 @@ void check_close(float got, float want) {
 
 // The same step by both; sums without exponentials have the same bits.
 void compare(uint32_t seed, const CatalogueView& catalogue, const ItemFilter* filter, int level,
-             int64_t beams, int64_t width, Normalizer normalizer) {
+             int64_t beams, int64_t width, Normalizer normalizer, Cut cut = kOneMerges) {
   Step want(seed, catalogue, level, 2, level == 0 ? 1 : beams, width, normalizer);
   Step got(seed, catalogue, level, 2, level == 0 ? 1 : beams, width, normalizer);
   const CatalogueFilterView view = filter == nullptr ? CatalogueFilterView{} : filter->view();
   const CatalogueFilterView* const filters[] = {&view};
   want.input.filters = {filters, 1};
   want.run();
-  run_on_device(&got, view);
+  run_on_device(&got, view, cut);
   const bool exact = normalizer == Normalizer::kNone || normalizer == Normalizer::kVocab;
   if (exact) CHECK(got.bits() == want.bits());
   CHECK(got.count == want.count);
@@ -154,6 +174,33 @@ TEST(warps_share_the_rows_of_few_beams) {
               normalizer);
     }
   }
+}
+
+TEST(several_blocks_merge) {
+  const RandomCatalogue random = random_catalogue(3, kSizes, 4000);
+  const auto trie = SidTrie::build(random.input());
+  for (const Cut cut : {Cut{4, 2}, Cut{4, 4}, Cut{16, 8}}) {
+    for (const int64_t width : {1, 20, 200}) {
+      compare(cut.merging, trie->catalogue_view(), nullptr, 1, 9, width, Normalizer::kNone, cut);
+    }
+  }
+}
+
+TEST(so_many_blocks_merge_that_each_has_room) {
+  DeviceBeamStep step;
+  const auto expect = [&step](uint32_t num_beams, uint32_t shares, uint32_t blocks) {
+    step.num_beams = num_beams;
+    step.shares = shares;
+    step.offered = step_offered(step.limit());
+    CHECK_EQUAL(merging_blocks(step, true), blocks);
+    CHECK_EQUAL(merging_blocks(step, false), 1u);
+  };
+  expect(256, 1, 1);
+  expect(256, 16, 1);
+  expect(256, 32, 2);
+  expect(1024, 32, 8);
+  expect(4096, 32, 8);
+  expect(4096, 2, 1);
 }
 
 TEST(widths_on_a_device_count_up_to_num_beams) {
@@ -271,4 +318,15 @@ TEST(a_device_refuses_what_it_does_not_compute) {
   options.sibling_penalty = 0.5f;
   step.input.options = &options;
   CHECK_THROWS(InvalidArgument, "beam_widths alone", device_step(step.input, step.output, nullptr));
+}
+
+TEST(a_device_refuses_more_beams_than_its_shared_memory_holds) {
+  DeviceBeamStep step;
+  step.num_beams = 4096;
+  check_shared_memory(step, 227 << 10);
+  CHECK_THROWS(InvalidArgument, "at most 2750 with backend 'cuda' on this device",
+               check_shared_memory(step, 99 << 10));
+  for (step.num_beams = 1; step.num_beams <= 2750; ++step.num_beams) {
+    check_shared_memory(step, 99 << 10);
+  }
 }

@@ -20,6 +20,10 @@ template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     constrained_beam_step_walk_kernel(const __grid_constant__ DeviceBeamStep step,
                                       uint32_t capacity) {
+#if __CUDA_ARCH__ >= 900
+  // At once: the merge waits for the end of this grid and its writes, whenever it is launched.
+  cudaTriggerProgrammaticLaunchCompletion();
+#endif
   const CudaBlock block;
   Select best(block, candidates(step, capacity));
   BlockStep<CudaBlock, T>(block, step, blockIdx.x).walk(blockIdx.y, &best);
@@ -33,12 +37,31 @@ __global__ void __launch_bounds__(kStepThreads, 1)
     step.lists.size[list] = size;
     step.lists.lost[list] = best.bound();
   }
-#if __CUDA_ARCH__ >= 900
-  cudaTriggerProgrammaticLaunchCompletion();
-#endif
 }
 
-// A block a request. Its launch overlaps the end of the walk.
+#if __CUDA_ARCH__ >= 900
+// The first block of a cluster takes what the others found from their shared memory, and writes.
+template <class T>
+__device__ void write_as_cluster(const BlockStep<CudaBlock, T>& request, Select* best) {
+  const auto cluster = cooperative_groups::this_cluster();
+  best->finish();
+  cluster.sync();
+  if (cluster.block_rank() == 0) {
+    const auto list_of = [&](uint32_t rank) {
+      const BlockCandidates& own = best->all();
+      const uint32_t* scalar = cluster.map_shared_rank(own.scalar, rank);
+      return ShareList{cluster.map_shared_rank(own.key, rank),
+                       cluster.map_shared_rank(own.node, rank), scalar[BlockCandidates::kSize],
+                       scalar[BlockCandidates::kBound]};
+    };
+    request.merge(1, cluster.num_blocks() - 1, list_of, best);
+    request.write(best);
+  }
+  cluster.sync();  // shared memory goes with its block
+}
+#endif
+
+// The lists in memory, by merging_blocks() blocks a request. Its launch overlaps the walk.
 __global__ void __launch_bounds__(kStepThreads, 1)
     constrained_beam_step_merge_kernel(const __grid_constant__ DeviceBeamStep step,
                                        uint32_t capacity) {
@@ -49,39 +72,26 @@ __global__ void __launch_bounds__(kStepThreads, 1)
 #endif
   const BlockStep<CudaBlock, float> request(block, step, blockIdx.x);
   const auto list_of = [&step](uint32_t share) { return step.list(blockIdx.x, share); };
-  request.merge(0, list_of, &best);
+  const uint32_t part = step.shares / gridDim.y;
+  request.merge(blockIdx.y * part, part, list_of, &best);
+#if __CUDA_ARCH__ >= 900
+  write_as_cluster(request, &best);
+#else
   request.write(&best);
+#endif
 }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-#define ONESEARCH_CLUSTERS
-#endif
-
-// A cluster of blocks a request: the first reads the lists of the others from their shared memory.
+// A cluster of blocks a request, a share each.
 template <class T>
 __global__ void __launch_bounds__(kStepThreads, 1)
     constrained_beam_step_cluster_kernel(const __grid_constant__ DeviceBeamStep step,
                                          uint32_t capacity) {
-#if defined(ONESEARCH_CLUSTERS) && defined(__CUDA_ARCH__)
-  const auto cluster = cooperative_groups::this_cluster();
+#if __CUDA_ARCH__ >= 900
   const CudaBlock block;
   Select best(block, candidates(step, capacity));
   const BlockStep<CudaBlock, T> request(block, step, blockIdx.x);
   request.walk(blockIdx.y, &best);
-  best.finish();
-  cluster.sync();
-  if (cluster.block_rank() == 0) {
-    const auto list_of = [&](uint32_t share) {
-      const BlockCandidates& own = best.all();
-      const uint32_t* scalar = cluster.map_shared_rank(own.scalar, share);
-      return ShareList{cluster.map_shared_rank(own.key, share),
-                       cluster.map_shared_rank(own.node, share), scalar[BlockCandidates::kSize],
-                       scalar[BlockCandidates::kBound]};
-    };
-    request.merge(1, list_of, &best);
-    request.write(&best);
-  }
-  cluster.sync();  // shared memory goes with its block
+  write_as_cluster(request, &best);
 #endif
 }
 
@@ -94,7 +104,7 @@ struct Place {
 
 struct Launch {
   cudaLaunchConfig_t config{};
-  cudaLaunchAttribute attribute{};
+  cudaLaunchAttribute attributes[2]{};
   int most_shared;
 
   Launch(dim3 grid, size_t shared_bytes, const Place& place) : most_shared(place.most_shared) {
@@ -102,13 +112,26 @@ struct Launch {
     config.blockDim = kStepThreads;
     config.dynamicSmemBytes = shared_bytes;
     config.stream = place.stream;
+    config.attrs = attributes;
+  }
+  Launch(const Launch&) = delete;  // the config points into it
+
+  // The blocks along y of each x are one cluster.
+  void as_clusters() {
+    add(cudaLaunchAttributeClusterDimension).clusterDim = {1, config.gridDim.y, 1};
   }
 
-  cudaLaunchAttribute& add(cudaLaunchAttributeID id) {
+  // May begin before the kernel ahead of it has ended.
+  void early() {
+    add(cudaLaunchAttributeProgrammaticStreamSerialization).programmaticStreamSerializationAllowed =
+        1;
+  }
+
+ private:
+  cudaLaunchAttributeValue& add(cudaLaunchAttributeID id) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
     attribute.id = id;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    return attribute;
+    return attribute.val;
   }
 };
 
@@ -129,15 +152,16 @@ cudaError_t run(const DeviceBeamStep& step, const Place& place) {
   // Requests along x, the one axis of a grid that goes beyond 65,535.
   Launch walk(dim3(step.batch, step.shares), bytes, place);
   if (step.cluster) {
-    walk.add(cudaLaunchAttributeClusterDimension).val.clusterDim = {1, step.shares, 1};
+    walk.as_clusters();
     return launch(walk, constrained_beam_step_cluster_kernel<T>, step, capacity);
   }
   const cudaError_t status = launch(walk, constrained_beam_step_walk_kernel<T>, step, capacity);
   if (status != cudaSuccess) return status;
-  Launch merge(dim3(step.batch), bytes, place);
-  if (place.major >= 9) {
-    merge.add(cudaLaunchAttributeProgrammaticStreamSerialization)
-        .val.programmaticStreamSerializationAllowed = 1;
+  const bool has_clusters = place.major >= 9;
+  Launch merge(dim3(step.batch, merging_blocks(step, has_clusters)), bytes, place);
+  if (has_clusters) {
+    merge.as_clusters();
+    merge.early();
   }
   return launch(merge, constrained_beam_step_merge_kernel, step, capacity);
 }

@@ -28,6 +28,12 @@ void check_supported(const BeamStepInput& input) {
                "use backend='triton'");
 }
 
+int64_t shared_bytes(int64_t num_beams) {
+  const auto limit = static_cast<uint32_t>(num_beams) + 1;
+  const uint32_t capacity = step_capacity(limit, step_offered(limit));
+  return static_cast<int64_t>(BlockCandidates::bytes(capacity, limit));
+}
+
 }  // namespace
 
 DeviceBeamStep device_step(const BeamStepInput& input, const BeamStepOutput& output,
@@ -79,6 +85,18 @@ void plan_shares(uint32_t num_sms, bool has_clusters, DeviceBeamStep* step) {
   // A power of two, as clusters are.
   step->shares = 1;
   while (2 * step->shares <= wanted) step->shares *= 2;
+}
+
+void check_shared_memory(const DeviceBeamStep& step, int64_t bytes) {
+  if (shared_bytes(step.num_beams) <= bytes) return;
+  int64_t most = DeviceBeamStep::kMostBeams;
+  while (most > 1 && shared_bytes(most) > bytes) --most;
+  TensorCheck("constrained_beam_step")
+      .refuse("num_beams",
+              "at most " + std::to_string(most) +
+                  " with backend 'cuda' on this device, whose blocks have " +
+                  std::to_string(bytes) + " bytes of shared memory",
+              std::to_string(step.num_beams), "use backend='triton'");
 }
 
 uint64_t list_bytes(const DeviceBeamStep& step) {

@@ -50,8 +50,12 @@ struct ShareList {
   uint32_t size;
   uint32_t lost;
 
-  // 0, which is no key, past the end.
-  ONESEARCH_HD uint64_t key_at(uint32_t i) const { return i < size ? key[i] : 0; }
+  // 0, which is no key, past the end; i below the limit, for which every list has memory. The read
+  // does not hang on the size, so that both are one wait for memory.
+  ONESEARCH_HD uint64_t key_at(uint32_t i) const {
+    const uint64_t found = key[i];
+    return i < size ? found : 0;
+  }
 };
 
 struct DeviceBeamStep {
@@ -105,6 +109,9 @@ DeviceBeamStep device_step(const BeamStepInput& input, const BeamStepOutput& out
 // the work. Else as many blocks as there is room for, merged by a second kernel.
 void plan_shares(uint32_t num_sms, bool has_clusters, DeviceBeamStep* step);
 
+// Throws InvalidArgument where a block's candidates do not fit `bytes` of shared memory.
+void check_shared_memory(const DeviceBeamStep& step, int64_t bytes);
+
 // Memory for the lists of shares; 8-byte aligned.
 uint64_t list_bytes(const DeviceBeamStep& step);
 void place_lists(void* memory, DeviceBeamStep* step);
@@ -122,6 +129,20 @@ ONESEARCH_HD uint32_t step_offered(uint32_t limit) {
 // Candidates that a block has room for: twice what it keeps, so that it seldom cuts, and the next.
 ONESEARCH_HD uint32_t step_capacity(uint32_t limit, uint32_t offered) {
   return limit + (limit > 1024 ? limit : 1024) + offered;
+}
+
+// Blocks that merge the lists of a request in memory, as one cluster: so many that each has room
+// for its part, which is then cut but once. The first then merges what the others found.
+ONESEARCH_HD uint32_t merging_blocks(const DeviceBeamStep& step, bool has_clusters) {
+  constexpr uint32_t kMostBlocksOfCluster = 8;
+  if (!has_clusters) return 1;
+  const uint32_t capacity = step_capacity(step.limit(), step.offered);
+  uint32_t blocks = 1;
+  while (blocks < kMostBlocksOfCluster && 2 * blocks <= step.shares &&
+         step.shares / blocks * step.limit() > capacity) {
+    blocks *= 2;
+  }
+  return blocks;
 }
 
 // Sixteen bytes of a row.
@@ -200,19 +221,20 @@ class BlockStep {
     }
   }
 
-  // Adds the lists of shares first, first + 1, ... : list_of(share) is its keys, nodes and size.
+  // Adds `count` lists from the first on: list_of(i) is the keys, nodes and size of one.
   template <class ListOf>
-  ONESEARCH_HD void merge(uint32_t first, const ListOf& list_of, BlockSelect<Block>* best) const {
+  ONESEARCH_HD void merge(uint32_t first, uint32_t count, const ListOf& list_of,
+                          BlockSelect<Block>* best) const {
     const uint32_t limit = step_.limit();
-    const uint32_t total = (step_.shares - first) * limit;
-    for (uint32_t share = first + block_.thread(); share < step_.shares;
-         share += block_.threads()) {
-      best->raise_bound(list_of(share).lost);
+    const uint32_t total = count * limit;
+    for (uint32_t list = block_.thread(); list < count; list += block_.threads()) {
+      best->raise_bound(list_of(first + list).lost);
     }
     for (uint32_t begin = 0; begin < total; begin += step_.offered) {
-      best->make_room(step_.offered);
       const uint32_t left = total - begin;
-      const uint32_t end = begin + (left < step_.offered ? left : step_.offered);
+      const uint32_t most = left < step_.offered ? left : step_.offered;
+      best->make_room(most);
+      const uint32_t end = begin + most;
       for (uint32_t i = begin + block_.thread(); i < end; i += kStepReads * block_.threads()) {
         uint64_t key[kStepReads];
         ONESEARCH_UNROLL
