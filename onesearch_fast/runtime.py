@@ -17,8 +17,8 @@ def set_num_threads(count: int) -> None:
     the number of `torch.set_num_threads` as well, operators run on torch's threads, which spin on
     the processors between its products; searches are fastest then.
     """
-    if not isinstance(count, int):
-        raise invalid("set_num_threads", "count", "an integer", type(count), kind=TypeError)
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise invalid("set_num_threads", "count", "an integer", repr(count), kind=TypeError)
     _C.set_num_threads(count)
 
 

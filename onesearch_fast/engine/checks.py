@@ -140,7 +140,7 @@ def check_codes(codes: torch.Tensor, batch: int, level_sizes: tuple[int, ...]) -
     """As int64 [batch, sid, level]."""
     if not isinstance(codes, torch.Tensor) or codes.dtype not in _INTEGERS:
         got = codes.dtype if isinstance(codes, torch.Tensor) else type(codes)
-        raise bad("codes", "an integer tensor", got, kind=TypeError)
+        raise bad("codes", "an integer tensor", got, "wrap arrays in torch.from_numpy", TypeError)
     given = codes.unsqueeze(1) if codes.dim() == 2 else codes
     if given.dim() != 3 or given.shape[::2] != (batch, len(level_sizes)) or not given.shape[1]:
         expected = f"[batch, sid, level] = [{batch}, at least 1, {len(level_sizes)}]"

@@ -18,6 +18,9 @@ Bools = npt.NDArray[np.bool_]
 ItemTest = Callable[[Ints], Bools]
 Floats = npt.NDArray[np.float32]
 
+# Of one answer, whose table has as many columns as were asked for, however few items there are.
+MAX_ITEMS = 1_000_000
+
 
 @dataclass(frozen=True)
 class RankedItems:

@@ -8,7 +8,13 @@ import torch
 
 from onesearch_fast.engine.beam_search import Beams
 from onesearch_fast.engine.catalogues import Catalogues
-from onesearch_fast.engine.expansion import ALL_ITEMS, ExpansionRule, RankedItems, expand
+from onesearch_fast.engine.expansion import (
+    ALL_ITEMS,
+    MAX_ITEMS,
+    ExpansionRule,
+    RankedItems,
+    expand,
+)
 from onesearch_fast.engine.filters import Filters
 from onesearch_fast.engine.numbers import whole_number
 from onesearch_fast.engine.search_batch import SearchBatch
@@ -136,13 +142,13 @@ class GenerateResult:
         """The first `k` items of each request: beams in order, each SID's items best prior first.
 
         Items that a filter of the search refuses are left out, also where they share an SID with
-        allowed ones.
+        allowed ones. `k` is at most 1,000,000.
 
         Returns:
             (item_ids, counts): int64 [batch, k] padded with -1, and int64 [batch]. Fewer than `k`
             when the beams hold fewer.
         """
-        found = self.ranked_items(whole_number("GenerateResult.item_ids", "k", k, 1))
+        found = self.ranked_items(whole_number("GenerateResult.item_ids", "k", k, 1, MAX_ITEMS))
         device = self.rank.device
         return (
             torch.from_numpy(found.item_ids).to(device),

@@ -20,7 +20,13 @@ from onesearch_fast.engine.catalogues import Catalogue, latest
 from onesearch_fast.engine.deadline import Deadline, one_deadline_per_request
 from onesearch_fast.engine.engine import Engine
 from onesearch_fast.engine.engine_prompts import EnginePrompts, engine_prompts
-from onesearch_fast.engine.expansion import ExpansionRule, ItemTest, RankedItems, items_of
+from onesearch_fast.engine.expansion import (
+    MAX_ITEMS,
+    ExpansionRule,
+    ItemTest,
+    RankedItems,
+    items_of,
+)
 from onesearch_fast.engine.filters import (
     CACHE_BYTES,
     FilterArgument,
@@ -263,11 +269,12 @@ class Searcher:
     ) -> npt.NDArray[np.int32]:
         """Rows of `items`, as the search has ranked them: int32 [request, k], padded with -1.
 
+        `k` is at most 1,000,000, for the table is made as wide as `k` says.
         An item that a live store has taken in since, being in no row, is -1 as well.
         The way to put tens of thousands of requests: it makes no object per hit, and asks no
         `Reranker`.
         """
-        k = whole_number("Searcher", "k", k, 1)
+        k = whole_number("Searcher", "k", k, 1, MAX_ITEMS)
         questions = self._questions(requests, num_beams, filter, None)
         rows = np.full((len(questions), k), -1, dtype=np.int32)
         for found in self._find(questions, k, remove_history):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class ItemColumns:
 
     _handle: _C.ItemColumns
 
-    def __init__(self) -> None:
+    def __init__(self, *_: NoReturn, **__: NoReturn) -> None:
         raise TypeError("ItemColumns: expected ItemColumns.build(...) or .load(...)")
 
     @classmethod

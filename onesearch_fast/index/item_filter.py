@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class ItemFilter:
     _handle: _C.ItemFilter
     _catalogue: Catalogue
 
-    def __init__(self) -> None:
+    def __init__(self, *_: NoReturn, **__: NoReturn) -> None:
         raise TypeError("ItemFilter: expected trie.filter(allow=..., deny=...), got ItemFilter()")
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class Snapshot(Catalogue):
 
     _handle: _C.Snapshot
 
-    def __init__(self) -> None:
+    def __init__(self, *_: NoReturn, **__: NoReturn) -> None:
         raise TypeError("Snapshot: expected store.snapshot(), got Snapshot()")
 
     @classmethod
@@ -137,7 +137,7 @@ class LiveStore:
     _handle: _C.LiveStore
     _level_sizes: tuple[int, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, *_: NoReturn, **__: NoReturn) -> None:
         raise TypeError(
             "LiveStore: expected LiveStore.create(...) or LiveStore.open(...), got LiveStore()"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ class SidTrie(Catalogue):
 
     _handle: _C.SidTrie
 
-    def __init__(self) -> None:
+    def __init__(self, *_: NoReturn, **__: NoReturn) -> None:
         raise TypeError("SidTrie: expected SidTrie.build(...) or SidTrie.load(...), got SidTrie()")
 
     @classmethod

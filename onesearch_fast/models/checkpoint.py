@@ -55,6 +55,10 @@ def read_checkpoint(
     """Opens a checkpoint; what is no folder is a hub id, fetched only with `allow_download`."""
     if isinstance(source, torch.nn.Module):
         return _from_module(source)
+    if not isinstance(source, str | os.PathLike):
+        expected = "the path of a Hugging Face folder, or a transformers module"
+        remedy = "the model comes first, the trie second"
+        raise invalid("read_checkpoint", "source", expected, type(source), remedy, TypeError)
     return _from_folder(_local_folder(source, allow_download))
 
 

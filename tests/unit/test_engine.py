@@ -460,6 +460,8 @@ def test_bad_types_are_refused(engine: osf.Engine, trie: osf.SidTrie) -> None:
     for dtype in (torch.float32, torch.bool):
         with pytest.raises(TypeError, match="codes"):
             engine.score(PROMPTS[:1], torch.zeros(1, 1, 4, dtype=dtype))
+    with pytest.raises(TypeError, match=r"codes: .*torch\.from_numpy"):
+        engine.score(PROMPTS[:1], np.zeros((1, 1, 4), dtype=np.int64))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="filter"):
         engine.generate(PROMPTS[:1], filter=trie.filter(allow=[1]), constrained=False)
     other = osf.SidTrie.build([[0, 0, 0, 0], [1, 1, 1, 1]], SIZES)
@@ -506,7 +508,12 @@ def test_the_trie_must_be_a_trie() -> None:
         osf.Engine.from_pretrained(random_model("qwen3", VOCAB), [[1, 2]])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("k", [0, True, 2.0])
+def test_a_trie_given_for_the_model_is_named(trie: osf.SidTrie) -> None:
+    with pytest.raises(TypeError, match="the model comes first, the trie second"):
+        osf.Engine.from_pretrained(trie, trie)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("k", [0, True, 2.0, 10**12])
 def test_item_ids_needs_a_number(engine: osf.Engine, k: Any) -> None:
     with pytest.raises(ValueError, match="k:"):
         engine.generate(PROMPTS[:1], num_beams=2).item_ids(k)

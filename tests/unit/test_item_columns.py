@@ -249,4 +249,4 @@ def test_other_bad_arguments_are_refused(trie: SidTrie) -> None:
     with pytest.raises(ValueError, match=r"positions in \[0, 60\), got 60"):
         columns.values("x", [0, 60])
     with pytest.raises(TypeError, match=r"ItemColumns\.build"):
-        ItemColumns()
+        ItemColumns({"price": [1]})  # type: ignore[arg-type]

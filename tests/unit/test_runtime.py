@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -33,9 +34,10 @@ def test_a_thread_count_out_of_range_is_refused(count: int) -> None:
     assert runtime.get_num_threads() == before
 
 
-def test_a_thread_count_is_an_integer() -> None:
+@pytest.mark.parametrize("count", [2.0, True])
+def test_a_thread_count_is_an_integer(count: Any) -> None:
     with pytest.raises(TypeError, match="set_num_threads: count: expected an integer"):
-        runtime.set_num_threads(2.0)  # type: ignore[arg-type]
+        runtime.set_num_threads(count)
 
 
 def test_threads_are_torchs_where_it_has_as_many() -> None:

@@ -557,6 +557,6 @@ def test_bad_queries_are_refused(
 
 def test_a_trie_is_made_by_build_or_load_and_not_pickled() -> None:
     with pytest.raises(TypeError, match=r"SidTrie\.build"):
-        SidTrie()
+        SidTrie([[0, 1]], (2, 2))  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         pickle.dumps(small_trie())
