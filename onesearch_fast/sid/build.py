@@ -69,7 +69,7 @@ def build_semantic_ids(
         encoder = KeywordEncoder(encoder, keywords)
     say(f"encoding {len(item_texts):,} items")
     embeddings = encoder.encode(item_texts)
-    sizes = choose_level_sizes(embeddings, config)
+    sizes = choose_level_sizes(count_distinct(embeddings), config)
     codebooks = Codebooks.fit(
         embeddings,
         sizes.residual,
@@ -123,9 +123,9 @@ def check_training_log(where: str, config: SidConfig, log_hash: str) -> None:
             )
 
 
-def choose_level_sizes(embeddings: npt.NDArray[np.float32], config: SidConfig) -> LevelSizes:
+def choose_level_sizes(num_distinct: int, config: SidConfig) -> LevelSizes:
     """The sizes that `config` gives; what it leaves open follows the number of distinct vectors."""
-    suggested = suggest_level_sizes(count_distinct(embeddings))
+    suggested = suggest_level_sizes(num_distinct)
     residual = suggested.residual if config.level_sizes is None else config.level_sizes
     opq = suggested.opq if config.opq is None else config.opq
     return LevelSizes(tuple(residual), tuple(opq))

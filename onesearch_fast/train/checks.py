@@ -7,10 +7,39 @@ from typing import Any
 
 from onesearch_fast.data.split import TrainLog
 from onesearch_fast.errors import invalid
+from onesearch_fast.sid.build import choose_level_sizes
+from onesearch_fast.sid.config import SidConfig
 from onesearch_fast.train.config import ObjectiveConfig, StageConfig
 from onesearch_fast.train.stages import WITHOUT_QUERIES, Stage, StageInputs, find_stage
 
 _OWN_DROPOUT = ("dropout", "attention_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop")
+
+# Of so many items the suggested level sizes are 2 or more.
+_FEWEST_ITEMS = 6
+
+
+def check_level_sizes(num_distinct: int, config: SidConfig) -> None:
+    """Raises ValueError for SIDs that no trie takes, which is built when all is trained.
+
+    Args:
+        num_distinct: items that have a vector of their own, or at most so many.
+    """
+    if _make_a_trie(sum(choose_level_sizes(num_distinct, config), ())):
+        return
+    given = (*(config.level_sizes or ()), *(config.opq or ()))
+    if min(given, default=2) < 2 or None not in (config.level_sizes, config.opq):
+        expected, got = (
+            "2 levels or more, of 2 codes or more each",
+            (config.level_sizes, config.opq),
+        )
+        raise invalid("run_pipeline", "sid.level_sizes + sid.opq", expected, got)
+    expected = f"{_FEWEST_ITEMS} or more whose texts the encoder tells apart"
+    remedy = "add items, or set both sid.level_sizes and sid.opq in a config"
+    raise invalid("run_pipeline", "items", expected, num_distinct, remedy)
+
+
+def _make_a_trie(sizes: tuple[int, ...]) -> bool:
+    return len(sizes) >= 2 and min(sizes) >= 2
 
 
 def check_stages(log: TrainLog, stages: Iterable[StageConfig], model: Any = None) -> None:

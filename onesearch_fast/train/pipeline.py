@@ -28,8 +28,9 @@ from onesearch_fast.models import check_served, read_checkpoint
 from onesearch_fast.sid import Codebooks, load_text_encoder
 from onesearch_fast.sid.build import SemanticIds, build_semantic_ids, check_training_log
 from onesearch_fast.sid.config import TFIDF
+from onesearch_fast.sid.nearest import count_distinct
 from onesearch_fast.train import parallel
-from onesearch_fast.train.checks import check_stages
+from onesearch_fast.train.checks import check_level_sizes, check_stages
 from onesearch_fast.train.config import PipelineConfig
 from onesearch_fast.train.model import extended_model, new_model, save_trained, with_long_history
 from onesearch_fast.train.progress import Progress, Silent
@@ -89,9 +90,10 @@ def run_pipeline(
     Raises:
         ValueError: the folder holds a run of other data or another config (the message names what
             differs), or any run at all with `resume=False`; a stage or task that does not exist,
-            or a task for which the log has no rows.
+            or a task for which the log has no rows; too few items for a trie of their SIDs.
     """
     parallel.join()
+    check_level_sizes(len({item_text(item) for item in split.log.items}), config.sid)
     check_stages(split.log, config.stages, _checkpoint_config(config))
     stop_cases = list(_stop_cases(split))
     identity = _identity(split, config, stop_cases)
@@ -213,6 +215,7 @@ def _semantic_ids(run: RunFolder, log: TrainLog, config: PipelineConfig) -> Sema
         texts = [item_text(item) for item in log.items]
         keywords = open_keywords(config.sid_keywords, log)
         sids = build_semantic_ids(texts, config.sid, run.progress.say, keywords)
+        check_level_sizes(count_distinct(sids.embeddings), config.sid)
         sids.encoder.save(folder / "text_encoder")
         sids.codebooks.save(folder / "codebooks.safetensors")
         arrays = {"codes": sids.codes, "embeddings": sids.embeddings}

@@ -1,12 +1,15 @@
-"""The verbs `train` and `demo` refuse slips before any data is read."""
+"""The verbs `train` and `demo` refuse slips before any data is read, and data too small."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from onesearch_fast.cli.main import main
+from onesearch_fast.data.readers.native import write_folder
+from onesearch_fast.data.records import Dataset, Interaction, Item
 
 
 @pytest.mark.parametrize(
@@ -50,3 +53,35 @@ def test_a_demo_checks_its_options_first(
     assert main(["demo", "--data", str(tmp_path / "no-data"), "--run", str(run), *options]) == 2
     assert named in capsys.readouterr().err
     assert not run.exists()
+
+
+def write_titles(titles: Sequence[str], folder: Path) -> str:
+    """Items of these titles, each of which one user has clicked."""
+    items = tuple(Item(f"i{at}", title) for at, title in enumerate(titles))
+    clicks = (
+        Interaction("u", 10_000 * at, item.item_id, "click", "red") for at, item in enumerate(items)
+    )
+    write_folder(Dataset("few", items, interactions=tuple(clicks)), folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("verb", [["train"], ["demo", "--data"]])
+def test_too_few_items_for_a_trie_are_refused_first(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_titles(["red shoe", "blue lamp", "red shoe"], tmp_path / "data")
+    run = tmp_path / "run"
+    assert main([*verb, data, "--run", str(run)]) == 2
+    said = "items: expected 6 or more whose texts the encoder tells apart, got 2; add items"
+    assert said in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_items_that_the_encoder_cannot_tell_apart_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles = ["red shoe", "Red shoe", "red SHOE", "RED shoe", "RED SHOE", "blue lamp"]
+    run = tmp_path / "run"
+    assert main(["train", write_titles(titles, tmp_path / "data"), "--run", str(run)]) == 2
+    assert "tells apart, got 2" in capsys.readouterr().err
+    assert not list(run.glob("stage_*"))
