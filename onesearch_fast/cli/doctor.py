@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import onesearch_fast
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
+from onesearch_fast.errors import complaint
 
 if TYPE_CHECKING:
     from onesearch_fast.runtime import BackendStatus, CpuInfo, CudaInfo
+
+_VARIABLE = "ONESEARCH_BACKEND"
 
 # The packages of the extras `serve` and `train`, by what they are needed for.
 NEEDED_FOR = {
@@ -43,8 +46,16 @@ class Package:
 
 
 @dataclass(frozen=True)
+class NamedBackend:
+    """What ONESEARCH_BACKEND names for every operator; why_not where it is no backend's name."""
+
+    name: str
+    why_not: str | None
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """All that `doctor` found."""
+    """All that `doctor` found; named_backend is None where each operator takes its best."""
 
     version: str
     python: str
@@ -56,6 +67,7 @@ class Diagnosis:
     cpu: CpuInfo
     gpu_why_not: str | None
     cuda: CudaInfo
+    named_backend: NamedBackend | None
     backends: tuple[BackendStatus, ...]
     packages: tuple[Package, ...]
 
@@ -65,6 +77,16 @@ def installed_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def named_backend() -> NamedBackend | None:
+    from onesearch_fast import registry
+
+    name, allowed = registry.named_backend(), registry.backends()
+    if name is None or name in allowed:
+        return None if name is None else NamedBackend(name, None)
+    expected, remedy = f"one of {', '.join(allowed)}", "every operator refuses it: unset it"
+    return NamedBackend(name, complaint("doctor", _VARIABLE, expected, repr(name), remedy))
 
 
 def diagnose() -> Diagnosis:
@@ -81,6 +103,7 @@ def diagnose() -> Diagnosis:
         cpu=runtime.cpu_info(),
         gpu_why_not=runtime.gpu_why_not(),
         cuda=runtime.cuda_info(),
+        named_backend=named_backend(),
         backends=runtime.backends(),
         packages=tuple(
             Package(name, installed_version(name), use) for name, use in NEEDED_FOR.items()
@@ -99,6 +122,7 @@ def as_text(found: Diagnosis) -> str:
         f"     {found.cpu.architecture}: {features}",
         f"GPU  {found.gpu_why_not or 'ready'}",
         f"     native CUDA library: {found.cuda.why_not or ', '.join(found.cuda.devices)}",
+        *_named_lines(found.named_backend),
         "",
     ]
     lines += [
@@ -113,6 +137,12 @@ def as_text(found: Diagnosis) -> str:
     return "\n".join(lines)
 
 
+def _named_lines(named: NamedBackend | None) -> list[str]:
+    if named is None:
+        return []
+    return [f"warning: {named.why_not}" if named.why_not else f"{_VARIABLE}: {named.name}"]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
@@ -123,7 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(asdict(found))
     else:
         print(as_text(found))
-    return 0
+    named = found.named_backend
+    return 0 if named is None or named.why_not is None else 1
 
 
 VERB = Verb("doctor", "what works on this machine, and why not", add_arguments, run)

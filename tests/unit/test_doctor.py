@@ -9,6 +9,7 @@ import pytest
 from onesearch_fast import runtime
 from onesearch_fast.cli import doctor
 from onesearch_fast.cli.main import main
+from onesearch_fast.registry import use_backend
 
 
 def test_text_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,6 +50,27 @@ def test_a_missing_package_is_shown_as_missing(
     monkeypatch.setitem(doctor.NEEDED_FOR, "no-such-package", "nothing")
     assert main(["doctor"]) == 0
     assert re.search(r"no-such-package\s+missing\s+nothing", capsys.readouterr().out)
+
+
+def test_a_backend_that_does_not_exist_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = (
+        "doctor: ONESEARCH_BACKEND: expected one of cpu, cuda, torch, triton, got 'abacus'; "
+        "every operator refuses it: unset it"
+    )
+    with use_backend("abacus"):
+        assert main(["doctor"]) == 1
+        assert f"\nwarning: {sentence}\n" in capsys.readouterr().out
+        assert main(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["named_backend"] == {"name": "abacus", "why_not": sentence}
+
+
+def test_a_backend_that_is_named_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with use_backend("torch"):
+        assert main(["doctor"]) == 0
+    assert "\nONESEARCH_BACKEND: torch\n" in capsys.readouterr().out
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["named_backend"] is None
 
 
 def test_packages_are_those_of_the_extras() -> None:
