@@ -49,7 +49,16 @@ def check_output_file(verb: str, flag: str, path: str) -> None:
         raise invalid(verb, flag, "a file to write", f"the folder {path}", remedy)
 
 
-def check_run_folder(verb: str, folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        remedy = "name a new folder, or that of a run to go on with"
-        raise invalid(verb, "--run", "a folder to write", f"the file {folder}", remedy)
+def check_output_folder(
+    verb: str, flag: str, folder: Path | None, remedy: str = "name a new folder"
+) -> None:
+    """None: nothing is written there. A folder that is yet to be made may not lie within a file."""
+    if folder is None:
+        return
+    found = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if found is not None and not found.is_dir():
+        raise invalid(verb, flag, "a folder to write", f"the file {found}", remedy)
+
+
+def check_run_folder(verb: str, flag: str, folder: Path | None) -> None:
+    check_output_folder(verb, flag, folder, "name a new folder, or that of a run to go on with")

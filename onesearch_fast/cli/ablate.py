@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onesearch_fast.cli._limits import check_num_beams
+from onesearch_fast.cli._limits import check_num_beams, check_run_folder
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 
@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.files import write_json
     from onesearch_fast.train.progress import ConsoleProgress
 
+    check_run_folder("ablate", "--out", arguments.out)
     check_num_beams("ablate", arguments.num_beams)
     if arguments.seeds < 1:
         raise invalid("ablate", "--seeds", "at least 1", arguments.seeds)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onesearch_fast.cli._limits import check_output_folder
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.data.keyword_mining import MINED, open_keywords
 from onesearch_fast.data.records import item_text
 from onesearch_fast.data.split import SEARCH, Split, TrainLog, leave_last_out
-from onesearch_fast.errors import invalid
 from onesearch_fast.sid.config import TFIDF, SidConfig
 from onesearch_fast.sid.report import (
     SidReport,
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.data.readers import read_dataset
 
     refuse_other_folders("build-sids", arguments.out)
-    _refuse_files(arguments.report)
+    check_output_folder("build-sids", "--report", arguments.report)
     split = leave_last_out(read_dataset(arguments.data, order=arguments.order))
     sids = _build(split.log, arguments)
     report = _report(split, sids, arguments.report is not None)
@@ -111,12 +111,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.as_text())
         print(f"written to {arguments.out}")
     return 0
-
-
-def _refuse_files(report: Path | None) -> None:
-    """Before anything is fitted or written."""
-    if report is not None and report.exists() and not report.is_dir():
-        raise invalid("build-sids", "--report", "a folder, new or old", str(report))
 
 
 def _build(log: TrainLog, arguments: argparse.Namespace) -> SemanticIds:

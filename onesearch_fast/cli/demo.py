@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onesearch_fast.cli._limits import check_cases, check_num_beams
+from onesearch_fast.cli._limits import check_cases, check_num_beams, check_run_folder
 from onesearch_fast.cli._result import (
     add_json_or_file,
     check_json_file,
@@ -71,6 +71,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
     """Before the training: what only the search or the table needs would fail minutes later."""
     from onesearch_fast.train.config import check_minutes
 
+    check_run_folder("demo", "--run", arguments.run_folder)
     check_minutes(arguments.minutes)
     check_num_beams("demo", arguments.num_beams)
     check_cases("demo", arguments.cases)

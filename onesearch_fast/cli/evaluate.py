@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onesearch_fast.cli._limits import check_cases, check_minutes, check_num_beams
+from onesearch_fast.cli._limits import (
+    check_cases,
+    check_minutes,
+    check_num_beams,
+    check_output_folder,
+)
 from onesearch_fast.cli._result import (
     add_json_or_file,
     check_json_file,
@@ -68,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.sid.text_encoder import load_text_encoder
 
     check_json_file("evaluate", arguments.json)
-    _check_folder(arguments.out)
+    check_output_folder("evaluate", "--out", arguments.out)
     check_num_beams("evaluate", arguments.num_beams)
     check_cases("evaluate", arguments.cases)
     check_minutes("evaluate", "--sasrec", arguments.sasrec)
@@ -103,12 +108,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         write_report(report, arguments.out)
     return 0
-
-
-def _check_folder(folder: Path | None) -> None:
-    """Before the long work, not after it."""
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise invalid("evaluate", "--out", "a folder to write into", f"the file {folder}")
 
 
 def _served_by_demo(split_name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from onesearch_fast.cli._limits import check_output_folder
 from onesearch_fast.cli._result import add_json, print_json
 from onesearch_fast.cli.main import Verb
 from onesearch_fast.errors import invalid
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.serve import export_served
 
+    check_output_folder("export", "--out", arguments.out)
     if not (arguments.run_folder / "served").is_dir():
         expected = "the run folder of a finished train or demo"
         raise invalid("export", "RUN", expected, str(arguments.run_folder))

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     from onesearch_fast.train.progress import ConsoleProgress
     from onesearch_fast.train.suggest import suggest_config
 
-    check_run_folder("train", Path(arguments.run_folder))
+    check_run_folder("train", "--run", arguments.run_folder)
     if arguments.config is not None:
         check_input_file("train", "--config", str(arguments.config), "name a JSON or YAML file")
     # A slip in the settings should not wait for the data to be read.

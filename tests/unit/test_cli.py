@@ -203,6 +203,11 @@ def test_a_package_missed_while_a_verb_runs_is_named_with_its_remedy(
     ("words", "message"),
     [
         (["train", "data", "--run", "file"], "train: --run: expected a folder to write"),
+        (["demo", "--data", "data", "--run", "file"], "demo: --run: expected a folder to write"),
+        (["demo", "--run", "file/within"], "demo: --run: expected a folder to write, got the file"),
+        (["ablate", "--out", "file"], "ablate: --out: expected a folder to write, got the file"),
+        (["evaluate", "s", "--data", "d", "--out", "file/a/b"], "got the file file; name a new"),
+        (["export", "run", "--out", "file"], "export: --out: expected a folder to write, got the"),
         (["train", "data", "--run", "r", "--config", "."], "--config: expected a file to read"),
         (["train", "data", "--run", "r", "--config", "no"], "got no, which does not exist; name"),
         (["encode-items", "data", "--sids", "s", "--out", "."], "--out: expected a file to write"),

@@ -452,7 +452,7 @@ def test_the_verb_finds_the_model_of_the_demo(served_and_data, tmp_path, monkeyp
     ("options", "message"),
     [
         (["--json", "."], "--json: expected a file to write"),
-        (["--out", __file__], "--out: expected a folder to write into"),
+        (["--out", __file__], "--out: expected a folder to write"),
         (["--device", "abacus"], "--device: expected cpu, cuda or cuda:N, got abacus"),
         (["--device", "cuda"], "got cuda; no GPU today; use --device cpu"),
         (["--holdout", "/no/file"], "No such file"),
