@@ -58,6 +58,12 @@ def test_doctor_says_what_works_here() -> None:
     assert "constrained_beam_step" in json.dumps(facts)
 
 
+def test_the_package_is_a_program_of_its_own() -> None:
+    command = [sys.executable, "-m", "onesearch_fast", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == f"onesearch-fast {osf.__version__}\n"
+
+
 def test_a_missing_served_folder_is_one_clear_line(tmp_path: Path) -> None:
     result = run_verb("search", str(tmp_path / "nowhere"), "red shoes")
     assert result.returncode == 2

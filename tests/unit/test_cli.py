@@ -171,6 +171,19 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert process.stderr.read() == b""
 
 
+def run_module(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "onesearch_fast", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_package_runs_as_the_program_does(tmp_path: Path) -> None:
+    done = run_module("--version")
+    assert (done.returncode, done.stdout) == (0, f"onesearch-fast {onesearch_fast.__version__}\n")
+    done = run_module("export", str(tmp_path), "--out", "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("onesearch-fast export: RUN: expected the run folder")
+
+
 def run_help(*words: str) -> subprocess.CompletedProcess[str]:
     program = (
         "import sys, onesearch_fast.cli.main as cli\n"
