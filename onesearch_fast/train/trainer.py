@@ -133,6 +133,9 @@ def run_stage(
         last_checkpoint(folder)  # removes what is broken before others look
     parallel.barrier()
     checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        at = f"step {_step_of(checkpoint):,} of at most {len(steps):,}"
+        trainer.reporter.say(f"  goes on from {at}")
     with quiet_transformers():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.restore_best()
@@ -156,7 +159,7 @@ def _checked_rows(
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
     """The newest whole checkpoint in `folder`; broken ones, left by a kill, are removed."""
-    found = sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    found = sorted(Path(folder).glob("checkpoint-*"), key=_step_of)
     while found:
         newest = found.pop()
         try:
@@ -165,6 +168,10 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         except (OSError, FormatError):
             shutil.rmtree(newest)
     return None
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 class _Clock(TrainerCallback, ExportableState):
@@ -313,6 +320,13 @@ class _SidTrainer(Trainer):
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the curves count tokens
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # A checkpoint holds weights that are tied once; Trainer would call the other name missing.
+        missing = [
+            n for n in load_result.missing_keys if n not in self.decoder.all_tied_weights_keys
+        ]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import Qwen3Config, Qwen3ForCausalLM, TrainerCallback
 
 from onesearch_fast.data.prompts import Row
@@ -117,6 +118,21 @@ def test_a_resumed_run_ends_with_the_weights_of_a_whole_run(tmp_path, kill_at, m
     assert again.steps == curves.steps and again.tokens == curves.tokens
     assert again.seconds > recorded_seconds(tmp_path / "killed") > 0.0
     assert [point["step"] for point in again.points] == [point["step"] for point in curves.points]
+
+
+def test_a_resumed_run_says_where_it_goes_on_and_misses_no_tied_weight(
+    tmp_path, kill_at, monkeypatch
+):
+    rows, said, warned = {"copy": TaskRows(copy_rows(30))}, [], []
+    kill_at(3)
+    with pytest.raises(KilledError):
+        train_stage(tiny_model(), rows, CONFIG, EVERY_STEP, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(transformers.trainer.logger, "warning", warned.append)
+    progress = SimpleNamespace(say=said.append, training=lambda *_: None)
+    curves = train_stage(tiny_model(), rows, CONFIG, EVERY_STEP, tmp_path, progress=progress)
+    assert said == [f"  goes on from step 3 of at most {curves.steps}"]
+    assert warned == []
 
 
 def test_a_broken_checkpoint_is_dropped_for_the_one_before(tmp_path, kill_at):
