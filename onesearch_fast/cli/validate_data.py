@@ -65,7 +65,7 @@ def _statistics_lines(found: Statistics) -> list[str]:
         f"titles     {languages or 'none'}",
         f"users      {found.users} ({found.users_with_two_events} with at least two events)",
         f"events     {events}",
-        f"history    mean {found.history_mean:.1f}, median {found.history_median:.0f}, "
+        f"history    mean {found.history_mean:.1f}, median {found.history_median:g}, "
         f"longest {found.history_max}",
         f"sessions   {found.sessions}",
         f"queries    {found.distinct_queries} distinct, {found.judged_queries} judgements",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -135,6 +136,12 @@ def test_the_verb_prints_and_exits_by_what_it_finds(folder, capsys):
     assert main(["validate-data", str(folder), "--max-problems", "1"]) == 1
     broken = capsys.readouterr().out
     assert "interactions.jsonl:6" in broken and "and 2 more" in broken
+
+
+def test_a_median_between_two_users_is_not_rounded(tmp_path, capsys):
+    write_folder(replace(DATA, users=DATA.users[:2]), tmp_path / "shop")
+    assert main(["validate-data", str(tmp_path / "shop")]) == 0
+    assert "mean 1.5, median 1.5, longest 2" in capsys.readouterr().out
 
 
 def test_the_verb_prints_one_json_document(folder, capsys):
