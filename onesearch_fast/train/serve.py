@@ -15,6 +15,7 @@ from onesearch_fast.nn import LongHistoryQFormer
 from onesearch_fast.sid.build import SemanticIds
 from onesearch_fast.train.model import open_model
 from onesearch_fast.train.stages import StageInputs
+from onesearch_fast.train.trainer import quiet_transformers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -51,16 +52,16 @@ def export_served(
         raise invalid("export_served", "dtype", f"one of {sorted(DTYPES)}", dtype)
     source = Path(run_folder) / "served"
     served = ServedModel.load(source)
-    model = open_model(source, DTYPES[dtype])
-    ServedModel.write(
-        out,
-        model,
-        served.trie,
-        served.items,
-        served.codebooks,
-        served.text_encoder,
-        served.prompts,
-        training_log=served.training_log,
-        query_items=served.query_items,
-        long_history=served.long_history,
-    )
+    with quiet_transformers():
+        ServedModel.write(
+            out,
+            open_model(source, DTYPES[dtype]),
+            served.trie,
+            served.items,
+            served.codebooks,
+            served.text_encoder,
+            served.prompts,
+            training_log=served.training_log,
+            query_items=served.query_items,
+            long_history=served.long_history,
+        )

@@ -84,6 +84,15 @@ def test_the_result_is_one_document_alone_on_stdout(
     assert key in one_document(capfd.readouterr().out)
 
 
+def test_an_export_shows_no_bars_of_others(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(world)
+    assert main(["export", "run", "--out", "shown"]) == 0
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("written to shown\n", "")
+
+
 @pytest.mark.usefixtures("short_work")
 @pytest.mark.parametrize("verb", ["demo", "evaluate"])
 def test_a_file_named_takes_the_document_and_leaves_the_tables(
