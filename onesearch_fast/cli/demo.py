@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from onesearch_fast.evaluate.served import reported_tasks
     from onesearch_fast.train.config import demo_config
     from onesearch_fast.train.pipeline import run_pipeline
     from onesearch_fast.train.progress import ConsoleProgress
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress = ConsoleProgress()
     progress.say("data ...")
     split, others = _load(arguments)
+    reported_tasks(split)  # a log without any would fail at the table, after all training
     config = demo_config() if arguments.data is None else suggest_config(split.log)
     if arguments.minutes is not None:
         config = config.with_minutes(arguments.minutes)

@@ -46,11 +46,7 @@ def evaluate_served(
         sasrec: trains that baseline on `split.log`, once for all tasks; None leaves it out.
         say: hears what is being done.
     """
-    if tasks is None:
-        tasks = [task for task, cases in split.cases.items() if _reported(cases)]
-    if not tasks:
-        expected, remedy = "reported cases", "the log needs users with two clicks or orders"
-        raise invalid(_WHERE, "split", expected, "none in any task", remedy)
+    tasks = reported_tasks(split) if tasks is None else tasks
     for task in tasks:
         if task not in split.cases:
             raise invalid(_WHERE, "tasks", f"tasks of {sorted(split.cases)}", task)
@@ -64,6 +60,15 @@ def evaluate_served(
         generative = GenerativeRanker(searcher, split.log.items, num_beams, seed, say)
         rankers[task] = [generative, *fit_baselines(context), *(others or {}).get(task, ())]
     return evaluate(rankers, sampled, ks, seed, say=say)
+
+
+def reported_tasks(split: Split) -> list[str]:
+    """The tasks of `split` that have reported cases; raises ValueError where none has."""
+    tasks = [task for task, cases in split.cases.items() if _reported(cases)]
+    if not tasks:
+        expected, remedy = "reported cases", "the log needs users with two clicks or orders"
+        raise invalid(_WHERE, "split", expected, "none in any task", remedy)
+    return tasks
 
 
 def _trained_sasrec(split: Split, config: SasRecConfig, say: Callable[[str], None]) -> SasRec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from onesearch_fast.data.split import TrainLog
+from onesearch_fast.errors import invalid
 from onesearch_fast.train.config import PipelineConfig, StageConfig, real_config
 
 
@@ -13,7 +14,12 @@ def suggest_config(log: TrainLog) -> PipelineConfig:
 
     Where every query is the category path of the item it led to, the queries' own semantic IDs are
     left out: they say nothing that the words do not say.
+
+    Raises ValueError for a log without events.
     """
+    if not any(history.events for history in log.histories):
+        expected, remedy = "clicks or orders to learn from", "add events, or give a config"
+        raise invalid("suggest_config", "log", expected, "none", remedy)
     asked = [
         (event.query, " > ".join(log.items[event.row].category))
         for history in log.histories

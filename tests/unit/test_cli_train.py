@@ -55,21 +55,54 @@ def test_a_demo_checks_its_options_first(
     assert not run.exists()
 
 
-def write_titles(titles: Sequence[str], folder: Path) -> str:
-    """Items of these titles, each of which one user has clicked."""
+TITLES = ["red shoe", "blue lamp", "green mug", "old chair", "new desk", "tall tent"]
+CLICKS = [(f"u{at % 5}", "click") for at in range(20)]
+
+
+def write_log(
+    folder: Path, titles: Sequence[str] = TITLES, events: Sequence[tuple[str, str]] = CLICKS
+) -> str:
+    """Items of these titles, and what users did: (user, event)."""
     items = tuple(Item(f"i{at}", title) for at, title in enumerate(titles))
-    clicks = (
-        Interaction("u", 10_000 * at, item.item_id, "click", "red") for at, item in enumerate(items)
+    rows = (
+        Interaction(user, 10_000 * at, f"i{at % len(items)}", event, "red")
+        for at, (user, event) in enumerate(events)
     )
-    write_folder(Dataset("few", items, interactions=tuple(clicks)), folder)
+    write_folder(Dataset("small", items, interactions=tuple(rows)), folder)
     return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        (["train"], "suggest_config: log: expected clicks or orders to learn from, got none; add"),
+        (["demo", "--data"], "split: expected reported cases, got none in any task; the log needs"),
+    ],
+)
+def test_a_log_without_clicks_is_refused_first(
+    verb: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = write_log(tmp_path / "data", events=[("u", "show")]), tmp_path / "run"
+    assert main([*verb, data, "--run", str(run)]) == 2
+    assert said in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_a_demo_of_users_with_one_click_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_log(tmp_path / "data", events=[(f"u{at}", "click") for at in range(20)])
+    run = tmp_path / "run"
+    assert main(["demo", "--data", data, "--run", str(run)]) == 2
+    assert "the log needs users with two clicks or orders" in capsys.readouterr().err
+    assert not run.exists()
 
 
 @pytest.mark.parametrize("verb", [["train"], ["demo", "--data"]])
 def test_too_few_items_for_a_trie_are_refused_first(
     verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_titles(["red shoe", "blue lamp", "red shoe"], tmp_path / "data")
+    data = write_log(tmp_path / "data", ["red shoe", "blue lamp", "red shoe"])
     run = tmp_path / "run"
     assert main([*verb, data, "--run", str(run)]) == 2
     said = "items: expected 6 or more whose texts the encoder tells apart, got 2; add items"
@@ -82,6 +115,6 @@ def test_items_that_the_encoder_cannot_tell_apart_are_refused_before_training(
 ) -> None:
     titles = ["red shoe", "Red shoe", "red SHOE", "RED shoe", "RED SHOE", "blue lamp"]
     run = tmp_path / "run"
-    assert main(["train", write_titles(titles, tmp_path / "data"), "--run", str(run)]) == 2
+    assert main(["train", write_log(tmp_path / "data", titles), "--run", str(run)]) == 2
     assert "tells apart, got 2" in capsys.readouterr().err
     assert not list(run.glob("stage_*"))
